@@ -1,0 +1,145 @@
+"""The words every room shares, and no logic.
+
+Shapes: B utterances, N samples, T frames, D features, L blocks. Depth 0 is the front-end, depth k >= 1 the output of
+block k, so an upstream of L blocks has the depths 0..L.
+"""
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+SAMPLE_RATE = 16_000  # Hz, all of SUPERB
+
+
+@dataclass(frozen=True)
+class UpstreamCard:
+    """What an upstream says of itself; `check` holds it against reality."""
+    name: str           # as a row shows it: plug-in.tag, and in brackets every option that differs from its default
+    depth: int          # L, the number of blocks
+    dim: int            # D
+    stride: int         # samples a frame
+    revision: str       # which weights: a content hash, or "random-<seed>"
+    source: str         # paper or repository
+    evidence: str = ""  # what evidence() measures and in which unit; "" when it has none
+
+
+class Upstream(nn.Module):
+    """A waveform goes in, hidden states come out depth by depth, and nobody has to take them all.
+
+    A plug-in writes `states` (required), and to be adaptive `evidence` and `tau`. It never writes an exit loop:
+    `benchmark.exiting.run_until_exit` is the only one.
+    """
+    card: UpstreamCard
+    knob: ClassVar[str | None] = None            # the name of what a user turns to trade metric for compute (DAISY: rho)
+    knob_values: ClassVar[tuple[float, ...]] = ()  # its values when the user names none
+    spans: ClassVar[tuple[str, ...]] = ("all",)  # the spans of depths an exit may be tested in, one row each
+
+    @property
+    def backbone(self) -> "Upstream":
+        """The same states without exits: full-depth and fixed-depth rows belong to it. Itself when not adaptive."""
+        return self
+
+    def frames(self, lengths: Tensor) -> Tensor:
+        """(B,) samples -> (B,) valid frames."""
+        raise NotImplementedError
+
+    def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
+        """(B, N) zero-padded 16 kHz audio and (B,) samples -> one (B, T, D) a depth, shallow to deep, each made on demand.
+
+        The driver may `send` a (B',) tensor of row numbers: only those rows go on, in that order (compaction).
+        A row's valid frames must not depend on the other rows or on padding.
+        """
+        raise NotImplementedError
+
+    def evidence(self, depth: int, state: Tensor, previous: Tensor, frames: Tensor) -> Tensor:
+        """How unsure depth `depth` >= 1 is, (B,): lower = surer, over each row's own valid frames only.
+
+        Args:
+            state, previous: (B, T, D), the states at `depth` and at `depth - 1`.
+            frames: (B,) valid frames.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no exit evidence")
+
+    def tau(self, evidence: np.ndarray, value: float) -> float:
+        """The threshold for one value of the knob, from (n, L) evidence on a task's training split (column k-1 = depth k)."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be calibrated")
+
+    def macs(self, samples: int, depth: int) -> int:
+        """Multiply-accumulates of the front-end and the blocks 1..depth for one utterance of `samples`."""
+        raise NotImplementedError
+
+    def evidence_macs(self, samples: int, depth: int) -> int:
+        """Multiply-accumulates of one test of depth `depth`, whether or not it fires."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Metric:
+    name: str                # says what it is: si_sdr_improvement, not si_sdr
+    higher_is_better: bool
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One utterance of a split: where its audio is, how long it is, and whatever else its task needs (paths, text, label)."""
+    id: str
+    path: Path
+    samples: int                                   # at 16 kHz
+    speaker: str = ""
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The splits of one corpus, checked before anything is spent."""
+    name: str                                      # "mini", or the folder's name
+    hash: str                                      # of what was listed: the same hash means the same corpus
+    splits: Mapping[str, Sequence[Item]]           # "train", "dev", "test"
+    notices: Sequence[str] = ()                    # what a reader of the row should know (resampled, dev split chosen here)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One utterance, read."""
+    id: str
+    wav: Tensor                                    # (N,), float32, 16 kHz: what the upstream hears
+    target: Any                                    # what the task compares with
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A published training recipe. Tasks subclass it with their own fields; a changed field makes the row `custom`."""
+    name: str
+    source: str                                    # where each number was read
+    lr: float
+    steps: int                                     # optimiser updates, not micro-batches
+    batch: int
+    eval_every: int                                # updates between two looks at the dev split
+    accumulate: int = 1
+    optimiser: str = "adam"                        # adam (eps 1e-8) | adamw (eps 1e-7, no decay), as s3prl/optimizers.py sets them
+    clip: float = 1.0                              # global gradient norm
+    train_limit: int | None = None                 # utterances drawn from the split with `limit_seed`; None = all
+    dev_limit: int | None = None
+    test_limit: int | None = None
+    limit_seed: int = 8830                         # MiniSUPERB's sampler
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task is one frozen value made of functions. Bump `version` whenever a number can move."""
+    name: str
+    version: int
+    metrics: tuple[Metric, ...]                    # the first one ranks the board and picks the checkpoint on dev
+    protocols: Mapping[str, Protocol]
+    builtin: str                                   # protocol for the built-in corpus
+    default: str                                   # protocol for anybody else's corpus
+    corpus: Callable[[Path | None, Protocol], Corpus]          # None = the built-in mini corpus
+    load: Callable[[Item], Example]
+    head: Callable[[Protocol, int, int], nn.Module]            # (protocol, D, stride) -> head: (B, T, D), (B,) -> prediction
+    loss: Callable[[Tensor, Sequence[Example], Tensor, Protocol], Tensor]   # (prediction, examples, frames, protocol) -> ()
+    score: Callable[[Tensor, Example, int, Protocol], dict[str, Any]]  # (one row, example, its frames, protocol) -> value | Failure
+    unprocessed: Callable[[Example, Protocol], dict[str, Any]] | None = None  # the score of doing nothing, where that means something

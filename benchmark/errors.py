@@ -1,0 +1,40 @@
+"""What a user is told when something is wrong: one sentence with what, where, why and the command that fixes it."""
+import difflib
+from collections.abc import Iterable
+
+
+class Complaint(Exception):
+    """Ends the program with its one sentence on stderr, no traceback, and `code` as the exit status."""
+    code = 1
+
+
+class UsageError(Complaint):
+    """The request is wrong: unknown name, bad option, data that does not fit."""
+    code = 2
+
+
+class MachineError(Complaint):
+    """The request is fine but this machine cannot serve it: a package, a folder's permissions, a full disk."""
+    code = 3
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """The tail of a sentence about an unknown name: the near misses, or else all there is."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"
+
+
+def need(module: str, why: str, install: str):
+    """Import `module` now, or say in one sentence which command makes it importable.
+
+    Broken binary pairs raise more than ImportError (torchaudio beside another torch: OSError, RuntimeError; s3prl
+    beside a new torchaudio: AttributeError), so all of them are caught here, once.
+    """
+    import importlib
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        raise MachineError(f"{why} needs the package {module}, which cannot be imported here "
+                           f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else error!r}); "
+                           f"run: {install} (or run_benchmark.py doctor for a diagnosis)") from error

@@ -1,0 +1,125 @@
+"""Name -> plug-in, importing only the one that is asked for."""
+import hashlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from .errors import Complaint, UsageError, closest
+
+
+class Registry:
+    """One room's plug-ins. The file name is the plug-in name; other distributions add theirs by entry point."""
+
+    def __init__(self, room: str):
+        self.room, self.package = room, f"earlyexit_superb.{room}"
+        self._found: dict[str, Any] = {}
+
+    def register(self, name: str) -> Callable[[Any], Any]:
+        def keep(plugin):
+            if self._found.setdefault(name, plugin) is not plugin:
+                raise ValueError(f"{name!r} is registered twice in {self.package}")
+            return plugin
+        return keep
+
+    def names(self) -> list[str]:
+        """Every name, in-tree and outside, importing none."""
+        here = {m.name for m in pkgutil.iter_modules(import_module(self.package).__path__)}
+        return sorted({n for n in here if not n.startswith("_")} | set(self._outside()))
+
+    def get(self, name: str) -> Any:
+        if name not in self._found:
+            if name not in self.names():
+                raise UsageError(f"no {self.room[:-1]} is called {name!r}: {closest(name, self.names())} "
+                                 f"(list them: run_benchmark.py ls {self.room})")
+            outside = self._outside()
+            import_module(outside[name] if name in outside else f"{self.package}.{name}")
+            if name not in self._found:
+                raise UsageError(f"the plug-in module of {name!r} was imported but registers no {self.room[:-1]} of that name; "
+                                 f'it must call {self.room}.register("{name}")')
+        return self._found[name]
+
+    def probe(self, name: str) -> str:
+        """Why `name` cannot be used here, or "": one broken plug-in never hides the others."""
+        try:
+            self.get(name)
+        except Complaint as error:
+            return str(error)
+        except Exception as error:  # a plug-in may fail in any way while it is imported
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+    def _outside(self) -> dict[str, str]:
+        return {e.name: e.module for e in entry_points(group=self.package)}
+
+
+upstreams, tasks = Registry("upstreams"), Registry("tasks")
+
+
+def build_upstream(spec: str, options: Mapping[str, str] | None = None):
+    """"name", "name.tag" or "path/to/file.py:Class" -> a ready upstream in evaluation mode.
+
+    `options` go to the constructor; their names are checked against its signature and their values take the type of
+    its defaults (command lines and YAML know only strings).
+    """
+    if ".py:" in spec:
+        cls, tag = _from_file(spec), None
+    else:
+        name, _, tag = spec.partition(".")
+        cls = upstreams.get(name)
+    given = dict(options or {})
+    if tag:
+        given["tag"] = tag
+    return cls(**coerce(given, inspect.signature(cls).parameters, f"upstream {spec}")).eval()
+
+
+def coerce(given: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter], who: str) -> dict[str, Any]:
+    """Check option names against a signature and give every value the type of its default."""
+    out = {}
+    for key, value in given.items():
+        if key not in parameters:
+            raise UsageError(f"{who} has no option {key!r}: {closest(key, parameters)}")
+        out[key] = as_type_of(parameters[key].default, value, f"{who}: {key}")
+    return out
+
+
+def as_type_of(default: Any, value: Any, what: str) -> Any:
+    """`value` as the type of `default`. YAML 1.1 reads 1e-4 as text and `no` as False, so types are ours to settle."""
+    if isinstance(default, bool):
+        if str(value).lower() in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+            return str(value).lower() in ("1", "true", "yes", "on")
+        raise UsageError(f"{what} is a yes or no, not {value!r}")
+    for kind in (int, float):
+        if isinstance(default, kind):
+            try:
+                return kind(value)
+            except ValueError:
+                raise UsageError(f"{what} is a number like {default!r}, not {value!r}") from None
+    return str(value) if isinstance(default, str) else value
+
+
+def _from_file(spec: str):
+    path, _, attribute = spec.rpartition(":")
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise UsageError(f"upstream {spec}: there is no file {file}; write path/to/file.py:Class")
+    name = f"earlyexit_superb_file_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    if name not in sys.modules:
+        module_spec = importlib.util.spec_from_file_location(name, file)
+        module = importlib.util.module_from_spec(module_spec)
+        sys.modules[name] = module
+        try:
+            module_spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[name]
+            raise UsageError(f"upstream {spec}: {file.name} fails when it is imported ({type(error).__name__}: {error})") from error
+    found = getattr(sys.modules[name], attribute, None)
+    if found is None:
+        classes = [n for n, v in vars(sys.modules[name]).items() if inspect.isclass(v)]
+        raise UsageError(f"upstream {spec}: {file.name} has no {attribute!r}; {closest(attribute, classes)}")
+    return found

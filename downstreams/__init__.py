@@ -1,0 +1,1 @@
+"""Heads only: features in, prediction out; no data, no metrics."""
