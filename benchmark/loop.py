@@ -1,0 +1,162 @@
+"""The one training loop: PyTorch Lightning's, set up so that a killed run ends with the numbers of an undisturbed one.
+
+Micro-batch i of a training is a pure function of (seed, i), dropout included, so no random state needs saving. Lightning
+steps, accumulates, clips and casts. The resume point is ours, a plain dictionary written at each look at the dev split
+(beside its place, then renamed; read with weights_only), because Lightning's own restarts inside an epoch repeat batches.
+"""
+import json
+import logging
+import math
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .errors import MachineError, need
+
+
+def step_seed(seed: int, i: int) -> int:
+    """One seed a micro-batch; a large odd factor keeps the streams of neighbouring seeds apart."""
+    return (seed * 1_000_003 + i) % 2**63
+
+
+def train(model: nn.Module, loss: Callable[[int], Tensor], optimiser: torch.optim.Optimizer, *, steps: int, every: int,
+          folder: Path, seed: int, what: str, look: Callable[[], Mapping[str, float]] = dict,
+          keep: Mapping[str, bool] | None = None, accumulate: int = 1, clip: float = math.inf,
+          clip_groups: Sequence[Sequence[nn.Parameter]] | None = None, schedule: Callable[[int], float] | None = None,
+          precision: str = "32-true", device: str = "cpu") -> dict[str, int]:
+    """Train `model` in `folder`, going on from what is there.
+
+    Args:
+        loss: micro-batch number -> scalar. Its randomness is seeded before each call.
+        steps, every: optimiser updates in all, and between two looks.
+        look: called every `every` updates and at the end; its numbers go to log.jsonl.
+        keep: names among look()'s numbers -> whether higher is better; best-<name>.ckpt holds that best model.
+        clip, clip_groups: each group of parameters is clipped to this norm by itself (default: all in one group);
+            a group whose gradient is not finite sits that update out, and is counted.
+        schedule: update number -> factor on the learning rate.
+    Returns: {"skipped": updates sat out, "resumed": the update it went on from}
+    """
+    lightning = _lightning()
+    folder.mkdir(parents=True, exist_ok=True)
+    point = {"step": 0, "skipped": 0, "best": {}}
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, schedule or (lambda _: 1.0))
+    last = folder / "last.ckpt"
+    if last.exists():
+        point = torch.load(last, map_location="cpu", weights_only=True)
+        model.load_state_dict(point["model"])
+        optimiser.load_state_dict(point["optimiser"])
+        scheduler.load_state_dict(point["scheduler"])
+    resumed = point["step"]
+    if resumed >= steps:
+        return {"skipped": point["skipped"], "resumed": resumed}
+    groups = clip_groups or [list(model.parameters())]
+
+    class Lit(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model, self.skipped = model, point["skipped"]
+
+        def train_dataloader(self):
+            return torch.utils.data.DataLoader(range(resumed * accumulate, steps * accumulate), batch_size=None)
+
+        def training_step(self, i, _):
+            torch.manual_seed(step_seed(seed, int(i)))
+            value = loss(int(i))
+            self.last_loss = value.detach()
+            return value
+
+        def configure_gradient_clipping(self, *_, **__):
+            for group in groups:
+                norm = nn.utils.clip_grad_norm_(group, clip)
+                if not bool(torch.isfinite(norm)):
+                    self.skipped += 1
+                    for parameter in group:
+                        parameter.grad = None
+
+        def configure_optimizers(self):
+            return [optimiser], [{"scheduler": scheduler, "interval": "step"}]
+
+    class Looks(lightning.Callback):
+        """A bar with ETA on stderr; every `every` updates a look, a line in log.jsonl, and the resume point."""
+
+        def on_train_start(self, *_):
+            from tqdm import tqdm
+            self.started, self.seen = time.monotonic(), resumed
+            self.bar = tqdm(total=steps, initial=resumed, desc=what, file=sys.stderr, unit="step", dynamic_ncols=True, mininterval=1)
+
+        def on_train_batch_end(self, trainer, lit, *_):
+            step = resumed + trainer.global_step
+            if step == self.seen:
+                return
+            self.seen = step
+            if step % 10 == 0:
+                self.bar.set_postfix(loss=f"{float(lit.last_loss):.4g}", refresh=False)
+            self.bar.update(1)
+            if step % every == 0 or step == steps:
+                self.look(step, lit)
+
+        def look(self, step, lit):
+            model.eval()
+            with torch.no_grad():
+                looked = {name: float(value) for name, value in look().items()}
+            model.train()
+            for name, higher in (keep or {}).items():
+                so_far = point["best"].get(name, -math.inf if higher else math.inf)
+                if looked[name] > so_far if higher else looked[name] < so_far:
+                    point["best"][name] = looked[name]
+                    save(model.state_dict(), folder / f"best-{name}.ckpt")
+            point.update(step=step, skipped=lit.skipped, model=model.state_dict(), optimiser=optimiser.state_dict(),
+                         scheduler=scheduler.state_dict())
+            line = {"step": step, "loss": round(float(lit.last_loss), 5), "skipped": lit.skipped,
+                    "seconds": round(time.monotonic() - self.started, 1), **{k: round(v, 5) for k, v in looked.items()}}
+            with open(folder / "log.jsonl", "a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+            # last of all: whoever is killed before this line repeats the stretch and finds the same best again
+            save(point, last)
+
+        def on_train_end(self, *_):
+            self.bar.close()
+
+    model.train()
+    trainer = lightning.Trainer(
+        max_steps=steps - resumed, max_epochs=-1, accumulate_grad_batches=accumulate, precision=precision, devices=1,
+        accelerator="gpu" if device.startswith("cuda") else "cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[Looks()])
+    lit = Lit()
+    trainer.fit(lit)
+    model.eval()
+    return {"skipped": lit.skipped, "resumed": resumed}
+
+
+def best(folder: Path, name: str) -> dict[str, Tensor]:
+    """The parameters of best-<name>.ckpt."""
+    return torch.load(folder / f"best-{name}.ckpt", map_location="cpu", weights_only=True)
+
+
+def save(state: Mapping, path: Path) -> None:
+    """Plain data and tensors to `path`, whole or not at all."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(state, beside)
+        os.replace(beside, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        beside.unlink(missing_ok=True)
+        raise MachineError(f"{path} cannot be written ({error}); free some space or choose another folder and repeat the "
+                           "command: it goes on from the last checkpoint") from error
+
+
+def _lightning():
+    """The library, without its tips and its dependencies' deprecations on our users' terminals."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        lightning = need("pytorch_lightning", "training", "pip install -c constraints.txt pytorch-lightning")
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return lightning

@@ -1,0 +1,105 @@
+"""What enhancement and separation are scored with: functions of two waveforms, each giving a number or a `Failure`.
+
+Wide-band PESQ (ITU-T P.862.2, MOS-LQO, about 1 to 4.64), STOI (Taal et al., 2011; at most 1, papers print it x 100) and
+SI-SDR (Le Roux et al., 2019, eq. 2-3; dB). s3prl takes all three from `asteroid.metrics.get_metrics`, which takes them
+from pb_bss_eval; tests/test_metrics.py holds ours equal to it. One thing differs on purpose: there a file that cannot be
+scored ends the run (PESQ) or enters the mean as 1e-5 (STOI); here it is a `Failure`, to be counted beside the mean.
+
+Waveforms are float arrays (N,) at 16 kHz and keep their precision; reference first, as in asteroid.
+"""
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .contract import SAMPLE_RATE
+from .errors import need
+
+EPS = 1e-8                       # pb_bss_eval/evaluation/module_si_sdr.py; absolute, so SI-SDR of a perfect copy is finite
+PESQ_SHORTEST = SAMPLE_RATE // 4  # samples; the pesq package refuses less
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no number. Few and fixed wordings, without file names or sizes, so that they can be counted."""
+    reason: str
+
+
+def pesq_wb(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
+    """Wide-band PESQ. The package divides both signals by their joint peak, so only their ratio matters."""
+    clean, estimate = np.asarray(clean), np.asarray(estimate)
+    if trouble := _trouble(clean, estimate):
+        return trouble
+    if len(clean) < PESQ_SHORTEST:
+        return Failure("shorter than 0.25 s")
+    package = need("pesq", "PESQ", "pip install pesq")
+    try:
+        value = float(package.pesq(SAMPLE_RATE, clean, estimate, "wb"))
+    except Exception as error:  # its own errors, and a bare ValueError where an inner step divides by zero
+        return Failure(f"pesq: {type(error).__name__}")
+    return value if np.isfinite(value) else Failure("pesq: not a number")
+
+
+def stoi(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
+    """Short-time objective intelligibility, not the extended one (which adds unseeded noise)."""
+    clean, estimate = np.asarray(clean), np.asarray(estimate)
+    if trouble := _trouble(clean, estimate):
+        return trouble
+    package = need("pystoi", "STOI", "pip install pystoi")
+    with warnings.catch_warnings():
+        # with fewer than 30 frames of speech (0.4 s) it warns and returns 1e-5: the warning is the failure
+        warnings.filterwarnings("error", message="Not enough STFT frames", category=RuntimeWarning)
+        try:
+            value = float(package.stoi(clean, estimate, SAMPLE_RATE, extended=False))
+        except RuntimeWarning:
+            return Failure("stoi: less than 0.4 s of speech")
+        except Exception as error:
+            return Failure(f"stoi: {type(error).__name__}")
+    return value if np.isfinite(value) else Failure("stoi: not a number")
+
+
+def si_sdr(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
+    """Scale-invariant signal-to-distortion ratio in dB, both signals made zero-mean first."""
+    clean, estimate = np.asarray(clean), np.asarray(estimate)
+    if trouble := _trouble(clean, estimate):
+        return trouble
+    clean, estimate = clean - clean.mean(), estimate - estimate.mean()
+    target = np.sum(clean * estimate) / (np.sum(clean**2) + EPS) * clean            # eq. 3: e_target
+    residue = estimate - target                                                     # eq. 3: e_res
+    return float(10 * np.log10(np.sum(target**2) / (np.sum(residue**2) + EPS) + EPS))
+
+
+def si_sdr_improvement(clean: np.ndarray, estimate: np.ndarray, noisy: np.ndarray) -> float | Failure:
+    """SI-SDR of the estimate minus that of the unprocessed input, dB. s3prl prints it under the name si_sdr."""
+    after, before = si_sdr(clean, estimate), si_sdr(clean, noisy)
+    if isinstance(after, Failure):
+        return after
+    if isinstance(before, Failure):
+        return Failure(before.reason.replace("estimate", "input"))
+    return after - before
+
+
+def bootstrap_interval(values: Sequence[float], level: float = 0.95, n: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """Percentile bootstrap of the mean over utterances (Efron, 1979): how far it could move with other utterances.
+
+    Says nothing of other training seeds. Of a single value it is that value, twice.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if not values.size or not np.isfinite(values).all():
+        raise ValueError("an interval needs at least one value, and finite ones: leave the failures out and count them")
+    draws = np.random.default_rng(seed).integers(values.size, size=(n, values.size))
+    low, high = np.quantile(values[draws].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _trouble(clean: np.ndarray, estimate: np.ndarray) -> Failure | None:
+    """What no metric can digest. A constant signal counts as silent: it carries nothing once its mean is gone."""
+    if clean.ndim != 1 or clean.shape != estimate.shape:
+        return Failure("lengths differ")
+    for what, signal in (("reference", clean), ("estimate", estimate)):
+        if not np.isfinite(signal).all():
+            return Failure(f"{what} is not finite")
+        if not signal.size or np.ptp(signal) == 0:
+            return Failure(f"silent {what}")
+    return None
