@@ -41,7 +41,7 @@ class Voice:
 
 
 def voices(n: int, seed: int = 0) -> list[Voice]:
-    """`n` distinct voices; voices(n) is the beginning of voices(n + 1), and no accent+variant comes twice before all came once."""
+    """`n` distinct voices. voices(n) begins voices(n + 1), and every accent+variant comes once before one comes twice."""
     rng = random.Random(f"voices-{seed}")
     bases = [f"{accent}+{variant}" for accent in ACCENTS for variant in VARIANTS]
     limit = len(bases) * len(PITCHES) * len(RATES)
@@ -101,8 +101,8 @@ def _synthesise(voice: Voice, text: str) -> np.ndarray:
         espeak.espeak_ng_SetRandSeed(ctypes.c_long(1))  # the noise of breathy voices, seeded by the clock otherwise
         espeak.espeak_SetSynthCallback(receive)
         if espeak.espeak_SetVoiceByName(voice.base.encode()) != 0:
-            raise UsageError(f"espeak-ng has no voice {voice.base!r}; write accent+variant with accents {', '.join(ACCENTS)} "
-                             f"and variants such as m1, f2")
+            raise UsageError(f"espeak-ng has no voice {voice.base!r}; write accent+variant, "
+                             f"accents {', '.join(ACCENTS)}, variants such as m1, f2")
         for parameter, value in ((RATE, voice.rate), (VOLUME, LOUDNESS), (PITCH, voice.pitch), (RANGE, voice.range)):
             espeak.espeak_SetParameter(parameter, value, 0)
         spoken = text.encode()
