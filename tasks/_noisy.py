@@ -70,7 +70,8 @@ def make_noisy(speech: Path, noise: Path, out: Path, seed: int = 0, limit: int |
     spoken, skipped = _utterances(speech)
     noises = _recordings(noise)
     speakers, sounds = _shares(spoken, "speakers", speech, seed), _shares(noises, "noise recordings", noise, seed)
-    chosen = _limited({split: [(who, path) for who in speakers[split] for path in spoken[who]] for split in SPLITS}, limit, seed)
+    chosen = {split: [(who, path) for who in speakers[split] for path in spoken[who]] for split in SPLITS}
+    chosen = _limited(chosen, limit, seed)
     request = f"request: {_fingerprint([VERSION, seed, limit], spoken, noises)}\n"
     counts = {split: len(files) for split, files in chosen.items()}
     summary = {"made": True, **counts, "speakers": len(spoken), "noises": len(noises), "skipped": skipped}
@@ -80,8 +81,8 @@ def make_noisy(speech: Path, noise: Path, out: Path, seed: int = 0, limit: int |
             raise UsageError(f"{out} exists and is not what this command makes (other recordings, seed or limit); "
                              f"choose another --out, or remove it: rm -r {out}")
         return summary | {"made": False, "message": f"{out} holds this corpus already; nothing was done"}
-    has = (f"{counts['train']} training, {counts['dev']} development and {counts['test']} test utterances by {len(spoken)} speakers, "
-           f"with {len(noises)} noise recordings")
+    has = (f"{counts['train']} training, {counts['dev']} development and {counts['test']} test utterances "
+           f"by {len(spoken)} speakers, with {len(noises)} noise recordings")
     how = f"--speech {speech.name} --noise {noise.name} --seed {seed}" + (f" --limit {limit}" if limit else "")
     made = write_voicebank(out, _parts(chosen, sounds, noises, speech, noise, seed), sum(counts.values()), README.format(
         has=has, how=how, version=VERSION, request=request), seed)
@@ -144,8 +145,9 @@ def _shares(groups: dict[str, list[Path]], what: str, folder: Path, seed: int) -
     """Group names, shuffled and split 8:1:1 with at least one each."""
     names = sorted(groups)
     if len(names) < 3:
-        raise UsageError(f"{folder} has {len(names)} {what} to use and train, dev and test need one of their own; add recordings, "
-                         "each in its folder, or list them in a MANIFEST.csv (columns path, speaker, source_path)")
+        raise UsageError(f"{folder} has {len(names)} {what} to use and train, dev and test need one of their own; "
+                         "add recordings, each in its folder, or list them in a MANIFEST.csv "
+                         "(columns path, speaker, source_path)")
     random.Random(f"{what}-{seed}").shuffle(names)
     n = max(1, round(len(names) / 10))
     return {"train": names[2 * n:], "dev": names[:n], "test": names[n:2 * n]}
@@ -161,7 +163,7 @@ def _limited(chosen: dict[str, list[tuple[str, Path]]], limit: int | None, seed:
 
 
 def _fingerprint(options: list, *sources: dict[str, list[Path]]) -> str:
-    files = [[(group, path.name, path.stat().st_size) for group, paths in source.items() for path in paths] for source in sources]
+    files = [[(group, p.name, p.stat().st_size) for group, paths in source.items() for p in paths] for source in sources]
     return hashlib.sha256(repr((options, files)).encode()).hexdigest()[:16]
 
 
@@ -225,8 +227,8 @@ def _pair(part: Part, seed: int, number: int) -> tuple[np.ndarray, np.ndarray, f
             raise UsageError(f"{part.source} cannot be mixed with {part.noise_name}: {silence}") from silence
         if error <= TOLERANCE:
             return clean, noise, error
-    raise UsageError(f"{part.source} with {part.noise_name} at {part.snr} dB comes out {error:.2f} dB off in 16 bits because "
-                     "one of them is too soft; make it louder or take it out")
+    raise UsageError(f"{part.source} with {part.noise_name} at {part.snr} dB comes out {error:.2f} dB off in 16 bits, "
+                     "because one of them is too soft; make it louder or take it out")
 
 
 def _write_all(folder: Path, parts: Iterable[Part], total: int, seed: int) -> dict:
