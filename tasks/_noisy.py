@@ -59,7 +59,7 @@ def make_noisy(speech: Path, noise: Path, out: Path, seed: int = 0, limit: int |
 
     Returns:
         what was made: "message" in words, "made" (False: the same corpus was there already), "train", "dev", "test"
-        utterances, "speakers", "noises", "seconds", "snr_error" (dB, the largest), "skipped" (too short or too long).
+        utterances, "speakers", "noises", "skipped" (too short or too long), and if made "seconds", "snr_error" (dB, most).
     """
     speech, noise, out = Path(speech), Path(noise), Path(out)
     for source in (speech, noise):
