@@ -139,7 +139,8 @@ class Task:
     default: str                                   # protocol for anybody else's corpus
     corpus: Callable[[Path | None, Protocol], Corpus]          # None = the built-in mini corpus
     load: Callable[[Item], Example]
-    head: Callable[[Protocol, int, int], nn.Module]            # (protocol, D, stride) -> head: (B, T, D), (B,) -> prediction
+    # (protocol, D, stride) -> a module: (B, T, D) features, (B,) frames, (B,) samples -> predictions, one row an utterance
+    head: Callable[[Protocol, int, int], nn.Module]
     loss: Callable[[Tensor, Sequence[Example], Tensor, Protocol], Tensor]   # (prediction, examples, frames, protocol) -> ()
     score: Callable[[Tensor, Example, int, Protocol], dict[str, Any]]  # (one row, example, its frames, protocol) -> value | Failure
     unprocessed: Callable[[Example, Protocol], dict[str, Any]] | None = None  # the score of doing nothing, where that means something

@@ -123,3 +123,13 @@ def _from_file(spec: str):
         classes = [n for n, v in vars(sys.modules[name]).items() if inspect.isclass(v)]
         raise UsageError(f"upstream {spec}: {file.name} has no {attribute!r}; {closest(attribute, classes)}")
     return found
+
+
+def spelled(name: str, tag: str, **options: tuple[Any, Any]) -> str:
+    """How a row names an upstream: plug-in.tag, and in brackets every (value, default) option that is not at its default.
+
+    Paths are shortened to their last part; the revision says which weights they were.
+    """
+    shown = [f"{key}={Path(value).name if isinstance(value, str) and '/' in value else value}"
+             for key, (value, default) in options.items() if value != default]
+    return name + (f".{tag}" if tag else "") + (f"({', '.join(shown)})" if shown else "")

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..benchmark.contract import SAMPLE_RATE
 from ..benchmark.errors import MachineError, UsageError
-from ._audio import audio_files, length, read, to_pcm, write
+from ..benchmark.audio import audio_files, length, read, to_pcm, write
 from ._noise import mix, snr
 from ._voicebank import FOLDERS, SPLITS
 

@@ -78,11 +78,12 @@ def norm_over_own_frames(x: Tensor, frames: Tensor, norm: nn.GroupNorm) -> Tenso
     if bool((frames == x.shape[-1]).all()):
         return norm(x)
     own = (torch.arange(x.shape[-1], device=x.device) < frames[:, None])[:, None]       # (B, 1, T)
-    count = frames[:, None, None]
+    count, dtype = frames[:, None, None], x.dtype
+    x = x.float()                                        # statistics in full precision, as the library's own norm takes them
     mean = (x * own).sum(-1, keepdim=True) / count
     centred = x - mean
     variance = (centred.square() * own).sum(-1, keepdim=True) / count
-    return centred * (variance + norm.eps).rsqrt() * norm.weight[:, None] + norm.bias[:, None]
+    return (centred * (variance + norm.eps).rsqrt() * norm.weight[:, None] + norm.bias[:, None]).to(dtype)
 
 
 class Attention(nn.Module):

@@ -1,7 +1,14 @@
-"""Pre-training a small HuBERT by masked prediction of cluster units, in two iterations (Hsu et al., 2021, sec. III).
+"""Pre-training a small HuBERT by masked prediction of cluster units (Hsu et al., 2021, sec. III), within a few CPU hours.
 
-Iteration 1 predicts k-means units of 39-dimensional MFCCs, iteration 2 units of a middle block of iteration 1's model.
-Units are those of the clean crop; half of each batch is heard with noise, so that the model learns to see through it.
+Three stages, each resumable, each warm-started from the one before:
+
+1. `front`: the convolutions learn to carry the log-mel spectrum of what they hear (a linear read-out, squared error).
+   HuBERT learns them by masked prediction alone; on hours instead of days they would not get far, and they are more than
+   half of a training step. Afterwards they are frozen and their output is kept in memory, clean and with noise.
+2. `mfcc`: the blocks predict k-means units of 39-dimensional MFCCs at masked frames (HuBERT's first iteration).
+3. `block`: units of a middle block of stage 2's model (HuBERT's second iteration).
+
+Units are always those of clean speech; half of each batch is heard with noise, so the blocks learn to see through it.
 """
 import json
 import sys
@@ -16,45 +23,139 @@ from torch.nn import functional as F
 
 from ..benchmark import loop
 from ..benchmark.contract import SAMPLE_RATE
-from ..benchmark.errors import need
-from ._hubert import HubertNet, HubertShape, frame_counts
+from ..benchmark.errors import UsageError, closest, need
+from ..benchmark.registry import as_type_of
+from ._hubert import STRIDE, HubertNet, HubertShape, frame_counts
+from ._hubert_weights import content_hash, save
 from ._pool import Pool
+
+MELS = 80
 
 
 @dataclass(frozen=True)
-class Iteration:
-    """One iteration's recipe. Everything not named here is HuBERT's."""
-    name: str
-    layer: int                # units are clusters of this block's output; 0 = of MFCCs
-    units: int
-    steps: int
-    lr: float
-    unmasked: float           # weight of the loss on frames that were not masked (HuBERT: 0)
-    batch: int = 24
-    seconds: float = 2.505    # a crop; 400 + 125 x 320 samples are 126 frames
-    mask_start: float = 0.08  # probability that a frame starts a mask of `mask_span` frames
-    mask_span: int = 10
-    warmup: float = 0.08
+class Recipe:
+    """Everything a setting may change: `--set block_steps=20000`. Everything not named here is HuBERT's."""
+    front_steps: int = 1500
+    front_lr: float = 2.0e-3
+    mfcc_steps: int = 1500
+    mfcc_units: int = 100
+    mfcc_unmasked: float = 1.0     # weight of the loss on frames that were not masked (HuBERT: 0); 1 leaves the first plateau
+    block_steps: int = 6000
+    block_units: int = 256
+    block_layer: int = 7           # units are clusters of this block's output
+    block_unmasked: float = 0.1
+    lr: float = 1.0e-3
+    batch: int = 24                # crops
+    frames: int = 125              # of a crop: 2.5 s
+    mask_start: float = 0.08       # probability that a frame starts a masked span
+    mask_span: int = 10            # frames
+    noisy: float = 0.5             # share of a batch heard with noise
     dropout: float = 0.05
+    warmup: float = 0.08
     every: int = 250
 
 
-ITERATIONS = (Iteration("mfcc", 0, 100, steps=900, lr=1.5e-3, unmasked=1.0),
-              Iteration("block", 7, 256, steps=4500, lr=1.0e-3, unmasked=0.1))
+def fit_backbone(shape: HubertShape, name: str, data: list[Path], noise: list[Path], out: Path, seed: int, device: str,
+                 settings: dict[str, str]) -> Path:
+    """All stages in `out`; writes out/<name>.safetensors (fp16, with its SSL head) and a card beside it."""
+    fields = Recipe.__dataclass_fields__
+    for key in settings:
+        if key not in fields:
+            raise UsageError(f"train {name} has no setting {key!r}: {closest(key, fields)}")
+    recipe = Recipe(**{k: as_type_of(fields[k].default, v, f"train {name}: {k}") for k, v in settings.items()})
+    pool = Pool(data, noise)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "recipe.json").write_text(json.dumps(asdict(recipe) | {"seed": seed, "hours": pool.sources}, indent=1) + "\n")
+    net = _front(shape, recipe, pool, out / "front", seed, device)
+    heard = Heard(net, pool, seed, device)
+    units = _units(_mfcc(pool), recipe.mfcc_units, pool, out / "mfcc", seed)
+    net = _masked(replace(shape, units=recipe.mfcc_units), recipe, "mfcc", net, heard, units, out / "mfcc", seed, device)
+    units = _units(_block_states(net, heard, recipe.block_layer, device), recipe.block_units, pool, out / "block", seed)
+    net = _masked(replace(shape, units=recipe.block_units), recipe, "block", net, heard, units, out / "block", seed, device)
+    path = out / f"{name}.safetensors"
+    save(net.cpu(), path)
+    logs = {stage: json.loads((out / stage / "log.jsonl").read_text().splitlines()[-1]) for stage in ("front", "mfcc", "block")}
+    path.with_suffix(".json").write_text(json.dumps({
+        "name": name, "revision": content_hash(net.half().float()), "parameters": sum(p.numel() for p in net.parameters()),
+        "shape": asdict(net.shape), "recipe": asdict(recipe), "seed": seed,
+        "hours": {k: round(v, 3) for k, v in pool.sources.items()}, "last_look": logs}, indent=1) + "\n")
+    return path
 
 
-def pretrain(shape: HubertShape, pool: Pool, folder: Path, iterations: tuple[Iteration, ...] = ITERATIONS, seed: int = 0,
-             device: str = "cpu") -> HubertNet:
-    """Run the iterations in `folder`, each going on from its last checkpoint, each warm-started from the one before."""
-    net = None
-    for iteration in iterations:
-        here = folder / iteration.name
-        here.mkdir(parents=True, exist_ok=True)
-        (here / "recipe.json").write_text(json.dumps(asdict(iteration) | {"seed": seed, "hours": pool.hours}, indent=1) + "\n")
-        units = _units(iteration, net, pool, here, seed, device)
-        net = _train(replace(shape, units=iteration.units), iteration, net, units, pool, here, seed, device)
-    return net
+# ---- stage 1 ------------------------------------------------------------------------------------------------------------
 
+def _front(shape: HubertShape, recipe: Recipe, pool: Pool, folder: Path, seed: int, device: str) -> HubertNet:
+    torch.manual_seed(seed)
+    model = nn.Module()
+    model.net, model.read_out = HubertNet(shape), nn.Linear(shape.conv_dim, MELS)
+    initialise(model.net)
+    model.to(device)
+    samples, log_mel = 32 * STRIDE + 80, _log_mel()
+
+    def loss_on(rng: np.random.Generator, held_out: bool) -> Tensor:
+        wavs, _ = pool.crops(rng, 2 * recipe.batch, samples, held_out=held_out)
+        wavs = pool.add_noise(wavs, rng, recipe.noisy)
+        target = log_mel(wavs).to(device)
+        with torch.autocast(device.split(":")[0], torch.bfloat16):
+            x = model.net.feature_extractor(wavs.to(device), torch.full((len(wavs),), samples, device=device))
+            guess = model.read_out(model.net.feature_projection.layer_norm(x))
+        return F.mse_loss(guess.float(), target)
+
+    parameters = [*model.net.feature_extractor.parameters(), *model.net.feature_projection.layer_norm.parameters(),
+                  *model.read_out.parameters()]
+    steps = recipe.front_steps
+    loop.train(model, lambda i: loss_on(np.random.default_rng(loop.step_seed(seed, i)), False), torch.optim.AdamW(parameters, recipe.front_lr),
+               steps=steps, every=min(recipe.every, 100), folder=folder, seed=seed, clip=1.0, device=device,
+               look=lambda: {"log_mel_error": loss_on(np.random.default_rng(seed), True)},
+               schedule=lambda s: min((s + 1) / 40, max(0.02, (steps - s) / steps)), what=f"front-end, {pool.hours:.1f} h")
+    return model.net.eval()
+
+
+def initialise(net: HubertNet) -> None:
+    """BERT's small normal weights; the residual branches smaller still, so that twelve post-norm blocks start near identity."""
+    for module in net.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+    for block in net.encoder.layers:
+        for last in (block.attention.out_proj, block.feed_forward.output_dense):
+            nn.init.normal_(last.weight, std=0.02 / (2 * net.shape.depth) ** 0.5)
+    nn.init.normal_(net.feature_projection.projection.weight, std=net.shape.conv_dim**-0.5)
+    nn.init.normal_(net.encoder.pos_conv_embed.conv.weight, std=(4 / (net.shape.pos_kernel * net.shape.dim)) ** 0.5)
+    nn.init.normal_(net.head.label_embs_concat)
+
+
+class Heard:
+    """Every clip after the frozen convolutions, (T, C) fp16: clean, and with noise at one ratio a clip."""
+
+    def __init__(self, net: HubertNet, pool: Pool, seed: int, device: str):
+        from tqdm import tqdm
+        self.pool, self.clean, self.noisy = pool, [], []
+        rng = np.random.default_rng(seed)
+        for clip in tqdm(range(len(pool.clips)), desc="front-end over the pool", file=sys.stderr, unit="clip", mininterval=1):
+            wav = torch.from_numpy(pool.wav(clip))[None]
+            both = torch.cat([wav, pool.add_noise(wav, rng, share=1.0)])
+            lengths = torch.full((2,), wav.shape[1], device=device)
+            # whole seconds: convolution kernels are prepared anew for every length they have not met
+            both = F.pad(both, (0, -wav.shape[1] % SAMPLE_RATE)).to(device)
+            with torch.no_grad(), torch.autocast(device.split(":")[0], torch.bfloat16):
+                x = net.feature_extractor(both, lengths)[:, : frame_counts(wav.shape[1])].half().cpu()
+            self.clean.append(x[0].clone())
+            self.noisy.append(x[1].clone())
+
+    def crops(self, rng: np.random.Generator, recipe: Recipe, held_out: bool) -> tuple[Tensor, list[tuple[int, int]]]:
+        """(B, T, C) and where each was taken: (clip, first frame). Held-out crops are clean."""
+        clips = rng.choice(self.pool.held_out, recipe.batch) if held_out else rng.choice(self.pool.training, recipe.batch, p=self.pool.share)
+        rows, places = [], []
+        for clip in map(int, clips):
+            start = int(rng.integers(0, len(self.clean[clip]) - recipe.frames + 1))
+            source = self.noisy if not held_out and rng.random() < recipe.noisy else self.clean
+            rows.append(source[clip][start: start + recipe.frames])
+            places.append((clip, start))
+        return torch.stack(rows).float(), places
+
+
+# ---- stages 2 and 3 -----------------------------------------------------------------------------------------------------
 
 def span_mask(rng: np.random.Generator, batch: int, frames: int, start: float, span: int) -> Tensor:
     """(B, T) True where masked: each frame starts a masked span with probability `start`."""
@@ -66,106 +167,110 @@ def span_mask(rng: np.random.Generator, batch: int, frames: int, start: float, s
     return torch.from_numpy(mask)
 
 
-def _train(shape: HubertShape, it: Iteration, warm: HubertNet | None, units: list[np.ndarray], pool: Pool, folder: Path,
-           seed: int, device: str) -> HubertNet:
+def _masked(shape: HubertShape, recipe: Recipe, stage: str, warm: HubertNet, heard: Heard, units: list[np.ndarray], folder: Path,
+            seed: int, device: str) -> HubertNet:
     torch.manual_seed(seed)
     model = nn.Module()
-    model.net = HubertNet(shape)
-    model.mask_embedding = nn.Parameter(torch.empty(shape.dim).uniform_())
-    if warm is not None:                     # all but the head, whose units are new
-        old = {k: v for k, v in warm.state_dict().items() if not k.startswith("head.label")}
-        model.net.load_state_dict(old, strict=False)
+    model.net, model.mask_embedding = HubertNet(shape), nn.Parameter(torch.empty(shape.dim).uniform_())
+    initialise(model.net)
+    kept = {k: v for k, v in warm.state_dict().items() if not k.startswith("head.label")}     # the units are new
+    model.net.load_state_dict(kept, strict=False)
     for block in model.net.encoder.layers:
-        block.dropout = it.dropout
+        block.dropout = recipe.dropout
+    model.net.feature_extractor.requires_grad_(False)
     model.to(device)
-    samples = int(it.seconds * SAMPLE_RATE)
-    frames = frame_counts(samples)
+    steps, unmasked = getattr(recipe, f"{stage}_steps"), getattr(recipe, f"{stage}_unmasked")
     amp = torch.autocast(device.split(":")[0], torch.bfloat16)
 
-    def forward(rng, held_out: bool) -> tuple[list[Tensor], Tensor, Tensor]:
-        wavs, places = pool.crops(rng, it.batch, samples, held_out=held_out)
-        target = torch.from_numpy(np.stack([units[c][s: s + frames] for c, s in places])).long()
-        if not held_out:
-            wavs = pool.add_noise(wavs, rng)
-        mask = span_mask(rng, it.batch, frames, it.mask_start, it.mask_span)
+    def forward(rng: np.random.Generator, held_out: bool) -> tuple[list[Tensor], Tensor, Tensor]:
+        x, places = heard.crops(rng, recipe, held_out)
+        target = torch.from_numpy(np.stack([units[clip][s: s + recipe.frames] for clip, s in places])).long()
+        mask = span_mask(rng, recipe.batch, recipe.frames, recipe.mask_start, recipe.mask_span)
         with amp:
-            x = model.net.project(wavs.to(device), torch.full((it.batch,), samples, device=device))
+            x = model.net.feature_projection.projection(model.net.feature_projection.layer_norm(x.to(device)))
             x = torch.where(mask[..., None].to(device), model.mask_embedding.to(x.dtype), x)
-            states = list(model.net.blocks(model.net.position(x), None))
-        return states, mask.to(device), target.to(device)
+            return list(model.net.blocks(model.net.position(x), None)), mask.to(device), target.to(device)
 
     def loss(i: int) -> Tensor:
         states, mask, target = forward(np.random.default_rng(loop.step_seed(seed, i)), False)
         with amp:
             logits = model.net.head(states[-1])
         ce = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="none")
-        mask = mask.flatten()
-        return ce[mask].mean() + it.unmasked * ce[~mask].mean()
+        return ce[mask.flatten()].mean() + unmasked * ce[~mask.flatten()].mean()
 
     def look() -> dict[str, float]:
-        """Accuracy on held-out clean speech, at masked and unmasked frames, and at masked frames with every second block's output."""
-        hits, count = np.zeros(len(model.net.encoder.layers) + 1), 0
-        rng = np.random.default_rng(seed)
+        """On held-out clean speech: how often the head names the right unit at masked frames, from every second block's output."""
+        rng, right, masked, open_right, opened = np.random.default_rng(seed), np.zeros(shape.depth + 1), 0, 0, 0
         for _ in range(8):
             states, mask, target = forward(rng, True)
-            for k, x in enumerate(states):
-                hits[k] += float((model.net.head(x.float()).argmax(-1) == target)[mask].sum())
-            hits[-1] += float((model.net.head(states[-1].float()).argmax(-1) == target)[~mask].sum()) * float(mask.sum()) / float((~mask).sum())
-            count += int(mask.sum())
-        return {f"masked@{k}": hits[k - 1] / count for k in range(2, len(states) + 1, 2)} | {"unmasked": hits[-1] / count}
+            guesses = [model.net.head(x.float()).argmax(-1) == target for x in states]
+            for k, right_here in enumerate(guesses, 1):
+                right[k] += int(right_here[mask].sum())
+            masked, open_right, opened = masked + int(mask.sum()), open_right + int(guesses[-1][~mask].sum()), opened + int((~mask).sum())
+        return {f"masked@{k}": right[k] / masked for k in range(2, shape.depth + 1, 2)} | {"unmasked": open_right / opened}
 
-    optimiser = torch.optim.AdamW(model.parameters(), it.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
-    ramp = int(it.warmup * it.steps)
-    loop.train(model, loss, optimiser, steps=it.steps, every=it.every, folder=folder, seed=seed, clip=5.0, device=device, look=look,
-               schedule=lambda s: min((s + 1) / ramp, max(0.02, (it.steps - s) / (it.steps - ramp))),
-               what=f"hubert, iteration {it.name}: {pool.hours:.1f} h, {it.units} units")
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], recipe.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
+    ramp = max(1, int(recipe.warmup * steps))
+    loop.train(model, loss, optimiser, steps=steps, every=recipe.every, folder=folder, seed=seed, clip=5.0, device=device, look=look,
+               schedule=lambda s: min((s + 1) / ramp, max(0.02, (steps - s) / (steps - ramp))),
+               what=f"hubert, {stage} units: {heard.pool.hours:.1f} h")
     for block in model.net.encoder.layers:
         block.dropout = 0.0
     return model.net.eval()
 
 
-def _units(it: Iteration, net: HubertNet | None, pool: Pool, folder: Path, seed: int, device: str) -> list[np.ndarray]:
-    """One unit a frame for every clip of the pool, cached in `folder`."""
+def _units(features: Callable[[int], np.ndarray], count: int, pool: Pool, folder: Path, seed: int) -> list[np.ndarray]:
+    """One unit a frame for every clip of the pool, kept in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
     file = folder / "units.npz"
     if file.exists():
         with np.load(file) as flat:
             return np.split(flat["units"], flat["ends"][:-1])
     cluster = need("sklearn.cluster", "clustering units", "pip install -c constraints.txt scikit-learn")
     from tqdm import tqdm
-    features = _mfcc(pool) if it.layer == 0 else _block_states(net, it.layer, pool, device)
     rng = np.random.default_rng(seed)
     sample = np.concatenate([features(i) for i in rng.permutation(len(pool.clips))[:1200]])
-    means = cluster.MiniBatchKMeans(it.units, batch_size=10_000, n_init=5, max_no_improvement=100, random_state=seed,
+    means = cluster.MiniBatchKMeans(count, batch_size=10_000, n_init=3, max_no_improvement=50, random_state=seed,
                                     reassignment_ratio=0.0).fit(sample)
     labels = [means.predict(features(i)).astype(np.int16)
-              for i in tqdm(range(len(pool.clips)), desc=f"units of iteration {it.name}", file=sys.stderr, unit="clip", mininterval=1)]
+              for i in tqdm(range(len(pool.clips)), desc=f"{folder.name} units", file=sys.stderr, unit="clip", mininterval=1)]
     np.savez(file.with_suffix(".tmp.npz"), units=np.concatenate(labels), ends=np.cumsum([len(x) for x in labels]))
     file.with_suffix(".tmp.npz").rename(file)
     return labels
 
 
+def _log_mel() -> Callable[[Tensor], Tensor]:
+    """(B, N) -> (B, T, MELS) on the convolutions' own frames (25 ms every 20 ms), zero mean and unit variance a row."""
+    torchaudio = need("torchaudio", "log-mel targets", "pip install -c constraints.txt torchaudio")
+    transform = torchaudio.transforms.MelSpectrogram(SAMPLE_RATE, n_fft=512, win_length=400, hop_length=STRIDE, n_mels=MELS, center=False)
+
+    def log_mel(wavs: Tensor) -> Tensor:
+        x = (transform(F.pad(wavs, (56, 56))) + 1e-6).log().mT          # a 512-point transform around each 400-sample window
+        return (x - x.mean((1, 2), keepdim=True)) / (x.std((1, 2), keepdim=True) + 1e-5)
+    return log_mel
+
+
 def _mfcc(pool: Pool) -> Callable[[int], np.ndarray]:
-    """13 MFCCs with deltas and delta-deltas, 25 ms windows every 20 ms (the convolutions' own frames), standardised a clip."""
+    """Clip number -> (T, 39): 13 MFCCs with deltas and delta-deltas on the same frames, standardised over the clip."""
     torchaudio = need("torchaudio", "MFCC units", "pip install -c constraints.txt torchaudio")
-    import torchaudio.compliance.kaldi
+    transform = torchaudio.transforms.MFCC(SAMPLE_RATE, 13, melkwargs={"n_fft": 512, "win_length": 400, "hop_length": STRIDE,
+                                                                       "n_mels": 40, "center": False})
+    deltas = torchaudio.functional.compute_deltas
 
     def features(clip: int) -> np.ndarray:
-        wav = torch.from_numpy(pool.wav(clip))[None] * 32768
-        mfcc = torchaudio.compliance.kaldi.mfcc(wav, frame_shift=20.0, frame_length=25.0, use_energy=False, dither=0.0)
-        delta = torchaudio.functional.compute_deltas(mfcc.T).T
-        x = torch.cat([mfcc, delta, torchaudio.functional.compute_deltas(delta.T).T], 1)
+        mfcc = transform(F.pad(torch.from_numpy(pool.wav(clip)), (56, 56)))
+        x = torch.cat([mfcc, deltas(mfcc), deltas(deltas(mfcc))]).T
         return ((x - x.mean(0)) / (x.std(0) + 1e-5)).numpy()
     return features
 
 
-def _block_states(net: HubertNet, layer: int, pool: Pool, device: str) -> Callable[[int], np.ndarray]:
-    net = net.eval().to(device)
-
+def _block_states(net: HubertNet, heard: Heard, layer: int, device: str) -> Callable[[int], np.ndarray]:
+    """Clip number -> (T, D) clean states of block `layer`."""
     @torch.no_grad()
     def features(clip: int) -> np.ndarray:
-        wav = torch.from_numpy(pool.wav(clip))[None].to(device)
         with torch.autocast(device.split(":")[0], torch.bfloat16):
-            x = net.position(net.project(wav, torch.tensor([wav.shape[1]], device=device)))
+            x = heard.clean[clip][None].float().to(device)
+            x = net.position(net.feature_projection.projection(net.feature_projection.layer_norm(x)))
             for depth, state in enumerate(net.blocks(x, None), 1):
                 if depth == layer:
                     return state[0].float().cpu().numpy()

@@ -70,18 +70,17 @@ class Pool:
             places.append((clip, start))
         return torch.from_numpy(wavs), places
 
-    def add_noise(self, wavs: Tensor, rng: np.random.Generator, share: float = 0.5) -> Tensor:
-        """Noise on a `share` of the rows: a recording, white noise, or a few other rows as babble, at an SNR from SNRS."""
+    def add_noise(self, wavs: Tensor, rng: np.random.Generator, share: float) -> Tensor:
+        """Noise on a `share` of the rows: a recording, white noise, or five other talkers, at an SNR from SNRS."""
         noisy, (batch, samples) = wavs.clone(), wavs.shape
         for row in np.flatnonzero(rng.random(batch) < share):
             kind = rng.random()
-            if kind < 0.7 and self.noises:
+            if kind < 0.6 and self.noises:
                 noise = np.resize(np.roll(self.noises[rng.integers(len(self.noises))], rng.integers(1 << 20)), samples)
-            elif kind < 0.85 or batch < 6:
+            elif kind < 0.8:
                 noise = rng.standard_normal(samples)
             else:
-                others = rng.choice([i for i in range(batch) if i != row], 5, replace=False)
-                noise = wavs[others].flip(1).sum(0).numpy()
+                noise = sum(np.resize(self.wav(clip), samples) for clip in rng.choice(self.training, 5))
             noise = torch.from_numpy(np.asarray(noise, np.float32))
             scale = wavs[row].square().mean() / (noise.square().mean() + 1e-12) * 10 ** (-rng.uniform(*SNRS) / 10)
             noisy[row] += scale.sqrt() * noise

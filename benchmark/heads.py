@@ -1,0 +1,144 @@
+"""Train the heads of a run side by side, each on what its own exits let through.
+
+All heads see the same batches of recorded states, each truncated at its own exit depths. Their parameters, gradient norms
+and random streams are separate, so a head's numbers do not depend on which others are trained beside it.
+"""
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import loop
+from .contract import Example, Protocol, Task, UpstreamCard
+from .errors import UsageError
+from .exiting import TruncatedWeightedSum, layer_normed
+from .trace import Trace
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One head to train."""
+    name: str                # for people: "full", "rho 0.7"
+    normalise: bool
+    train: np.ndarray        # (n,) exit depth of every training utterance
+    dev: np.ndarray          # (n,) of every dev utterance, by the same rule
+
+    def key(self, *context) -> str:
+        """A hash of all that the trained numbers depend on."""
+        digest = hashlib.sha256(json.dumps([self.normalise, *context], sort_keys=True, default=str).encode())
+        digest.update(self.train.astype(np.int64).tobytes() + self.dev.astype(np.int64).tobytes())
+        return digest.hexdigest()[:16]
+
+
+class Readout(nn.Module):
+    """Weighted sum and head, the trainable part of one row."""
+
+    def __init__(self, task: Task, protocol: Protocol, card: UpstreamCard, normalise: bool):
+        super().__init__()
+        self.mix = TruncatedWeightedSum(card.depth + 1, normalise)
+        self.head = task.head(protocol, card.dim, card.stride)
+
+    def forward(self, states: Tensor, depth: Tensor, frames: Tensor, samples: Tensor) -> Tensor:
+        """(L', B, T, D) states, layer-normed already if this readout asks for it -> a prediction a row."""
+        return self.head(self.mix.weighted(states, depth), frames, samples)
+
+
+def fit(plans: Mapping[str, Plan], task: Task, protocol: Protocol, train: Trace, dev: Trace, folder: Path, seed: int,
+        device: str = "cpu") -> None:
+    """Train what is missing of `plans` (by key); <folder>/<key>.safetensors and .json hold each result."""
+    missing = {key: plan for key, plan in plans.items() if not (folder / f"{key}.json").exists()}
+    if not missing:
+        return
+    card, readouts = train.upstream.card, nn.ModuleDict()
+    for key, plan in missing.items():
+        torch.manual_seed(seed)
+        readouts[key] = Readout(task, protocol, card, plan.normalise)
+    readouts.to(device)
+    metric, dev_examples = task.metrics[0], [dev.load(item) for item in dev.items]
+
+    def loss(i: int) -> Tensor:
+        rows = batch_rows(len(train.items), protocol.batch, seed, i)
+        examples = [train.load(train.items[r]) for r in rows]
+        states, frames = _both(train, rows)
+        total = torch.zeros((), device=device)
+        for key, plan in missing.items():
+            torch.manual_seed(loop.step_seed(seed, i))      # the same dropout whoever else is trained
+            prediction = readouts[key](states[plan.normalise], torch.from_numpy(plan.train[rows]), frames, _samples(examples, device))
+            total = total + task.loss(prediction, examples, frames, protocol)
+        return total
+
+    def look() -> dict[str, float]:
+        values: dict[str, list[float]] = {key: [] for key in missing}
+        for row, example in enumerate(dev_examples):
+            states, frames = _both(dev, [row])
+            for key, plan in missing.items():
+                prediction = readouts[key](states[plan.normalise], torch.from_numpy(plan.dev[[row]]), frames, _samples([example], device))
+                value = task.score(prediction[0], example, int(frames[0]), protocol)[metric.name]
+                if isinstance(value, float):
+                    values[key].append(value)
+        return {key: float(np.mean(v)) if v else float("nan") for key, v in values.items()}
+
+    group = hashlib.sha256("".join(sorted(missing)).encode()).hexdigest()[:16]
+    work = folder / f"unfinished-{group}"
+    done = loop.train(
+        readouts, loss, _optimiser(protocol, readouts), steps=protocol.steps, every=protocol.eval_every, folder=work, seed=seed,
+        accumulate=protocol.accumulate, clip=protocol.clip, clip_groups=[list(readouts[key].parameters()) for key in missing],
+        look=look, keep={key: metric.higher_is_better for key in missing}, device=device,
+        what=f"{task.name} heads: " + ", ".join(plan.name for plan in missing.values()))
+    log = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
+    for key, plan in missing.items():
+        if not (work / f"best-{key}.ckpt").exists():
+            raise UsageError(f"{task.name}: no dev utterance could be scored ({metric.name} failed on all {len(dev.items)}), so no "
+                             "checkpoint can be chosen; check the dev split, or choose another protocol")
+        state = {k.removeprefix(f"{key}."): v for k, v in loop.best(work, key).items() if k.startswith(f"{key}.")}
+        scores = {line["step"]: line[key] for line in log}
+        best = (max if metric.higher_is_better else min)(scores.items(), key=lambda kv: kv[1])
+        _save(folder / f"{key}.safetensors", state)
+        (folder / f"{key}.json").write_text(json.dumps({
+            "name": plan.name, "steps": protocol.steps, "chosen_step": best[0], f"dev_{metric.name}": best[1], "seed": seed,
+            "updates_skipped": done["skipped"], "dev_by_step": scores, "protocol": asdict(protocol)}, indent=1) + "\n")
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def load(folder: Path, key: str, normalise: bool, task: Task, protocol: Protocol, card: UpstreamCard) -> tuple[Readout, dict]:
+    """A trained readout and what is known of its training."""
+    from safetensors.torch import load_file
+    readout = Readout(task, protocol, card, normalise)
+    readout.load_state_dict(load_file(folder / f"{key}.safetensors"))
+    return readout.eval(), json.loads((folder / f"{key}.json").read_text())
+
+
+def batch_rows(n: int, batch: int, seed: int, i: int) -> list[int]:
+    """Micro-batch i as row numbers: every epoch a fresh order, a function of seed and epoch alone."""
+    epoch, j = divmod(i, -(-n // batch))
+    return np.random.default_rng([seed, epoch]).permutation(n)[j * batch: (j + 1) * batch].tolist()
+
+
+def _both(trace: Trace, rows: Sequence[int]) -> tuple[dict[bool, Tensor], Tensor]:
+    """States as they are and layer-normed, made once for all heads."""
+    batch = trace.batch(rows)
+    return {False: batch.states, True: layer_normed(batch.states)}, batch.frames
+
+
+def _samples(examples: Sequence[Example], device: str) -> Tensor:
+    return torch.tensor([len(e.wav) for e in examples], device=device)
+
+
+def _optimiser(protocol: Protocol, readouts: nn.Module) -> torch.optim.Optimizer:
+    """s3prl/optimizers.py: torch's Adam, or its own AdamW, whose defaults are eps 1e-7 and no decay."""
+    if protocol.optimiser not in ("adam", "adamw"):
+        raise UsageError(f"protocol {protocol.name}: optimiser is adam or adamw, not {protocol.optimiser!r}")
+    return torch.optim.Adam(readouts.parameters(), protocol.lr, eps=1e-8 if protocol.optimiser == "adam" else 1e-7)
+
+
+def _save(path: Path, state: Mapping[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+    beside = path.with_suffix(".tmp")
+    save_file({k: v.contiguous() for k, v in state.items()}, beside)
+    beside.replace(path)

@@ -1,0 +1,187 @@
+"""Masks on spectra, the machinery that enhancement and separation share: STFT, frame matching, training aim, waveform.
+
+After s3prl/downstream/{enhancement,separation}_stft{,2}/expert.py and loss.py, from the facts, with torch for librosa.
+What is worth knowing of the original:
+
+* Frame t of a centred STFT looks at the samples around t * hop, so N samples have 1 + N // hop frames. librosa reflects
+  the signal at both ends before 0.9.0 (February 2022) and appends zeros since; s3prl pins no librosa (>= 0.7.2). The
+  SUPERB-SG numbers are older than 0.9, the second recipes newer, and each keeps its own here (`pad`). Only the first and
+  the last frame know the difference.
+* Upstreams give one or two frames fewer than the STFT. The missing ones are zero features at the end; the LSTM reads them.
+* The last samples of a waveform lie under the outermost edge of the last window alone, where the inverse divides by the
+  nearly vanishing square of the window and turns any error of the mask into a click. The first recipes cut such clicks
+  away afterwards (`tail="guard"`); the second stop at the centre of the last frame and leave zeros (`tail="drop"`).
+"""
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..benchmark.contract import Example, Protocol
+from ..benchmark.errors import UsageError
+
+STRIDES = (160, 320, 640)   # samples a frame of the upstreams there are: 10, 20, 40 ms
+SLACK = 5                   # s3prl asserts that features and STFT differ by fewer frames than this
+PHASE_EPS = 1e-10           # s3prl/downstream/enhancement_stft2/expert.py
+GUARDED, UNGUARDED = 512, 2048  # samples: the end that is searched for clicks; trailing zeros that call the search off
+
+
+@dataclass(frozen=True)
+class SpectralProtocol(Protocol):
+    """The fields of a masking recipe; the defaults are what SUPERB-SG's enhancement and separation share."""
+    n_fft: int = 512
+    win: int = 512                   # samples, Hann
+    hop: int = 0                     # samples; 0 = the upstream's stride
+    pad: str = "reflect"             # what the STFT sees beyond both ends: reflect | constant (zeros)
+    layers: int = 3
+    hidden: int = 896                # in each direction
+    dropout: float = 0.5
+    activation: str = "relu"         # relu | sigmoid
+    aim: str = "npsm"                # npsm: |S| max(0, cos(angle Y - angle S)), non-negative phase-sensitive | am: |S|
+    distance: str = "mse"            # mse | l1
+    domain: str = "magnitude"        # what mask and aim live in: magnitude | log1p (of the magnitude)
+    tail: str = "guard"              # see above: guard | drop
+
+    def __post_init__(self):
+        for field, known in (("pad", ("reflect", "constant")), ("activation", ("relu", "sigmoid")), ("aim", ("npsm", "am")),
+                             ("distance", ("mse", "l1")), ("domain", ("magnitude", "log1p")), ("tail", ("guard", "drop"))):
+            if getattr(self, field) not in known:
+                raise UsageError(f"protocol {self.name}: {field} is {' or '.join(known)}, not {getattr(self, field)!r}")
+
+
+@dataclass(frozen=True)
+class Stft:
+    """A centred short-time Fourier transform and its least-squares inverse (Griffin and Lim, 1984, eq. 6)."""
+    n_fft: int
+    win: int
+    hop: int
+    pad: str
+
+    def __post_init__(self):
+        if self.hop >= self.win:
+            raise UsageError(f"windows of {self.win} samples every {self.hop} leave audio between them that no mask can reach; "
+                             f"choose a protocol with a fixed hop, or a longer win")
+
+    def frames(self, samples: int) -> int:
+        return 1 + samples // self.hop
+
+    def __call__(self, wav: Tensor) -> Tensor:
+        """(N,) -> (T, bins), complex."""
+        return torch.stft(wav, self.n_fft, self.hop, self.win, self._window(wav), center=True, pad_mode=self.pad,
+                          return_complex=True).T
+
+    def inverse(self, spectrum: Tensor, samples: int) -> Tensor:
+        """(T, bins) -> (samples,); zeros where no window reaches."""
+        reached = min(samples, (len(spectrum) - 1) * self.hop + self.win // 2)
+        wav = torch.istft(spectrum.T, self.n_fft, self.hop, self.win, self._window(spectrum.real), center=True, length=reached)
+        return F.pad(wav, (0, samples - reached))
+
+    def _window(self, like: Tensor) -> Tensor:
+        return torch.hann_window(self.win, dtype=like.dtype, device=like.device)  # periodic, as scipy's for spectra
+
+
+def stft_of(protocol: SpectralProtocol, samples: int, frames: int) -> Stft:
+    """The transform for an utterance of `samples` that an upstream gave `frames`; those two tell the upstream's stride."""
+    hop = protocol.hop
+    if not hop:
+        hop = min(STRIDES, key=lambda stride: abs(samples / stride - frames))
+        if abs(1 + samples // hop - frames) >= SLACK:
+            raise UsageError(f"{frames} frames for {samples} samples is the stride of none of the upstreams that a hop of 0 "
+                             f"serves ({', '.join(map(str, STRIDES))} samples); choose a protocol with a fixed hop")
+    return Stft(protocol.n_fft, protocol.win, hop, protocol.pad)
+
+
+def match(features: Tensor, frames: Tensor, samples: Tensor, stride: int, hop: int) -> tuple[Tensor, Tensor]:
+    """Give each utterance one feature vector a spectrum.
+
+    Twice the same where the upstream is half as fast as the STFT; then cut, or filled with zeros at the end.
+
+    Args:
+        features: (B, T, D) and frames: (B,), as the upstream left them.
+        samples: (B,) of each waveform.
+        stride, hop: samples a frame, of the upstream and of the STFT.
+    Returns: (B, T', D) and (B,) spectra.
+    """
+    if stride not in (hop, 2 * hop):
+        raise UsageError(f"an STFT with a hop of {hop} samples takes upstreams of stride {hop} or {2 * hop}, not {stride}; "
+                         f"choose a protocol whose hop is 0 (the upstream's stride)")
+    times = stride // hop
+    spectra = 1 + samples.to(frames.device) // hop
+    off = (spectra - frames * times).abs()
+    if int(off.max()) >= SLACK:
+        worst = int(off.argmax())
+        raise UsageError(f"an upstream that gives {int(frames[worst])} frames for {int(samples[worst])} samples does not have a "
+                         f"stride of {stride}; correct its card")
+    valid = torch.arange(features.shape[1], device=features.device) < frames[:, None]
+    longest = int(spectra.max())
+    matched = torch.where(valid[..., None], features, 0.0).repeat_interleave(times, dim=1)[:, :longest]
+    return F.pad(matched, (0, 0, 0, longest - matched.shape[1])), spectra
+
+
+class SpectralHead(nn.Module):
+    """`match`, then a network of masks. (B, T, D) features, (B,) frames, (B,) samples -> (B, [sources,] T', bins)."""
+
+    def __init__(self, masks: nn.Module, stride: int, hop: int):
+        super().__init__()
+        self.masks, self.stride, self.hop = masks, stride, hop or stride
+
+    def forward(self, features: Tensor, frames: Tensor, samples: Tensor) -> Tensor:
+        return self.masks(*match(features, frames, samples, self.stride, self.hop))
+
+
+def distance(mask: Tensor, noisy: Tensor, clean: Tensor, protocol: SpectralProtocol) -> Tensor:
+    """How far masked speech is from its aim: sum over frequencies, mean over frames.
+
+    Args:
+        mask: (T, bins). noisy, clean: (T, bins), complex.
+    """
+    magnitude, aim = noisy.abs(), clean.abs()
+    if protocol.aim == "npsm":  # Kolbaek et al., 2017, eq. 10
+        aim = aim * torch.relu(torch.cos(noisy.angle() - clean.angle()))
+    if protocol.domain == "log1p":
+        magnitude, aim = magnitude.log1p(), aim.log1p()
+    error = mask * magnitude - aim
+    return (error.square() if protocol.distance == "mse" else error.abs()).sum() / len(noisy)
+
+
+def apply(mask: Tensor, wav: Tensor, frames: int, protocol: SpectralProtocol) -> Tensor:
+    """(T' >= T, bins) mask on the spectra of (N,) audio -> (N,) audio, with the phase it had."""
+    stft = stft_of(protocol, len(wav), frames)
+    spectrum = stft(wav)
+    mask = fitting(mask, spectrum)
+    if protocol.domain == "log1p":
+        magnitude = spectrum.abs()
+        masked = torch.expm1(mask * magnitude.log1p()) * (spectrum / (magnitude + PHASE_EPS))
+    else:
+        masked = mask * spectrum
+    if protocol.tail == "guard":
+        return without_clicks(stft.inverse(masked, len(wav)))
+    centre = (len(spectrum) - 1) * stft.hop
+    return F.pad(stft.inverse(masked, centre), (0, len(wav) - centre))
+
+
+def fitting(mask: Tensor, spectrum: Tensor) -> Tensor:
+    """The frames of a (..., T', bins) mask that the (T, bins) spectrum has."""
+    if mask.shape[-2] < len(spectrum):
+        raise UsageError(f"a mask of {mask.shape[-2]} frames cannot cover {len(spectrum)} spectra: upstream and audio do not fit")
+    return mask[..., :len(spectrum), :]
+
+
+def without_clicks(wav: Tensor) -> Tensor:
+    """Silence from the first click on: a sample of the last 512 that is louder than everything before those 512.
+
+    The end is that of the signal, unless more than 2048 zeros follow it. A silent or shorter signal is left alone (on
+    a silent one s3prl's `postprocess` raises).
+    """
+    heard = wav.nonzero()
+    end = int(heard[-1]) + 1 if len(heard) else 0
+    start = end - GUARDED
+    if end < len(wav) - UNGUARDED or start <= 0:
+        return wav
+    clicks = (wav[start:end].abs() > wav[:start].abs().max()).nonzero()
+    if not len(clicks):
+        return wav
+    quiet = wav.clone()
+    quiet[start + int(clicks[0]):] = 0
+    return quiet

@@ -1,0 +1,105 @@
+"""Speech enhancement: a mask on the noisy spectrum, judged by what it does to the waveform.
+
+SUPERB-SG's task (Tsai et al., 2022, sec. 3) on VoiceBank-DEMAND (Valentini-Botinhao, 2017), or on any folder laid out
+like it. Absolute PESQ and STOI, and the improvement of SI-SDR over the unprocessed input, means over utterances.
+The dev split's PESQ picks the checkpoint. Recipes with different names are different benchmarks: s3prl says that its
+second one is not comparable with the leaderboard.
+"""
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..benchmark.audio import read
+from ..benchmark.contract import Corpus, Example, Item, Metric, Task
+from ..benchmark.metrics import pesq_wb, si_sdr_improvement, stoi
+from ..benchmark.registry import tasks
+from ..downstreams.mask_blstm import MaskBLSTM
+from ._spectral import SpectralHead, SpectralProtocol, apply, distance, fitting, stft_of
+
+
+@dataclass(frozen=True)
+class SEProtocol(SpectralProtocol):
+    """A recipe of enhancement: the shared fields of a masking recipe, and none of its own."""
+
+
+SUPERB_V1 = SEProtocol(
+    name="superb-v1", source="s3prl/downstream/enhancement_stft/configs/cfg_voicebank.yaml (release 0.4.18); librosa < 0.9",
+    lr=1e-4, steps=150_000, batch=8, eval_every=1250, optimiser="adamw",
+    n_fft=512, win=512, hop=0, pad="reflect", layers=3, hidden=896, dropout=0.5, activation="relu",
+    aim="npsm", distance="mse", domain="magnitude", tail="guard")
+
+S3PRL_V2 = SEProtocol(
+    name="s3prl-v2", source="s3prl/downstream/enhancement_stft2/configs/cfg_voicebank.yaml (release 0.4.18); librosa >= 0.9",
+    lr=1e-3, steps=100_000, batch=8, eval_every=1250, optimiser="adamw",
+    n_fft=512, win=400, hop=160, pad="constant", layers=3, hidden=256, dropout=0.1, activation="sigmoid",
+    aim="am", distance="l1", domain="log1p", tail="drop")
+
+MINISUPERB = replace(
+    S3PRL_V2, name="minisuperb",
+    source="Comet0322/MiniSUPERB: downstream/enhancement_stft2/configs/cfg_voicebank.yaml, preprocess/bo.ipynb @ 4588f6e",
+    steps=10_000, eval_every=1000, train_limit=1000, dev_limit=300)
+
+MINI = replace(  # small enough for four heads in about a minute on two CPU cores
+    S3PRL_V2, name="mini", source="this project: s3prl-v2's domain and v1's aim and loss, sized for the built-in corpus",
+    lr=4e-3, steps=400, batch=8, eval_every=100, n_fft=640, win=640, hop=0, layers=1, hidden=128, aim="npsm", distance="mse")
+
+
+def corpus(data: Path | None, protocol: SEProtocol) -> Corpus:
+    from ._voicebank import voicebank
+    if data is None:
+        from ._mini import mini_noisy
+        return voicebank(mini_noisy(), "mini")
+    return voicebank(data)
+
+
+def load(item: Item) -> Example:
+    from ..benchmark.audio import read
+    return Example(item.id, torch.from_numpy(read(item.path)), torch.from_numpy(read(item.more["clean"])))
+
+
+def head(protocol: SEProtocol, dim: int, stride: int) -> SpectralHead:
+    masks = MaskBLSTM(dim, protocol.n_fft // 2 + 1, protocol.hidden, protocol.layers, protocol.dropout, protocol.activation)
+    return SpectralHead(masks, stride, protocol.hop)
+
+
+def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, protocol: SEProtocol) -> Tensor:
+    """(B, T, bins) masks -> (): sum over frequencies, mean over an utterance's own frames, mean over utterances."""
+    return torch.stack([_distance(mask, example, int(n), protocol)
+                        for mask, example, n in zip(prediction, examples, frames, strict=True)]).mean()
+
+
+def _distance(mask: Tensor, example: Example, frames: int, protocol: SEProtocol) -> Tensor:
+    stft = stft_of(protocol, len(example.wav), frames)
+    noisy, clean = stft(example.wav.to(mask.device)), stft(example.target.to(mask.device))
+    return distance(fitting(mask, noisy), noisy, clean, protocol)
+
+
+def enhance(prediction_row: Tensor, wav: Tensor, frames: int, protocol: SEProtocol) -> Tensor:
+    """(T, bins) mask, (N,) noisy -> (N,) enhanced."""
+    return apply(prediction_row, wav.to(prediction_row.device), frames, protocol)
+
+
+def score(prediction_row: Tensor, example: Example, frames: int, protocol: SEProtocol) -> dict[str, Any]:
+    return _compare(enhance(prediction_row.detach().float().cpu(), example.wav.cpu(), frames, protocol), example)
+
+
+def unprocessed(example: Example, protocol: SEProtocol) -> dict[str, Any]:
+    """The noisy input as if it were an answer: the floor under every row, with an improvement of 0 dB."""
+    return _compare(example.wav.cpu(), example)
+
+
+def _compare(estimate: Tensor, example: Example) -> dict[str, Any]:
+    clean, noisy, answer = example.target.cpu().numpy(), example.wav.cpu().numpy(), estimate.numpy()
+    return {"pesq": pesq_wb(clean, answer), "stoi": stoi(clean, answer),
+            "si_sdr_improvement": si_sdr_improvement(clean, answer, noisy)}
+
+
+tasks.register("se")(Task(
+    name="se", version=1,
+    metrics=(Metric("pesq", True, "MOS-LQO, wide-band"), Metric("stoi", True), Metric("si_sdr_improvement", True, "dB")),
+    protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
+    corpus=corpus, load=load, head=head, loss=loss, score=score, unprocessed=unprocessed))

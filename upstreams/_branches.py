@@ -1,0 +1,134 @@
+"""DAISY's branches: one linear classifier a block, with bias, guessing the units HuBERT's own head names (DAISY, sec. 3.1).
+
+The backbone is frozen, in evaluation mode and hears no masks; cross-entropy over all frames, summed over blocks, which are
+independent. A backbone without its self-supervised head (Hugging Face and torchaudio checkpoints carry none) gets k-means
+units of a middle block as targets instead, and the card says so.
+"""
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..benchmark import loop
+from ..benchmark.contract import SAMPLE_RATE
+from ..benchmark.errors import UsageError, need
+from ..benchmark.registry import as_type_of
+from ._pool import Pool
+from .hubert import Hubert, own_units
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The paper: 88,000 steps of batch 32, lr 5e-5 on 960 h. These defaults are for a tiny model and a few hours."""
+    steps: int = 3000
+    lr: float = 3e-3
+    batch: int = 16
+    seconds: float = 2.505
+    noisy: float = 0.5          # share of each batch heard with noise, as the backbone was pre-trained
+    every: int = 250
+    fallback_units: int = 500   # only without a self-supervised head
+    fallback_block: int = 7
+
+
+def load(source: str, hubert: Hubert, seed: int) -> tuple[nn.ModuleList, str]:
+    """Branches from a safetensors file (or "random"), and their revision."""
+    from safetensors import safe_open
+
+    from ._hubert_weights import content_hash
+    dim, blocks = hubert.card.dim, hubert.card.depth
+    if source == "random":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return nn.ModuleList(nn.Linear(dim, hubert.net.shape.units) for _ in range(blocks)), f"random-{seed}"
+    if not source or not Path(source).is_file():
+        raise UsageError(f"daisy: there are no trained branches at {source or 'any known place for this tag'}; train them with: "
+                         "run_benchmark.py train daisy.<tag> --data DIR --out DIR, and name the file with --set branches=FILE")
+    with safe_open(source, "pt") as file:
+        trained_on = (file.metadata() or {}).get("backbone", "")
+        state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  safe_open is no mapping
+    if trained_on != hubert.card.revision:
+        raise UsageError(f"daisy: the branches in {source} were trained on the backbone {trained_on or '(unnamed)'}, not on "
+                         f"{hubert.card.name} {hubert.card.revision}; train them again: run_benchmark.py train daisy.<tag> --data DIR --out DIR")
+    branches = nn.ModuleList(nn.Linear(dim, len(state["0.bias"])) for _ in range(blocks))
+    branches.load_state_dict(state)
+    return branches, content_hash(branches)
+
+
+def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, device: str, settings: dict[str, str]) -> Path:
+    """Train the branches in `out`, going on from what is there."""
+    from ._hubert_weights import write
+    settings = dict(settings)
+    weights = settings.pop("weights", "")
+    recipe = Recipe(**{k: as_type_of(_default(k), v, f"train daisy: {k}") for k, v in settings.items()})
+    hubert = Hubert(tag, weights, seed=seed).to(device).eval()
+    pool = Pool(data, noise)
+    targets, units, said = _targets(hubert, pool, recipe, seed)
+    torch.manual_seed(seed)
+    branches = nn.ModuleList(nn.Linear(hubert.card.dim, units) for _ in range(hubert.card.depth)).to(device)
+    samples = int(recipe.seconds * SAMPLE_RATE)
+
+    def batch(rng: np.random.Generator, held_out: bool = False) -> tuple[list[Tensor], Tensor]:
+        wavs, _ = pool.crops(rng, recipe.batch, samples, held_out=held_out)
+        wavs = wavs if held_out else pool.add_noise(wavs, rng, recipe.noisy)
+        with torch.no_grad():
+            states = list(hubert.states(wavs.to(device), torch.full((recipe.batch,), samples, device=device)))[1:]
+            return states, targets(states)
+
+    def loss(i: int) -> Tensor:
+        states, target = batch(np.random.default_rng(loop.step_seed(seed, i)))
+        return sum(F.cross_entropy(b(x).flatten(0, 1), target.flatten()) for b, x in zip(branches, states, strict=True))
+
+    def look() -> dict[str, float]:
+        """Entropy (nats per frame) and agreement by block, on held-out clean speech."""
+        rng, entropy, right, rounds = np.random.default_rng(seed), np.zeros(len(branches)), np.zeros(len(branches)), 8
+        for _ in range(rounds):
+            states, target = batch(rng, held_out=True)
+            for k, (branch, x) in enumerate(zip(branches, states, strict=True)):
+                logits = branch(x)
+                entropy[k] += float(torch.special.entr(logits.softmax(-1)).sum(-1).mean()) / rounds
+                right[k] += float((logits.argmax(-1) == target).float().mean()) / rounds
+        return {f"entropy@{k}": e for k, e in enumerate(entropy, 1)} | {f"agreement@{k}": r for k, r in enumerate(right, 1)}
+
+    optimiser = torch.optim.AdamW(branches.parameters(), recipe.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
+    warm = max(1, int(0.08 * recipe.steps))
+    loop.train(branches, loss, optimiser, steps=recipe.steps, every=recipe.every, folder=out / "branches", seed=seed, clip=10.0,
+               look=look, device=device, what=f"daisy.{tag} branches",
+               schedule=lambda s: min((s + 1) / warm, max(0.01, (recipe.steps - s) / (recipe.steps - warm))))
+    path = out / f"daisy.{tag}.safetensors"
+    write(branches.cpu(), path, backbone=hubert.card.revision, targets=said)
+    card = {"name": f"daisy.{tag}", "backbone": hubert.card.name, "backbone_revision": hubert.card.revision, "targets": said,
+            "recipe": asdict(recipe), "seed": seed, "hours": {k: round(v, 3) for k, v in pool.sources.items()},
+            "held_out_clean": json.loads((out / "branches" / "log.jsonl").read_text().splitlines()[-1])}
+    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+    return path
+
+
+def _default(key: str):
+    if key not in Recipe.__dataclass_fields__:
+        from ..benchmark.errors import closest
+        raise UsageError(f"train daisy has no setting {key!r}: {closest(key, Recipe.__dataclass_fields__)}")
+    return Recipe.__dataclass_fields__[key].default
+
+
+def _targets(hubert: Hubert, pool: Pool, recipe: Recipe, seed: int):
+    """(all block states -> (B, T) targets), how many units, and how the card names them."""
+    if hubert.net.head is not None:
+        return (lambda states: own_units(hubert, states[-1])), hubert.net.shape.units, "argmax of the backbone's self-supervised head"
+    cluster = need("sklearn.cluster", "clustering units", "pip install -c constraints.txt scikit-learn")
+    block, rng, samples = recipe.fallback_block, np.random.default_rng(seed), int(recipe.seconds * SAMPLE_RATE)
+    frames = []
+    with torch.no_grad():
+        for _ in range(32):
+            wavs, _ = pool.crops(rng, recipe.batch, samples)
+            for depth, state in enumerate(hubert.states(wavs, torch.full((recipe.batch,), samples))):
+                if depth == block:
+                    frames.append(state.flatten(0, 1).numpy())
+                    break
+    means = cluster.MiniBatchKMeans(recipe.fallback_units, batch_size=10_000, n_init=3, random_state=seed).fit(np.concatenate(frames))
+    centres = torch.from_numpy(means.cluster_centers_).float()
+    return ((lambda states: torch.cdist(states[block - 1], centres[None].to(states[0])).argmin(-1)), recipe.fallback_units,
+            f"k-means, {recipe.fallback_units} units of block {block} (the checkpoint has no self-supervised head)")

@@ -1,0 +1,92 @@
+"""HuBERT (Hsu et al., 2021) without exits: the backbone, and the baseline every adaptive upstream is held against.
+
+Tags: `tiny` (this project's own, trained by `run_benchmark.py train hubert.tiny`, shipped), `base`, `large` (published
+weights: a Hugging Face folder or id, a torchaudio bundle or state dict, an s3prl/fairseq checkpoint).
+"""
+from collections.abc import Generator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..benchmark.contract import Upstream, UpstreamCard
+from ..benchmark.errors import UsageError, closest
+from ..benchmark.registry import spelled, upstreams
+from . import _hubert_weights
+from ._hubert import STRIDE, HubertShape, frame_counts, macs_to
+
+SHAPES = {
+    "tiny": HubertShape(dim=192, heads=3, ffn=768, conv_dim=128, units=256, unit_dim=128),
+    "base": HubertShape(),
+    "large": HubertShape(dim=1024, depth=24, heads=16, ffn=4096, conv_norm="layer", conv_bias=True, pre_norm=True,
+                         normalise_wav=True, unit_dim=768),
+}
+WEIGHTS = {
+    "tiny": str(Path(__file__).with_name("hubert.tiny.safetensors")),
+    "base": "facebook/hubert-base-ls960",
+    "large": "facebook/hubert-large-ll60k",
+}
+FRONTS = {
+    "block_input": "what enters block 1: after the positional convolution (state 0 of s3prl and transformers)",
+    "projection": "the projected convolution output, before it (state 0 of DAISY's released code)",
+}
+
+
+@upstreams.register("hubert")
+class Hubert(Upstream):
+    """
+    Args:
+        tag: tiny, base or large.
+        weights: where from (see `_hubert_weights.load`); "" = the tag's own, "random" = random weights of that shape.
+        front: which state is depth 0, `block_input` or `projection`.
+        seed: of random weights.
+    """
+
+    def __init__(self, tag: str = "tiny", weights: str = "", front: str = "block_input", seed: int = 0):
+        super().__init__()
+        if tag not in SHAPES:
+            raise UsageError(f"hubert has no tag {tag!r}: {closest(tag, SHAPES)}")
+        if front not in FRONTS:
+            raise UsageError(f"hubert: front is {' or '.join(FRONTS)}, not {front!r}")
+        self.front = front
+        self.net, revision = _hubert_weights.load(weights or WEIGHTS[tag], SHAPES[tag], seed)
+        shape = self.net.shape
+        self.card = UpstreamCard(
+            name=spelled("hubert", tag, weights=(weights, ""), front=(front, "block_input"), seed=(seed, 0)),
+            depth=shape.depth, dim=shape.dim, stride=STRIDE, revision=revision,
+            source="Hsu et al., 2021, HuBERT, IEEE/ACM TASLP 29, doi:10.1109/TASLP.2021.3122291")
+
+    def frames(self, lengths: Tensor) -> Tensor:
+        return frame_counts(lengths)
+
+    def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
+        x = self.net.project(wavs, lengths)
+        mask = self.net.attention_mask(x, lengths)
+        if self.front == "projection":
+            x, mask = _kept(x, mask, (yield x))
+            x = self.net.position(x)
+        else:
+            x = self.net.position(x)
+            x, mask = _kept(x, mask, (yield x))
+        yield from self.net.blocks(x, mask)
+
+    def macs(self, samples: int, depth: int) -> int:
+        return macs_to(self.net.shape, samples, depth)
+
+    @staticmethod
+    def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, device: str, settings: dict[str, str]) -> Path:
+        """Pre-train the shape of `tag` by masked prediction; the result is out/hubert.<tag>.safetensors and its card."""
+        from ._masked_prediction import fit_backbone
+        return fit_backbone(SHAPES[tag], f"hubert.{tag}", data, noise, out, seed, device, settings)
+
+
+def _kept(x: Tensor, mask: Tensor | None, keep: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    if keep is None:
+        return x, mask
+    return x[keep], None if mask is None else mask[keep]
+
+
+@torch.no_grad()
+def own_units(hubert: Hubert, state: Tensor) -> Tensor:
+    """(B, T, D) last states -> (B, T): the units HuBERT itself would name, its self-supervised head's argmax."""
+    return hubert.net.head(state).argmax(-1)
