@@ -1,7 +1,7 @@
 """What enhancement and separation are scored with: functions of two waveforms, each giving a number or a `Failure`.
 
 Wide-band PESQ (ITU-T P.862.2, MOS-LQO, about 1 to 4.64), STOI (Taal et al., 2011; at most 1, papers print it x 100) and
-SI-SDR (Le Roux et al., 2019, eq. 2-3; dB). s3prl takes all three from `asteroid.metrics.get_metrics`, which takes them
+SI-SDR (Le Roux et al., 2019, eq. 3-4; dB). s3prl takes all three from `asteroid.metrics.get_metrics`, which takes them
 from pb_bss_eval; tests/test_metrics.py holds ours equal to it. One thing differs on purpose: there a file that cannot be
 scored ends the run (PESQ) or enters the mean as 1e-5 (STOI); here it is a `Failure`, to be counted beside the mean.
 
@@ -65,8 +65,8 @@ def si_sdr(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
     if trouble := _trouble(clean, estimate):
         return trouble
     clean, estimate = clean - clean.mean(), estimate - estimate.mean()
-    target = np.sum(clean * estimate) / (np.sum(clean**2) + EPS) * clean            # eq. 3: e_target
-    residue = estimate - target                                                     # eq. 3: e_res
+    target = np.sum(clean * estimate) / (np.sum(clean**2) + EPS) * clean            # eq. 4: e_target
+    residue = estimate - target                                                     # eq. 4: e_res
     return float(10 * np.log10(np.sum(target**2) / (np.sum(residue**2) + EPS) + EPS))
 
 

@@ -53,12 +53,15 @@ def blstm(lstm: nn.LSTM, x: Tensor, frames: Tensor) -> Tensor:
     valid = time < frames
     turned = torch.where(valid, frames - 1 - time, time)[..., None]     # (B, T, 1): its own inverse
     start = x.new_zeros(1, x.shape[0], lstm.hidden_size)
+
+    def one_way(x: Tensor, which: str) -> Tensor:
+        weights = [getattr(lstm, f"{name}_{which}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        # has biases, layers, dropout, training, bidirectional, batch first; what nn.LSTM.forward calls
+        return torch.lstm(x, (start, start), weights, True, 1, 0.0, lstm.training, False, True)[0]
+
     for layer in range(lstm.num_layers):
-        ahead, back = (
-            torch.lstm(way, (start, start), [getattr(lstm, f"{name}_l{layer}{which}") for name in
-                                             ("weight_ih", "weight_hh", "bias_ih", "bias_hh")],
-                       True, 1, 0.0, lstm.training, False, True)[0]     # biases, layers, dropout, training, two-way, batch first
-            for way, which in ((x, ""), (x.gather(1, turned.expand_as(x)), "_reverse")))
+        ahead = one_way(x, f"l{layer}")
+        back = one_way(x.gather(1, turned.expand_as(x)), f"l{layer}_reverse")
         x = torch.cat([ahead, back.gather(1, turned.expand_as(back))], dim=-1)
         if layer < lstm.num_layers - 1:
             x = F.dropout(x, lstm.dropout, lstm.training)

@@ -9,8 +9,9 @@ What is worth knowing of the original:
   the last frame know the difference.
 * Upstreams give one or two frames fewer than the STFT. The missing ones are zero features at the end; the LSTM reads them.
 * The last samples of a waveform lie under the outermost edge of the last window alone, where the inverse divides by the
-  nearly vanishing square of the window and turns any error of the mask into a click. The first recipes cut such clicks
-  away afterwards (`tail="guard"`); the second stop at the centre of the last frame and leave zeros (`tail="drop"`).
+  nearly vanishing square of the window and turns any error of the mask into a click (a random mask on noise of 0.2 gave
+  350). The first recipes cut clicks away afterwards (`tail="guard"`); the second stop at the centre of the last frame and
+  leave zeros behind it (`tail="drop"`).
 """
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..benchmark.contract import Example, Protocol
+from ..benchmark.contract import Protocol
 from ..benchmark.errors import UsageError
 
 STRIDES = (160, 320, 640)   # samples a frame of the upstreams there are: 10, 20, 40 ms
@@ -44,15 +45,15 @@ class SpectralProtocol(Protocol):
     tail: str = "guard"              # see above: guard | drop
 
     def __post_init__(self):
-        for field, known in (("pad", ("reflect", "constant")), ("activation", ("relu", "sigmoid")), ("aim", ("npsm", "am")),
-                             ("distance", ("mse", "l1")), ("domain", ("magnitude", "log1p")), ("tail", ("guard", "drop"))):
+        for field, *known in (("pad", "reflect", "constant"), ("activation", "relu", "sigmoid"), ("aim", "npsm", "am"),
+                              ("distance", "mse", "l1"), ("domain", "magnitude", "log1p"), ("tail", "guard", "drop")):
             if getattr(self, field) not in known:
                 raise UsageError(f"protocol {self.name}: {field} is {' or '.join(known)}, not {getattr(self, field)!r}")
 
 
 @dataclass(frozen=True)
 class Stft:
-    """A centred short-time Fourier transform and its least-squares inverse (Griffin and Lim, 1984, eq. 6)."""
+    """A centred short-time Fourier transform and its least-squares inverse (Griffin and Lim, 1984)."""
     n_fft: int
     win: int
     hop: int
@@ -60,8 +61,8 @@ class Stft:
 
     def __post_init__(self):
         if self.hop >= self.win:
-            raise UsageError(f"windows of {self.win} samples every {self.hop} leave audio between them that no mask can reach; "
-                             f"choose a protocol with a fixed hop, or a longer win")
+            raise UsageError(f"windows of {self.win} samples every {self.hop} leave audio between them that no mask can "
+                             "reach; choose a protocol with a fixed hop, or a longer win")
 
     def frames(self, samples: int) -> int:
         return 1 + samples // self.hop
@@ -74,7 +75,8 @@ class Stft:
     def inverse(self, spectrum: Tensor, samples: int) -> Tensor:
         """(T, bins) -> (samples,); zeros where no window reaches."""
         reached = min(samples, (len(spectrum) - 1) * self.hop + self.win // 2)
-        wav = torch.istft(spectrum.T, self.n_fft, self.hop, self.win, self._window(spectrum.real), center=True, length=reached)
+        wav = torch.istft(spectrum.T, self.n_fft, self.hop, self.win, self._window(spectrum.real), center=True,
+                          length=reached)
         return F.pad(wav, (0, samples - reached))
 
     def _window(self, like: Tensor) -> Tensor:
@@ -83,12 +85,14 @@ class Stft:
 
 def stft_of(protocol: SpectralProtocol, samples: int, frames: int) -> Stft:
     """The transform for an utterance of `samples` that an upstream gave `frames`; those two tell the upstream's stride."""
+    if samples < protocol.n_fft:
+        raise UsageError(f"an utterance of {samples} samples is shorter than one window of {protocol.n_fft}; take it out")
     hop = protocol.hop
     if not hop:
         hop = min(STRIDES, key=lambda stride: abs(samples / stride - frames))
         if abs(1 + samples // hop - frames) >= SLACK:
-            raise UsageError(f"{frames} frames for {samples} samples is the stride of none of the upstreams that a hop of 0 "
-                             f"serves ({', '.join(map(str, STRIDES))} samples); choose a protocol with a fixed hop")
+            raise UsageError(f"{frames} frames for {samples} samples is the stride of none of the upstreams that a hop of "
+                             f"0 serves ({', '.join(map(str, STRIDES))} samples); choose a protocol with a fixed hop")
     return Stft(protocol.n_fft, protocol.win, hop, protocol.pad)
 
 
@@ -105,14 +109,14 @@ def match(features: Tensor, frames: Tensor, samples: Tensor, stride: int, hop: i
     """
     if stride not in (hop, 2 * hop):
         raise UsageError(f"an STFT with a hop of {hop} samples takes upstreams of stride {hop} or {2 * hop}, not {stride}; "
-                         f"choose a protocol whose hop is 0 (the upstream's stride)")
-    times = stride // hop
-    spectra = 1 + samples.to(frames.device) // hop
+                         "choose a protocol whose hop is 0 (the upstream's stride)")
+    times, frames, samples = stride // hop, frames.to(features.device), samples.to(features.device)
+    spectra = 1 + samples // hop
     off = (spectra - frames * times).abs()
     if int(off.max()) >= SLACK:
         worst = int(off.argmax())
-        raise UsageError(f"an upstream that gives {int(frames[worst])} frames for {int(samples[worst])} samples does not have a "
-                         f"stride of {stride}; correct its card")
+        raise UsageError(f"an upstream that gives {int(frames[worst])} frames for {int(samples[worst])} samples does not "
+                         f"have a stride of {stride}; correct its card")
     valid = torch.arange(features.shape[1], device=features.device) < frames[:, None]
     longest = int(spectra.max())
     matched = torch.where(valid[..., None], features, 0.0).repeat_interleave(times, dim=1)[:, :longest]
@@ -137,7 +141,7 @@ def distance(mask: Tensor, noisy: Tensor, clean: Tensor, protocol: SpectralProto
         mask: (T, bins). noisy, clean: (T, bins), complex.
     """
     magnitude, aim = noisy.abs(), clean.abs()
-    if protocol.aim == "npsm":  # Kolbaek et al., 2017, eq. 10
+    if protocol.aim == "npsm":  # Kolbaek et al., 2017 (uPIT)
         aim = aim * torch.relu(torch.cos(noisy.angle() - clean.angle()))
     if protocol.domain == "log1p":
         magnitude, aim = magnitude.log1p(), aim.log1p()
@@ -164,7 +168,8 @@ def apply(mask: Tensor, wav: Tensor, frames: int, protocol: SpectralProtocol) ->
 def fitting(mask: Tensor, spectrum: Tensor) -> Tensor:
     """The frames of a (..., T', bins) mask that the (T, bins) spectrum has."""
     if mask.shape[-2] < len(spectrum):
-        raise UsageError(f"a mask of {mask.shape[-2]} frames cannot cover {len(spectrum)} spectra: upstream and audio do not fit")
+        raise UsageError(f"a mask of {mask.shape[-2]} frames cannot cover {len(spectrum)} spectra: it was made for "
+                         "shorter audio")
     return mask[..., :len(spectrum), :]
 
 

@@ -2,8 +2,7 @@
 import numpy as np
 import pytest
 
-from earlyexit_superb.benchmark.metrics import (
-    Failure, bootstrap_interval, pesq_wb, si_sdr, si_sdr_improvement, stoi)
+from earlyexit_superb.benchmark.metrics import Failure, bootstrap_interval, pesq_wb, si_sdr, si_sdr_improvement, stoi
 from earlyexit_superb.benchmark.shim import s3prl_shim
 
 RATE = 16_000
