@@ -1,1 +1,250 @@
-def main(argv=None): raise SystemExit(2)
+"""The command line: a verb first, bare flags mean `run`. stdout is results only; progress, notices and errors go to stderr.
+
+Exit status: 0 done, 1 something asked for could not be made, 2 the request is wrong, 3 this machine cannot serve it.
+"""
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import Complaint, UsageError, closest
+
+LOCAL = Path("results/local")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is one sentence, with the nearest right spelling."""
+
+    def error(self, message):
+        known = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
+        for word in message.split():
+            if word.startswith("--") and word not in known:
+                message += f"; {closest(word.split('=')[0], known)}"
+                break
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s")
+    logging.getLogger("earlyexit_superb").setLevel(logging.INFO)
+    try:
+        if argv and not argv[0].startswith("-"):
+            if argv[0] not in VERBS:
+                raise UsageError(f"there is no verb {argv[0]!r}: {closest(argv[0], VERBS)}")
+            return VERBS[argv[0]](argv[1:])
+        return run(argv)
+    except Complaint as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:      # `| head` closed our stdout
+        sys.stderr.close()
+        return 0
+
+
+def run_parser() -> Parser:
+    parser = Parser(prog="run_benchmark.py", formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+                    description="Benchmark an early-exit speech upstream on a task: metric versus compute saved, one table.",
+                    epilog="verbs: " + ", ".join(VERBS) + "  (run_benchmark.py VERB --help); without a verb: run\n\n"
+                    "with nothing but --upstream and --task everything runs on built-in data and models, no download")
+    add = parser.add_argument
+    add("--upstream", metavar="NAME", help="an upstream (run_benchmark.py ls upstreams), name.tag, or path/to/file.py:Class")
+    add("--task", metavar="NAME", help="a task (run_benchmark.py ls tasks)")
+    add("--rho", nargs="+", metavar="R", help="DAISY's ratio, one or several: larger exits earlier, 0 never; default 0.7")
+    add("--span", nargs="+", metavar="SPAN", help="where an exit may be tested: mean, threshold, min-max, all; default: the upstream's own")
+    add("--data", type=Path, metavar="DIR", help="a corpus in the task's layout; default: the built-in mini corpus")
+    add("--protocol", metavar="NAME", help="a published recipe (run_benchmark.py ls tasks); default: mini on built-in data, else SUPERB's")
+    add("--seed", type=int, default=0, metavar="N", help="of head weights, batches and dropout; default 0")
+    add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
+    add("--results", type=Path, default=LOCAL, metavar="DIR", help=f"where JSONs, heads and leaderboards go; default {LOCAL}")
+    add("--config", type=Path, metavar="YAML", help="options from a file; the command line wins")
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="an option of the upstream, a field of the protocol, or the upstream's knob")
+    add("--force", action="store_true", help="make the rows again although they are there")
+    add("--json", action="store_true", help="print the results as JSON lines instead of a table")
+    add("--version", action="store_true", help="print version and folder")
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    parser = run_parser()
+    args = parser.parse_args(argv)
+    if args.version:
+        from importlib.metadata import PackageNotFoundError, version
+        try:
+            number = version("earlyexit-superb")
+        except PackageNotFoundError:
+            number = "(not installed)"
+        print(f"earlyexit-superb {number} in {Path(__file__).resolve().parents[1]}")
+        return 0
+    from .settings import from_yaml, pairs
+    settings = pairs(args.set)
+    if args.config:
+        known = {a.dest: a for a in parser._actions if a.dest not in ("help", "config", "version")}
+        for key, value in from_yaml(args.config, known).items():
+            if key == "set":
+                settings = {k: str(v) for k, v in value.items()} | settings
+            elif getattr(args, key) == parser.get_default(key):
+                listed = key in ("rho", "span") and not isinstance(value, list)
+                setattr(args, key, Path(value) if key in ("data", "results") else [value] if listed else value)
+    for wanted in ("upstream", "task"):
+        if not getattr(args, wanted):
+            raise UsageError(f"--{wanted} is missing; for example: run_benchmark.py --upstream daisy --task se --rho 0.7")
+    from .registry import tasks
+    if args.task not in tasks.names():
+        tasks.get(args.task)             # complains, before torch takes its two seconds
+    _device(args.device)
+    from .leaderboard import row, screen
+    from .run import Request, Run, number
+    request = Request(args.upstream, args.task, tuple(number(r, "--rho") for r in args.rho or ()), tuple(args.span or ()), args.data,
+                      args.protocol, args.seed, args.device, args.results, settings, args.force)
+    work = Run(request)
+    results, refused = work.results()
+    if args.json:
+        for result in results:
+            print(json.dumps(row(result) | {"exit_histogram": result.exit_histogram}))
+    else:
+        import pandas as pd
+        with pd.option_context("display.width", None, "display.max_columns", None, "display.max_colwidth", None):
+            print(screen(pd.DataFrame([row(r) for r in results])).to_string(index=False))
+        for result in results:
+            if result.cell.knob:
+                print(_histogram(result))
+    print(f"results: {args.results}/leaderboard_{args.task}.csv", file=sys.stderr)
+    for sentence in refused:
+        print(f"error: {sentence}", file=sys.stderr)
+    return 2 if refused else 0
+
+
+def _histogram(result) -> str:
+    counts, cell = list(result.exit_histogram), result.cell
+    most = max(counts)
+    bars = "  ".join(f"{k}:{n}{'▁▂▃▄▅▆▇█'[round(7 * n / most)]}" for k, n in enumerate(counts) if n)
+    return f"exits by depth, {cell.upstream} {cell.knob} {cell.value:g} {cell.span}: {bars}"
+
+
+def _device(name: str) -> None:
+    import torch
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device is cpu, cuda or cuda:N, not {name!r}") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine has no CUDA device that torch can use; leave the flag out to run on the CPU")
+
+
+def train(argv: Sequence[str]) -> int:
+    parser = Parser(prog="run_benchmark.py train", allow_abbrev=False, description="Train an upstream's own weights from unlabelled speech.")
+    parser.add_argument("name", help="an upstream with a training recipe: hubert.tiny, daisy.tiny, daisy.base, ...")
+    parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="DIR", help="folders of speech (wav, flac, opus, ogg)")
+    parser.add_argument("--noise", nargs="+", type=Path, default=[], metavar="DIR", help="folders of noise to mix in")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoints, log and the finished weights; resumed when it exists")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="fields of the recipe")
+    args = parser.parse_args(argv)
+    from .registry import upstreams
+    from .result import writable
+    from .settings import pairs
+    name, _, tag = args.name.partition(".")
+    plugin = upstreams.get(name)
+    if not hasattr(plugin, "fit"):
+        having = [n for n in upstreams.names() if not upstreams.probe(n) and hasattr(upstreams.get(n), "fit")]
+        raise UsageError(f"{name} has nothing to train; upstreams with a recipe: {', '.join(having)}")
+    _device(args.device)
+    writable(args.out)
+    print(plugin.fit(tag or "tiny", args.data, args.noise, args.out, args.seed, args.device, pairs(args.set)))
+    return 0
+
+
+def data(argv: Sequence[str]) -> int:
+    parser = Parser(prog="run_benchmark.py data", allow_abbrev=False, description="Make corpora.")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND", parser_class=Parser)
+    noisy = kinds.add_parser("noisy", help="a VoiceBank-DEMAND-shaped corpus from any folders of speech and noise")
+    noisy.add_argument("--speech", type=Path, required=True, metavar="DIR")
+    noisy.add_argument("--noise", type=Path, required=True, metavar="DIR")
+    speech = kinds.add_parser("speech", help="synthetic speech of many built-in voices, for pre-training")
+    speech.add_argument("--minutes", type=float, default=60.0)
+    for kind in (noisy, speech):
+        kind.add_argument("--out", type=Path, required=True, metavar="DIR")
+        kind.add_argument("--seed", type=int, default=0)
+    noisy.add_argument("--limit", type=int, default=None, metavar="N", help="at most N utterances")
+    args = parser.parse_args(argv)
+    if args.kind == "noisy":
+        from ..tasks._noisy import make_noisy
+        print(make_noisy(args.speech, args.noise, args.out, args.seed, args.limit)["message"])
+    else:
+        from ..tasks._mini import make_speech
+        print(make_speech(args.out, args.minutes, args.seed))
+    return 0
+
+
+def check(argv: Sequence[str]) -> int:
+    parser = Parser(prog="run_benchmark.py check", allow_abbrev=False, description="Hold an upstream against the contract.")
+    parser.add_argument("name", help="an upstream, or path/to/file.py:Class")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="options of its constructor")
+    args = parser.parse_args(argv)
+    from .conformance import check_upstream
+    from .registry import build_upstream
+    from .settings import pairs
+    findings = check_upstream(build_upstream(args.name, pairs(args.set)))
+    for finding in findings:
+        print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.sentence}")
+    return 0 if all(f.ok for f in findings) else 1
+
+
+def ls(argv: Sequence[str]) -> int:
+    parser = Parser(prog="run_benchmark.py ls", allow_abbrev=False, description="What there is, and what is missing.")
+    parser.add_argument("what", nargs="?", choices=("upstreams", "tasks", "corpora"), help="default: all")
+    wanted = parser.parse_args(argv).what
+    from .registry import tasks, upstreams
+    if wanted in (None, "upstreams"):
+        for name in upstreams.names():
+            why = upstreams.probe(name)
+            about = f"unavailable: {why}" if why else (sys.modules[upstreams.get(name).__module__].__doc__ or "").strip().splitlines()[0]
+            print(f"upstream  {name:12} {about}")
+    if wanted in (None, "tasks"):
+        for name in tasks.names():
+            why = tasks.probe(name)
+            if why:
+                print(f"task      {name:12} unavailable: {why}")
+                continue
+            task = tasks.get(name)
+            print(f"task      {name:12} version {task.version}, metrics {', '.join(m.name for m in task.metrics)}; protocols "
+                  f"{', '.join(task.protocols)} ({task.builtin} on built-in data, {task.default} on yours)")
+    if wanted in (None, "corpora"):
+        from ..tasks._mini import CORPORA
+        from .paths import cache_dir
+        for name, (folder, about) in CORPORA.items():
+            there = "ready in" if (cache_dir() / folder / "README.txt").exists() else "made on first use in"
+            print(f"corpus    {name:12} {about}; {there} {cache_dir() / folder}")
+    return 0
+
+
+def doctor(argv: Sequence[str]) -> int:
+    Parser(prog="run_benchmark.py doctor", description="Find out what does not import here, and say how to mend it.").parse_args(argv)
+    from .doctor import examine
+    return examine()
+
+
+def leaderboard(argv: Sequence[str]) -> int:
+    parser = Parser(prog="run_benchmark.py leaderboard", allow_abbrev=False, description="Rebuild the tables from the JSONs of a results folder.")
+    parser.add_argument("results", nargs="?", type=Path, default=LOCAL, help=f"default {LOCAL}")
+    folder = parser.parse_args(argv).results
+    if not folder.is_dir():
+        raise UsageError(f"there is no results folder {folder}; run a benchmark first, or name the folder")
+    from .leaderboard import write
+    found = sorted({p.relative_to(folder).parts[0] for p in folder.glob("*/*/*/*/*.json")})
+    if not found:
+        raise UsageError(f"{folder} holds no results; run a benchmark first: run_benchmark.py --upstream daisy --task se --rho 0.7")
+    for task in found:
+        for path in write(folder, task):
+            print(path)
+    return 0
+
+
+VERBS = {"run": run, "train": train, "data": data, "check": check, "ls": ls, "doctor": doctor, "leaderboard": leaderboard}

@@ -133,3 +133,9 @@ def spelled(name: str, tag: str, **options: tuple[Any, Any]) -> str:
     shown = [f"{key}={Path(value).name if isinstance(value, str) and '/' in value else value}"
              for key, (value, default) in options.items() if value != default]
     return name + (f".{tag}" if tag else "") + (f"({', '.join(shown)})" if shown else "")
+
+
+def constructor_options(spec: str) -> dict[str, Any]:
+    """What an upstream's constructor takes (names), and the knob its class has."""
+    cls = _from_file(spec) if ".py:" in spec else upstreams.get(spec.partition(".")[0])
+    return {"parameters": [p for p in inspect.signature(cls).parameters if p != "tag"], "knob": getattr(cls, "knob", None)}

@@ -7,12 +7,14 @@ things work and in which order models come; they are not comparable with real re
 import logging
 import random
 import re
+import sys
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 
+from ..benchmark.audio import write
 from ..benchmark.contract import SAMPLE_RATE
 from ..benchmark.paths import cache_dir
 from ._noise import GENERATORS, active_power, babble
@@ -27,6 +29,8 @@ SHORTEST, LONGEST = 2.0, 4.0                                    # seconds
 SOFTEST, LOUDEST = -30.0, -22.0                                 # dB, active level: recordings differ so much
 PCM = "5438999816f6f1ed875ac76081413833a0e190ee2519a4e75c534c7276ca20d9"  # sha256 of all samples, x86-64, espeak-ng 1.52
 
+CORPORA = {"mini (se)": (f"mini-noisy-{VERSION}", "36 espeak voices in eight kinds of noise, VoiceBank-DEMAND layout")}
+
 README = f"""The built-in noisy corpus of earlyexit-superb: espeak-ng voices, noises made in code.
 Made by tasks/_mini.py; delete this folder and it is made again.
 recipe: {VERSION}
@@ -35,7 +39,7 @@ recipe: {VERSION}
 
 def mini_noisy() -> Path:
     """The folder of the corpus, for `_voicebank.voicebank`; made now if this machine has none. Safe in parallel."""
-    out = cache_dir() / f"mini-noisy-{VERSION}"
+    out = cache_dir() / CORPORA["mini (se)"][0]
     log = logging.getLogger("earlyexit_superb")
     if not (out / "README.txt").is_file():
         log.info("making the built-in noisy corpus in %s, once; this takes about 20 s", out)
@@ -71,3 +75,19 @@ def _utterance(voice: Voice, rng: random.Random) -> tuple[str, np.ndarray]:
         wav = speak(voice, words)
         if SHORTEST <= len(wav) / SAMPLE_RATE <= LONGEST:
             return words, wav.astype(np.float64) * 10 ** (rng.uniform(SOFTEST, LOUDEST) / 20) / active_power(wav) ** 0.5
+
+
+def make_speech(out: Path, minutes: float, seed: int) -> str:
+    """Unlabelled sentences of 120 voices in `out`, for pre-training. None is a voice of `mini_noisy`, whose draw is another."""
+    from tqdm import tqdm
+    taken = {(v.base, v.pitch, v.rate) for v in voices(sum(speakers + TALKERS for speakers, _ in SIZES.values()), SEED)}
+    cast = [v for v in voices(180, seed + 1) if (v.base, v.pitch, v.rate) not in taken][:120]
+    rng, spoken, files = random.Random(f"speech-{seed}"), 0, 0
+    out.mkdir(parents=True, exist_ok=True)
+    with tqdm(total=round(minutes * 60), desc=f"speaking to {out.name}", file=sys.stderr, unit="s", mininterval=1) as bar:
+        while spoken < minutes * 60 * SAMPLE_RATE:
+            wav = speak(cast[files % len(cast)], f"{sentence(rng)}, {sentence(rng)}")
+            write(out / f"voice{files % len(cast):03d}_{files // len(cast):03d}.wav", wav)
+            spoken, files = spoken + len(wav), files + 1
+            bar.update(round(spoken / SAMPLE_RATE) - bar.n)
+    return f"{files} utterances of {len(cast)} voices, {spoken / SAMPLE_RATE / 60:.1f} minutes, in {out}"

@@ -1,0 +1,304 @@
+"""One command's worth of work: the rows it asks for, what is missing of them made, each kept as soon as it is finished."""
+import math
+import random
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import calibration, cost, heads, leaderboard
+from .contract import Corpus, Item, Protocol, Task, Upstream
+from .errors import UsageError, closest
+from .exiting import Exit, layer_normed, replay
+from .registry import as_type_of, build_upstream, constructor_options, tasks
+from .result import Cell, Result, Score, writable
+from .settings import short_hash
+from .trace import Trace, trace
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line says."""
+    upstream: str
+    task: str
+    rho: Sequence[float] = ()
+    span: Sequence[str] = ()
+    data: Path | None = None
+    protocol: str | None = None
+    seed: int = 0
+    device: str = "cpu"
+    results: Path = Path("results/local")
+    settings: Mapping[str, str] = field(default_factory=dict)
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table to be: a cell and how its utterances leave."""
+    cell: Cell
+    normalise: bool = False
+    depth: int | None = None       # fixed; None = decided by evidence
+    path: Path = Path()
+
+
+class Run:
+    """Everything a request resolves to. Checked on construction, before anything is spent."""
+
+    def __init__(self, request: Request):
+        self.request = request
+        self.task: Task = tasks.get(request.task)
+        upstream_options, protocol_fields, knob_values = self._sorted_settings()
+        torch.manual_seed(request.seed)
+        self.upstream: Upstream = build_upstream(request.upstream, upstream_options).to(request.device).requires_grad_(False)
+        self.values, self.spans = self._knob(knob_values)
+        name = request.protocol or (self.task.builtin if request.data is None else self.task.default)
+        if name not in self.task.protocols:
+            raise UsageError(f"task {self.task.name} has no protocol {name!r}: {closest(name, self.task.protocols)}")
+        self.published = self.task.protocols[name]
+        self.protocol = changed(self.published, protocol_fields)
+        self.corpus: Corpus = self.task.corpus(request.data, self.protocol)
+        self.splits = {s: limited(self.corpus.splits[s], getattr(self.protocol, f"{s}_limit"), self.protocol.limit_seed)
+                       for s in ("train", "dev", "test")}
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """Unprocessed, full depth with and without layer-norm, half depth, then every knob value with every span."""
+        backbone, blocks = self.upstream.backbone, self.upstream.card.depth
+        full = [Row(self._cell(backbone, exit="full", layer_norm=normalise), normalise, blocks) for normalise in (True, False)]
+        half = Row(self._cell(backbone, exit=f"depth {blocks // 2}", layer_norm=True), True, blocks // 2)
+        adaptive = [Row(self._cell(self.upstream, exit="adaptive", layer_norm=True, knob=self.upstream.knob, value=value, span=span), True)
+                    for value in self.values for span in self.spans]
+        nothing = [Row(self._cell(None, exit="unprocessed"))] if self.task.unprocessed else []
+        return [replace(row, path=row.cell.path(self.request.results)) for row in [*nothing, *full, half, *adaptive]]
+
+    def _cell(self, upstream: Upstream | None, **exit: Any) -> Cell:
+        differs = self.protocol != self.published
+        return Cell(upstream=upstream.card.name if upstream else "unprocessed", revision=upstream.card.revision if upstream else "",
+                    task=self.task.name, task_version=self.task.version, protocol="custom" if differs else self.protocol.name,
+                    settings=short_hash(asdict(self.protocol)), corpus=self.corpus.name, corpus_hash=self.corpus.hash,
+                    seed=self.request.seed if upstream else None, **exit)
+
+    def _sorted_settings(self) -> tuple[dict, dict, list]:
+        """Each --set key goes to the upstream's constructor, the protocol, or the knob; an unknown one is an error."""
+        options = constructor_options(self.request.upstream)
+        knob, protocol = options.pop("knob"), {f.name for f in fields(next(iter(self.task.protocols.values())))} - {"name", "source"}
+        upstream, recipe, values = {}, {}, []
+        for key, value in self.request.settings.items():
+            if key == knob:
+                values = str(value).split(",")
+            elif key in options["parameters"]:
+                upstream[key] = value
+            elif key in protocol:
+                recipe[key] = value
+            else:
+                known = sorted({*options["parameters"], *protocol, *([knob] if knob else [])})
+                raise UsageError(f"--set {key}: neither {self.request.upstream} nor a protocol of {self.task.name} has it; {closest(key, known)}")
+        return upstream, recipe, values
+
+    def _knob(self, given: Sequence[str]) -> tuple[tuple[float, ...], tuple[str, ...]]:
+        up, request = self.upstream, self.request
+        if request.rho and up.knob != "rho":
+            turn = f"turn its own knob with --set {up.knob}=VALUE" if up.knob else "it does not exit by itself"
+            raise UsageError(f"{up.card.name} has no rho: {turn}")
+        if request.span and not up.knob:
+            raise UsageError(f"{up.card.name} does not exit by itself, so it has no span; choose an adaptive upstream such as daisy")
+        values = tuple(dict.fromkeys(request.rho)) or tuple(number(v, f"--set {up.knob}") for v in given) or up.knob_values
+        for value in values if up.knob == "rho" else ():
+            if value < 0:
+                raise UsageError(f"rho is a ratio from 0 (never exit early) upwards, not {value:g}")
+            if value > 1:
+                print(f"warning: rho {value:g} is above 1, where the paper stops: nearly everything may leave at the first depth", file=sys.stderr)
+        spans = tuple(dict.fromkeys(request.span)) or up.spans
+        for span in spans:
+            if span not in calibration.SPANS:
+                raise UsageError(f"there is no span {span!r}: {closest(span, calibration.SPANS)}")
+        return (values if up.knob else ()), spans
+
+    # ---- doing it -----------------------------------------------------------------------------------------------------
+
+    def results(self) -> tuple[list[Result], list[str]]:
+        """A result a row, made now where it is missing, and a sentence for every row that could not be."""
+        missing = [row for row in self.rows if self.request.force or not row.path.exists()]
+        writable(self.request.results)
+        refused: list[str] = []
+        if missing:
+            for notice in self.corpus.notices:
+                print(f"notice: {notice}", file=sys.stderr)
+            self._make(missing, refused)
+        leaderboard.write(self.request.results, self.task.name)
+        return [Result.load(row.path) for row in self.rows if row.path.exists()], refused
+
+    def _make(self, rows: Sequence[Row], refused: list[str]) -> None:
+        if unprocessed := [row for row in rows if row.cell.exit == "unprocessed"]:
+            self._unprocessed(unprocessed[0])
+        rows = [row for row in rows if row.cell.exit != "unprocessed"]
+        if not rows:
+            return
+        traces = {s: trace(self.upstream, items, self.task.load, f"{self.task.name} {s}", self.request.device)
+                  for s, items in self.splits.items()}
+        calibrated = {value: self._calibrate(value, traces["train"]) for value in {r.cell.value for r in rows} - {None}}
+        exits: dict[Row, Exit] = {}
+        for row in rows:
+            try:
+                exits[row] = self._exit(row, calibrated)
+            except UsageError as error:      # an empty span costs its own row, not the others
+                refused.append(f"{row.cell.upstream}, {row.cell.knob} {row.cell.value:g}: {error}")
+        rows = list(exits)
+        plans = {row: self._plan(row, calibrated, traces) for row in rows}
+        keys = {row: plan.key(self.task.name, self.task.version, asdict(self.protocol), self.corpus.hash, row.cell.upstream,
+                              row.cell.revision, self.request.seed) for row, plan in plans.items()}
+        folder = self.request.results / "heads"
+        heads.fit({keys[row]: plan for row, plan in plans.items()}, self.task, self.protocol, traces["train"], traces["dev"],
+                  folder, self.request.seed, self.request.device)
+        depths = {row: replay(traces["test"].evidence, exits[row]) for row in rows}
+        utterances = self._score(rows, keys, depths, traces["test"], folder)
+        full = Exit((self.upstream.card.depth,))
+        timings = cost.seconds(self.upstream, self.splits["test"], self.task.load,
+                               {"full": full} | {str(e): e for e in exits.values() if e != full}, self.request.device)
+        for row in rows:
+            self._keep(row, exits[row], depths[row], utterances[row], timings, calibrated.get(row.cell.value), plans[row],
+                       heads.load(folder, keys[row], row.normalise, self.task, self.protocol, self.upstream.card)[1])
+
+    def _exit(self, row: Row, calibrated: Mapping) -> Exit:
+        if row.depth is not None:
+            return Exit((row.depth,))
+        found = calibrated[row.cell.value]
+        return Exit(calibration.span(row.cell.span, found["exits"], self.upstream.card.depth), found["tau"])
+
+    def _unprocessed(self, row: Row) -> None:
+        from tqdm import tqdm
+        scored = []
+        for item in tqdm(self.splits["test"], desc="unprocessed", file=sys.stderr, unit="utt", mininterval=1):
+            scored.append({"id": item.id, **self.task.unprocessed(self.task.load(item), self.protocol)})
+        Result(row.cell, {m.name: Score.over([u[m.name] for u in scored]) for m in self.task.metrics},
+               detail=self._detail()).save(self.request.results, plain(scored))
+
+    def _calibrate(self, value: float, train: Trace) -> dict:
+        evidence, blocks = train.evidence, self.upstream.card.depth
+        if not np.isfinite(evidence).all():
+            raise UsageError(f"{self.upstream.card.name}: its evidence is not finite on the training split, so no threshold can be set; "
+                             f"run: run_benchmark.py check {self.request.upstream}")
+        tau = self.upstream.tau(evidence, value)
+        return {"tau": tau, "exits": replay(evidence, Exit(range(1, blocks + 1), tau)), "means": calibration.depth_means(evidence)}
+
+    def _plan(self, row: Row, calibrated: Mapping, traces: Mapping[str, Trace]) -> heads.Plan:
+        """Heads are trained with their exits active at every depth; a span only narrows the test (DAISY, sec. 3.2 and 3.3)."""
+        if row.depth is not None:
+            exit, name = Exit((row.depth,)), row.cell.exit + (" + layer-norm" if row.normalise else "")
+        else:
+            exit = Exit(range(1, self.upstream.card.depth + 1), calibrated[row.cell.value]["tau"])
+            name = f"{row.cell.knob} {row.cell.value:g}"
+        return heads.Plan(name, row.normalise, replay(traces["train"].evidence, exit), replay(traces["dev"].evidence, exit))
+
+    def _score(self, rows: Sequence[Row], keys: Mapping[Row, str], depths: Mapping[Row, np.ndarray], test: Trace,
+               folder: Path) -> dict[Row, list[dict]]:
+        """Every row's scores of every test utterance, from one reading of its states."""
+        from tqdm import tqdm
+        device = self.request.device
+        readouts = {keys[row]: heads.load(folder, keys[row], row.normalise, self.task, self.protocol, self.upstream.card)[0].to(device)
+                    for row in rows}
+        out: dict[Row, list[dict]] = {row: [] for row in rows}
+        for i, item in enumerate(tqdm(test.items, desc="scoring", file=sys.stderr, unit="utt", mininterval=1)):
+            example, batch, seen = self.task.load(item), test.batch([i]), {}
+            states = {False: batch.states, True: layer_normed(batch.states)}
+            for row in rows:
+                depth = int(depths[row][i])
+                if (keys[row], depth) not in seen:      # spans often agree; the same head on the same states is the same answer
+                    with torch.no_grad():
+                        prediction = readouts[keys[row]](states[row.normalise][: depth + 1], torch.tensor([depth]), batch.frames,
+                                                         torch.tensor([item.samples], device=device))
+                    seen[keys[row], depth] = self.task.score(prediction[0], example, int(batch.frames[0]), self.protocol)
+                out[row].append({"id": item.id, "depth": depth, **seen[keys[row], depth]})
+        return out
+
+    def _keep(self, row: Row, exit: Exit, depth: np.ndarray, utterances: list[dict], timings: Mapping[str, cost.Timing],
+              calibrated: dict | None, plan: heads.Plan, training: dict) -> None:
+        items, blocks = self.splits["test"], self.upstream.card.depth
+        full = Exit((blocks,))
+        spent, most = (cost.macs(self.upstream, items, d, e) for d, e in ((depth, exit), (np.full(len(items), blocks), full)))
+        taken, whole = timings["full" if exit == full else str(exit)], timings["full"]
+        detail = self._detail() | {
+            "exit": {"depths": list(exit.depths), "tau": None if exit.tau == -math.inf else exit.tau},
+            "train_exit": {"histogram": np.bincount(plan.train, minlength=blocks + 1).tolist(), "mean": float(plan.train.mean())},
+            "calibration": None if calibrated is None else {
+                row.cell.knob: row.cell.value, "tau": calibrated["tau"], "depth_means": calibrated["means"].tolist(),
+                "e_max": float(calibrated["means"].max()), "e_min": float(calibrated["means"].min()), "split": "train",
+                "n": len(self.splits["train"]), "evidence": self.upstream.card.evidence},
+            "cost": {"macs": spent, "macs_full": most, "audio_seconds": cost.audio_seconds(items), "passes_seconds": taken.seconds,
+                     "passes_seconds_full": whole.seconds, "threads": torch.get_num_threads(), "batch": 1},
+            "training": training}
+        Result(row.cell, {m.name: Score.over([u[m.name] for u in utterances]) for m in self.task.metrics},
+               depth=float(depth.mean()), exit_histogram=np.bincount(depth, minlength=blocks + 1).tolist(),
+               macs_saved=100 * (1 - spent / most), time_saved=0.0 if exit == full else 100 * (1 - taken.median / whole.median),
+               device=cost.machine(self.request.device), detail=detail).save(self.request.results, plain(utterances))
+
+    def _detail(self) -> dict:
+        differs = {f.name: [getattr(self.published, f.name), getattr(self.protocol, f.name)] for f in fields(self.protocol)
+                   if getattr(self.published, f.name) != getattr(self.protocol, f.name)}
+        return {"protocol": asdict(self.protocol), "protocol_based_on": self.published.name, "protocol_differs": differs,
+                "corpus_notices": list(self.corpus.notices), "utterances": {s: len(i) for s, i in self.splits.items()},
+                "versions": versions(), "git": git_commit(), "command": shlex.join(sys.argv), "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+
+
+def changed(protocol: Protocol, given: Mapping[str, Any]) -> Protocol:
+    """The protocol with some fields replaced, each in its own type; it is `custom` from then on."""
+    if not given:
+        return protocol
+    typed = {k: as_type_of(1 if getattr(protocol, k) is None else getattr(protocol, k), v, f"--set {k}") for k, v in given.items()}
+    return replace(protocol, **typed)
+
+
+def limited(items: Sequence[Item], limit: int | None, seed: int) -> Sequence[Item]:
+    """All, or `limit` of them drawn with `seed`, in their old order."""
+    if limit is None or limit >= len(items):
+        return items
+    return [items[i] for i in sorted(random.Random(seed).sample(range(len(items)), limit))]
+
+
+def number(text: Any, what: str) -> float:
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise UsageError(f"{what} is a number such as 0.7, not {text!r}")
+    return value
+
+
+def plain(utterances: Sequence[Mapping[str, Any]]) -> list[dict]:
+    """Numbers stay; a failure becomes its reason in a column of its own, never a number."""
+    from .metrics import Failure
+    out = []
+    for utterance in utterances:
+        reasons = "; ".join(f"{k}: {v.reason}" for k, v in utterance.items() if isinstance(v, Failure))
+        out.append({k: None if isinstance(v, Failure) else v for k, v in utterance.items()} | {"failure": reasons})
+    return out
+
+
+def versions() -> dict[str, str | None]:
+    out: dict[str, str | None] = {"python": sys.version.split()[0]}
+    for package in ("earlyexit-superb", "torch", "torchaudio", "numpy", "pytorch-lightning", "pesq", "pystoi", "asteroid", "s3prl"):
+        try:
+            out[package] = version(package)
+        except PackageNotFoundError:
+            out[package] = None
+    return out
+
+
+def git_commit() -> str | None:
+    """The checkout's commit, "+" behind it when files differ; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        said = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return said.stdout.strip() or None

@@ -1,0 +1,43 @@
+"""Options from a command line and a YAML file, as plain values with checked names."""
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import UsageError, closest
+
+
+def short_hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def pairs(texts: Sequence[str]) -> dict[str, str]:
+    """["a=1", "b=x"] -> {"a": "1", "b": "x"}"""
+    out = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set takes key=value, not {text!r}")
+        out[key.strip()] = value.strip()
+    return out
+
+
+def from_yaml(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a YAML file; names as on the command line, `set` a mapping. An unknown key is an error."""
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {path}: {error.strerror or error}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(loaded, Mapping):
+        raise UsageError(f"--config {path} holds no options; write lines such as `task: se`")
+    for key in loaded:
+        if key not in known:
+            raise UsageError(f"--config {path}: there is no option {key!r}; {closest(str(key), known)}")
+    if not isinstance(loaded.get("set", {}), Mapping):
+        raise UsageError(f"--config {path}: `set` is a mapping of key: value lines")
+    return dict(loaded)
