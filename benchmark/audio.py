@@ -88,6 +88,7 @@ def write(path: Path, wav: np.ndarray) -> None:
     pcm = wav if wav.dtype == np.int16 else to_pcm(wav)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(part, pcm, SAMPLE_RATE, subtype="PCM_16", format=kind)
         os.replace(part, path)
     except (OSError, soundfile.LibsndfileError) as error:

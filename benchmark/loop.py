@@ -4,6 +4,7 @@ Micro-batch i of a training is a pure function of (seed, i), dropout included, s
 steps, accumulates, clips and casts. The resume point is ours, a plain dictionary written at each look at the dev split
 (beside its place, then renamed; read with weights_only), because Lightning's own restarts inside an epoch repeat batches.
 """
+import contextlib
 import json
 import logging
 import math
@@ -146,7 +147,8 @@ def save(state: Mapping, path: Path) -> None:
         torch.save(state, beside)
         os.replace(beside, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
         raise MachineError(f"{path} cannot be written ({error}); free some space or choose another folder and repeat the "
                            "command: it goes on from the last checkpoint") from error
 

@@ -67,15 +67,16 @@ def build_upstream(spec: str, options: Mapping[str, str] | None = None):
     `options` go to the constructor; their names are checked against its signature and their values take the type of
     its defaults (command lines and YAML know only strings).
     """
-    if ".py:" in spec:
-        cls, tag = _from_file(spec), None
-    else:
-        name, _, tag = spec.partition(".")
-        cls = upstreams.get(name)
-    given = dict(options or {})
+    cls, given = upstream_class(spec), dict(options or {})
+    tag = "" if ".py:" in spec else spec.partition(".")[2]
     if tag:
         given["tag"] = tag
     return cls(**coerce(given, inspect.signature(cls).parameters, f"upstream {spec}")).eval()
+
+
+def upstream_class(spec: str):
+    """The class behind a spec, nothing built."""
+    return _from_file(spec) if ".py:" in spec else upstreams.get(spec.partition(".")[0])
 
 
 def coerce(given: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter], who: str) -> dict[str, Any]:
@@ -133,9 +134,3 @@ def spelled(name: str, tag: str, **options: tuple[Any, Any]) -> str:
     shown = [f"{key}={Path(value).name if isinstance(value, str) and '/' in value else value}"
              for key, (value, default) in options.items() if value != default]
     return name + (f".{tag}" if tag else "") + (f"({', '.join(shown)})" if shown else "")
-
-
-def constructor_options(spec: str) -> dict[str, Any]:
-    """What an upstream's constructor takes (names), and the knob its class has."""
-    cls = _from_file(spec) if ".py:" in spec else upstreams.get(spec.partition(".")[0])
-    return {"parameters": [p for p in inspect.signature(cls).parameters if p != "tag"], "knob": getattr(cls, "knob", None)}

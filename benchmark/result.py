@@ -1,4 +1,5 @@
 """What one cell of the benchmark leaves behind: one JSON, written whole or not at all, and one CSV of its utterances."""
+import contextlib
 import json
 import os
 import re
@@ -105,7 +106,8 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
         os.replace(beside, path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
         raise MachineError(f"{path} cannot be written ({error.strerror or error}); free some space or choose another folder with "
                            "--results, and repeat the command: what is finished is kept") from error
 

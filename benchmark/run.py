@@ -1,4 +1,5 @@
 """One command's worth of work: the rows it asks for, what is missing of them made, each kept as soon as it is finished."""
+import inspect
 import math
 import random
 import shlex
@@ -19,7 +20,7 @@ from . import calibration, cost, heads, leaderboard
 from .contract import Corpus, Item, Protocol, Task, Upstream
 from .errors import UsageError, closest
 from .exiting import Exit, layer_normed, replay
-from .registry import as_type_of, build_upstream, constructor_options, tasks
+from .registry import as_type_of, build_upstream, tasks, upstream_class
 from .result import Cell, Result, Score, writable
 from .settings import short_hash
 from .trace import Trace, trace
@@ -56,15 +57,18 @@ class Run:
     def __init__(self, request: Request):
         self.request = request
         self.task: Task = tasks.get(request.task)
-        upstream_options, protocol_fields, knob_values = self._sorted_settings()
-        torch.manual_seed(request.seed)
-        self.upstream: Upstream = build_upstream(request.upstream, upstream_options).to(request.device).requires_grad_(False)
-        self.values, self.spans = self._knob(knob_values)
+        plugin = upstream_class(request.upstream)
+        upstream_options, protocol_fields, knob_values = self._sorted_settings(plugin)
+        self.values, self.spans = self._knob(plugin, knob_values)
         name = request.protocol or (self.task.builtin if request.data is None else self.task.default)
         if name not in self.task.protocols:
             raise UsageError(f"task {self.task.name} has no protocol {name!r}: {closest(name, self.task.protocols)}")
         self.published = self.task.protocols[name]
         self.protocol = changed(self.published, protocol_fields)
+        if request.data is not None and not request.data.is_dir():
+            raise UsageError(f"--data {request.data}: there is no such folder; leave the flag out to use the built-in corpus")
+        torch.manual_seed(request.seed)
+        self.upstream: Upstream = build_upstream(request.upstream, upstream_options).to(request.device).requires_grad_(False)
         self.corpus: Corpus = self.task.corpus(request.data, self.protocol)
         self.splits = {s: limited(self.corpus.splits[s], getattr(self.protocol, f"{s}_limit"), self.protocol.limit_seed)
                        for s in ("train", "dev", "test")}
@@ -87,30 +91,30 @@ class Run:
                     settings=short_hash(asdict(self.protocol)), corpus=self.corpus.name, corpus_hash=self.corpus.hash,
                     seed=self.request.seed if upstream else None, **exit)
 
-    def _sorted_settings(self) -> tuple[dict, dict, list]:
+    def _sorted_settings(self, plugin: type[Upstream]) -> tuple[dict, dict, list]:
         """Each --set key goes to the upstream's constructor, the protocol, or the knob; an unknown one is an error."""
-        options = constructor_options(self.request.upstream)
-        knob, protocol = options.pop("knob"), {f.name for f in fields(next(iter(self.task.protocols.values())))} - {"name", "source"}
+        options, knob = set(inspect.signature(plugin).parameters) - {"tag"}, plugin.knob
+        protocol = {f.name for f in fields(next(iter(self.task.protocols.values())))} - {"name", "source"}
         upstream, recipe, values = {}, {}, []
         for key, value in self.request.settings.items():
             if key == knob:
                 values = str(value).split(",")
-            elif key in options["parameters"]:
+            elif key in options:
                 upstream[key] = value
             elif key in protocol:
                 recipe[key] = value
             else:
-                known = sorted({*options["parameters"], *protocol, *([knob] if knob else [])})
+                known = sorted({*options, *protocol, *([knob] if knob else [])})
                 raise UsageError(f"--set {key}: neither {self.request.upstream} nor a protocol of {self.task.name} has it; {closest(key, known)}")
         return upstream, recipe, values
 
-    def _knob(self, given: Sequence[str]) -> tuple[tuple[float, ...], tuple[str, ...]]:
-        up, request = self.upstream, self.request
+    def _knob(self, up: type[Upstream], given: Sequence[str]) -> tuple[tuple[float, ...], tuple[str, ...]]:
+        request = self.request
         if request.rho and up.knob != "rho":
             turn = f"turn its own knob with --set {up.knob}=VALUE" if up.knob else "it does not exit by itself"
-            raise UsageError(f"{up.card.name} has no rho: {turn}")
+            raise UsageError(f"{request.upstream} has no rho: {turn}")
         if request.span and not up.knob:
-            raise UsageError(f"{up.card.name} does not exit by itself, so it has no span; choose an adaptive upstream such as daisy")
+            raise UsageError(f"{request.upstream} does not exit by itself, so it has no span; choose an adaptive upstream such as daisy")
         values = tuple(dict.fromkeys(request.rho)) or tuple(number(v, f"--set {up.knob}") for v in given) or up.knob_values
         for value in values if up.knob == "rho" else ():
             if value < 0:

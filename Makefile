@@ -1,0 +1,27 @@
+# Everything runs in .venv, which the first verb makes: make demo, make test, make test-slow, make lint, make clean
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-slow lint clean
+demo: .venv/ready
+	$(BIN)/python run_benchmark.py --upstream daisy --task se --rho 0.7
+
+test: .venv/ready
+	$(BIN)/python -m pytest -q
+
+test-slow: .venv/ready
+	$(BIN)/python -m pytest -q -m slow
+
+lint: .venv/ready
+	$(BIN)/python -m ruff check .
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+
+.venv/ready: setup.cfg constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python 3.10 or later is needed, $(PYTHON) is older; name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 3; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt "setuptools<82" wheel
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[mini,test,lint]"
+	@touch $@

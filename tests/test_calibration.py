@@ -1,0 +1,53 @@
+"""Thresholds and spans: the worked examples, and properties over random evidence."""
+import numpy as np
+import pytest
+from earlyexit_superb.benchmark.calibration import for_mean_depth, midpoint, span
+from earlyexit_superb.benchmark.errors import UsageError
+from earlyexit_superb.benchmark.exiting import Exit, replay
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def test_tau_is_rho_times_the_mid_point_of_the_depth_means():
+    evidence = np.array([[2.5, 1.6, 0.8], [1.5, 1.4, 1.2]], np.float32)      # means 2, 1.5, 1
+    assert midpoint(evidence, 0.7) == pytest.approx(1.05)
+    assert midpoint(evidence[:, ::-1], 0.7) == pytest.approx(1.05)           # no order is assumed
+    assert midpoint(evidence, 0.0) == 0.0
+
+
+def exits(**counts):
+    return np.repeat([int(k[1:]) for k in counts], list(counts.values()))
+
+
+def test_spans_of_the_paper():
+    few = exits(d6=1, d7=2, d8=1)
+    assert span("mean", few, 12) == (7,)
+    assert span("min-max", few, 12) == (6, 7, 8)
+    assert span("mean", exits(d6=1, d7=1), 12) == (6, 7)
+    assert span("all", few, 3) == (1, 2, 3)
+    assert span("threshold", exits(d4=15, d6=40, d9=45), 12) == (6, 9)       # 15 % is not more than 15 %; gaps stay
+
+
+def test_an_empty_span_says_so():
+    with pytest.raises(UsageError, match="is empty: no depth has more than 15% .*--span mean"):
+        span("threshold", np.arange(1, 11), 12)
+    with pytest.raises(UsageError, match="no span 'median'"):
+        span("median", np.arange(1, 3), 12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 12), st.floats(0, 1))
+def test_a_target_mean_depth_is_met_as_closely_as_any_threshold_can(seed, blocks, where):
+    evidence = np.random.default_rng(seed).random((17, blocks)).astype(np.float32)
+    target = 1 + where * (blocks - 1)
+
+    def mean_depth(tau):
+        return replay(evidence, Exit(range(1, blocks + 1), tau)).mean()
+    found = mean_depth(for_mean_depth(evidence, target))
+    possible = [mean_depth(float(t)) for t in np.append(np.unique(evidence), 2.0)]
+    assert abs(found - target) == pytest.approx(min(abs(p - target) for p in possible), abs=1e-9)
+
+
+def test_an_unreachable_mean_depth_is_refused():
+    with pytest.raises(UsageError, match="mean depth of 13"):
+        for_mean_depth(np.ones((2, 12), np.float32), 13)

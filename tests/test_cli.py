@@ -1,0 +1,114 @@
+"""What a user is told: one sentence, the right exit status, before anything is spent."""
+import re
+
+import pytest
+from earlyexit_superb.benchmark import cli
+from earlyexit_superb.benchmark.cli import main
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_flags_of_run_are_frozen():
+    flags = {o for a in cli.run_parser()._actions for o in a.option_strings if o.startswith("--")} - {"--help", "--version"}
+    assert flags == {"--upstream", "--task", "--rho", "--span", "--data", "--protocol", "--seed", "--device", "--results", "--config",
+                     "--set", "--force", "--json"}
+    assert set(cli.VERBS) == {"run", "train", "data", "check", "ls", "doctor", "leaderboard"}
+
+
+DAISY = "--upstream daisy --task se"
+
+
+@pytest.mark.parametrize("line, status, said", [
+    ("", 2, "--upstream is missing; for example: run_benchmark.py --upstream daisy --task se --rho 0.7"),
+    ("--upstream dasy --task se", 2, "no upstream is called 'dasy': did you mean daisy?"),
+    ("--upstream daisy --task si", 2, "no task is called 'si': known: se"),
+    ("--upstream daisy.huge --task se", 2, "hubert has no tag 'huge'"),
+    (f"{DAISY} --rho -0.1", 2, "rho is a ratio from 0"),
+    (f"{DAISY} --rho much", 2, "--rho is a number such as 0.7, not 'much'"),
+    (f"{DAISY} --rho nan", 2, "--rho is a number"),
+    (f"{DAISY} --span median", 2, "no span 'median'"),
+    (f"{DAISY} --protocol superb", 2, "has no protocol 'superb': did you mean superb-v1"),
+    (f"{DAISY} --set lrr=1", 2, "--set lrr: neither daisy nor a protocol of se has it; did you mean lr"),
+    (f"{DAISY} --set lr", 2, "--set takes key=value"),
+    (f"{DAISY} --set steps=many", 2, "steps is a number like"),
+    (f"{DAISY} --data nowhere", 2, "nowhere"),
+    (f"{DAISY} --device tpu9", 2, "--device is cpu"),
+    (f"{DAISY} --roh 0.7", 2, "did you mean --rho"),
+    ("--upstream hubert --task se --rho 0.7", 2, "hubert has no rho: it does not exit by itself"),
+    ("--upstream similarity --task se --rho 0.7", 2, "turn its own knob with --set target_depth=VALUE"),
+    ("--upstream daisy.base --task se --set branches=none.safetensors weights=random", 2, "there are no trained branches at none.safetensors"),
+    ("--upstream none.py:Mine --task se", 2, "there is no file"),
+    ("runn --upstream daisy", 2, "there is no verb 'runn': did you mean run"),
+    ("check nobody", 2, "no upstream is called 'nobody'"),
+    ("train similarity --data x --out y", 2, "similarity has nothing to train; upstreams with a recipe: daisy, hubert"),
+    ("train hubert.tiny --data nowhere --out y", 2, "there is no folder nowhere"),
+    ("data noisy --speech nowhere --noise nowhere --out x", 2, "nowhere"),
+    ("leaderboard nowhere", 2, "there is no results folder nowhere"),
+    ("run --upstream daisy --task se --config none.yaml", 2, "none.yaml"),
+])
+def test_bad_input_is_one_sentence(line, status, said, capsys):
+    assert main(line.split()) == status
+    err = capsys.readouterr().err
+    assert said in err and "Traceback" not in err
+    assert re.fullmatch(r"error: [^\n]+\n", err.split("error: ", 1)[1].join(["error: ", ""]))
+
+
+def test_an_unknown_yaml_key_is_named(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("upstream: daisy\ntsk: se\n")
+    assert main(["--config", "c.yaml"]) == 2
+    assert "there is no option 'tsk'; did you mean task" in capsys.readouterr().err
+
+
+def test_yaml_gives_defaults_and_the_command_line_wins(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("upstream: daisy\ntask: se\nrho: -3\nset: {lr: 1e-4}\n")
+    assert main(["--config", "c.yaml"]) == 2 and "not -3" in capsys.readouterr().err
+    assert main(["--config", "c.yaml", "--rho", "-4"]) == 2 and "not -4" in capsys.readouterr().err
+
+
+def test_a_results_folder_that_cannot_be_written_fails_before_any_training(tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    from earlyexit_superb.benchmark.run import Run
+    monkeypatch.setattr(Run, "_make", None)
+    from test_run import TOY
+    root = tmp_path / "corpus"
+    import numpy as np
+    from earlyexit_superb.benchmark import audio
+    for part in ("trainset_28spk", "testset"):
+        for side in ("clean", "noisy"):
+            for i in range(6):
+                audio.write(root / f"{side}_{part}_wav_16k" / f"p{300 + i}_001.wav", np.random.default_rng(i).standard_normal(8000).astype(np.float32) / 9)
+    assert main(["--upstream", TOY, "--task", "se", "--data", str(root), "--results", str(tmp_path / "file" / "x")]) == 3
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_ls_lists_what_there_is(capsys):
+    assert main(["ls"]) == 0
+    out = capsys.readouterr().out
+    for line in ("upstream  daisy", "upstream  hubert", "upstream  similarity", "task      se", "corpus    mini (se)"):
+        assert line in out
+    assert "superb-v1, s3prl-v2, minisuperb, mini (mini on built-in data, superb-v1 on yours)" in out and "made on first use in" in out
+
+
+def test_the_doctor_knows_the_failures_that_were_met():
+    from earlyexit_superb.benchmark.doctor import diagnose
+    for said, meaning in (("RuntimeError: Detected that PyTorch and TorchAudio were compiled with different CUDA versions", "different CUDA versions"),
+                          ("OSError: libc10_cuda.so: cannot open shared object file", "different CUDA versions"),
+                          ("ModuleNotFoundError: No module named 'pkg_resources'", "setuptools 82"),
+                          ("AttributeError: module 'torchaudio' has no attribute 'set_audio_backend'", "shimmed"),
+                          ("ModuleNotFoundError: No module named 'pesq'", "not installed")):
+        found, fix = diagnose(said, "pesq")
+        assert meaning in found and fix
+
+
+@pytest.mark.parametrize("error", [ImportError("x"), OSError("libcuda"), RuntimeError("different CUDA"), AttributeError("set_audio_backend")])
+def test_a_broken_package_is_one_sentence(error, monkeypatch):
+    import importlib
+
+    from earlyexit_superb.benchmark.errors import MachineError, need
+    monkeypatch.setattr(importlib, "import_module", lambda name: (_ for _ in ()).throw(error))
+    with pytest.raises(MachineError, match=r"this needs the package thing, .* run: pip install thing"):
+        need("thing", "this", "pip install thing")

@@ -1,0 +1,107 @@
+"""The house rules that a machine can check: who imports whom, what is imported when, what a wheel holds, what README says."""
+import ast
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("upstreams", "downstreams", "tasks", "benchmark")
+GROUND = {"contract", "registry", "errors", "audio", "calibration", "loop", "metrics", "paths", "shim"}
+EARLY = {"numpy", "torch", "yaml", "pandas", "soundfile"}          # all that may be imported at module level, beside the stdlib
+FILES = sorted(p for room in ROOMS for p in (ROOT / room).glob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_imports(path):
+    room, tree = path.parent.name, ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level == 2:
+            target, *rest = (node.module or "").split(".")
+            inner = rest or [alias.name for alias in node.names]
+            if room == "benchmark":       # the command line reaches the corpora makers; nothing else leaves the room
+                assert path.name == "cli.py" and target == "tasks", f"benchmark imports {target}"
+            elif target == "benchmark":
+                assert set(inner[:1] if rest else inner) <= GROUND, f"{room} reaches above the ground floor: {inner}"
+            else:
+                assert room == "tasks" and target == "downstreams", f"{room} imports {target}"
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            assert not node.module.startswith("earlyexit_superb"), "imports inside the house are relative"
+    for node in tree.body:
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else (
+            [node.module] if isinstance(node, ast.ImportFrom) and node.level == 0 else [])
+        for name in names:
+            top = name.split(".")[0]
+            assert top in EARLY or top in sys.stdlib_module_names, f"{name} is imported at module level"
+
+
+def test_help_imports_no_torch():
+    code = ("import sys; sys.path.insert(0, sys.argv.pop(1)); import run_benchmark\n"
+            "try: run_benchmark.main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules")
+    assert "--upstream" in subprocess.run([sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, check=True).stdout
+
+
+def test_files_are_one_idea_long():
+    assert {p.name: n for p in FILES if (n := len(p.read_text().splitlines())) > 350} == {}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    source = out / "source"
+    tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True)
+    names = tracked.stdout.split() if tracked.returncode == 0 else []
+    if not names:
+        pytest.fail("the wheel test needs git to list the project's files")
+    for name in names:
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(out), str(source)], check=True)
+    return next(out.glob("*.whl"))
+
+
+def test_the_wheel_holds_every_room_and_the_shipped_weights(wheel):
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    for path in FILES:
+        assert f"earlyexit_superb/{path.parent.name}/{path.name}" in inside
+    for weights in ("hubert.tiny.safetensors", "hubert.tiny.json", "daisy.tiny.safetensors", "daisy.tiny.json"):
+        assert f"earlyexit_superb/upstreams/{weights}" in inside
+    assert {name.split("/")[0] for name in inside} <= {"earlyexit_superb"} | {n for n in (i.split("/")[0] for i in inside) if n.endswith(".dist-info")}
+
+
+def test_the_installed_wheel_runs_from_another_folder(wheel, tmp_path):
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(tmp_path / "site"), str(wheel)], check=True)
+    code = ("import sys; sys.path.insert(0, sys.argv.pop(1)); from earlyexit_superb.benchmark import cli\n"
+            "assert 'site' in cli.__file__; sys.exit(cli.main(['ls']))")
+    done = subprocess.run([sys.executable, "-I", "-c", code, str(tmp_path / "site")], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0 and "upstream  daisy" in done.stdout and "task      se" in done.stdout, done.stderr
+    scripts = {p.name for p in (tmp_path / "site" / "bin").iterdir()}
+    assert {"run_benchmark.py", "earlyexit-superb"} <= scripts
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M)
+
+
+def test_the_readmes_own_upstream_passes_its_check(tmp_path):
+    [code] = blocks("python")
+    (tmp_path / "mine.py").write_text(code)
+    done = subprocess.run([sys.executable, str(ROOT / "run_benchmark.py"), "check", "mine.py:Mine"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "FAIL" not in done.stdout, done.stdout + done.stderr
+
+
+def test_the_readmes_commands_parse():
+    """Every run_benchmark.py line of README is accepted by the parser it would meet."""
+    from earlyexit_superb.benchmark import cli
+    lines = [line.removeprefix("python ") for block in blocks("sh") for line in block.splitlines() if "run_benchmark.py" in line]
+    assert len(lines) >= 8
+    for line in lines:
+        words = line.split("#")[0].split()[1:]
+        if words and not words[0].startswith("-"):
+            assert words[0] in cli.VERBS, line
+        else:
+            cli.run_parser().parse_args(words)

@@ -1,0 +1,170 @@
+"""The whole way, small: one command's rows, replay against live, killed and gone on, nothing done twice."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from earlyexit_superb.benchmark import audio, heads
+from earlyexit_superb.benchmark.cli import main
+from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
+from earlyexit_superb.benchmark.run import Request, Run
+
+ROOT = Path(__file__).parents[1]
+TOY = f"{Path(__file__).with_name('toy.py')}:Toy"
+STEPS = ["--set", "steps=6", "eval_every=3", "batch=3"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Twelve training, four dev and five test pairs, VoiceBank-DEMAND-shaped: harmonics that come and go, in noise."""
+    root, rng = tmp_path_factory.mktemp("corpus") / "tones", np.random.default_rng(0)
+    rows = []
+    for split, part, count in (("train", "trainset_28spk", 12), ("dev", "trainset_28spk", 4), ("test", "testset", 5)):
+        for i in range(count):
+            n = int(rng.integers(9_000, 16_000))
+            time_ = np.arange(n) / 16_000
+            clean = sum(np.sin(2 * np.pi * k * (120 + 15 * i) * time_) / k for k in (1, 2, 3, 5, 8)) * (np.sin(9 * time_) > -0.3)
+            noisy = 0.1 * clean + 10 ** rng.uniform(-2.5, -1) * rng.standard_normal(n)
+            for side, wav in (("clean", 0.1 * clean), ("noisy", noisy)):
+                audio.write(root / f"{side}_{part}_wav_16k" / f"{split}{i % 2}_{i:03d}.wav", wav.astype(np.float32))
+            rows.append({"file": f"{split}{i % 2}_{i:03d}.wav", "split": split, "speaker": f"{split}{i % 2}", "noise": "white", "snr": 5})
+    pd.DataFrame(rows).to_csv(root / "splits.csv", index=False)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def command(corpus, results, *more):
+    return ["--upstream", TOY, "--task", "se", "--data", str(corpus), "--protocol", "mini", "--results", str(results), *STEPS, *more]
+
+
+def jsons(results):
+    return {p.name: json.loads(p.read_text()) for p in sorted(results.glob("se/*/*/*/*.json"))}
+
+
+def numbers(results):
+    """Everything that must not differ between two machines' moods."""
+    return {n: (r["scores"], r["depth"], r["exit_histogram"], r["macs_saved"]) for n, r in jsons(results).items()}
+
+
+@pytest.fixture(scope="module")
+def finished(corpus, tmp_path_factory):
+    os.environ["EARLYEXIT_SUPERB_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
+    results = tmp_path_factory.mktemp("finished")
+    assert main(command(corpus, results, "--rho", "1.0")) == 0
+    return results
+
+
+def test_one_command_gives_the_promised_rows(finished):
+    board = pd.read_csv(finished / "leaderboard_se.csv")
+    rows = sorted(zip(board["exit"], board["span"].fillna(""), strict=True))
+    assert rows == sorted([("unprocessed", ""), ("full + layer-norm", ""), ("full", ""), ("depth 1 + layer-norm", ""),
+                           ("adaptive", "mean"), ("adaptive", "min-max")])
+    assert (board["n"] + board["failed"] == 5).all()           # a tone is not always an utterance to PESQ: that is a failure, counted
+    assert all(sum(s["reasons"].values()) == s["failed"] for r in jsons(finished).values() for s in r["scores"].values())
+    assert len({tuple(r["exit_histogram"]) for r in jsons(finished).values()}) >= 3
+    assert (board["pesq_low"] <= board["pesq"]).all() and (board["pesq"] <= board["pesq_high"]).all()
+    assert board.set_index("exit").loc["unprocessed", "si_sdr_improvement"] == 0
+    assert set(board["protocol"].str[:7]) == {"custom-"}       # six steps are nobody's recipe
+    assert all(sum(r["exit_histogram"]) in (0, 5) for r in jsons(finished).values())
+
+
+def test_each_row_says_how_it_came_about(finished):
+    adaptive = next(r for n, r in jsons(finished).items() if "rho=1,mean" in n)
+    detail, c = adaptive["detail"], adaptive["detail"]["calibration"]
+    assert c["tau"] == pytest.approx(1.0 * (max(c["depth_means"]) + min(c["depth_means"])) / 2) and c["n"] == 12 and c["split"] == "train"
+    assert sum(detail["train_exit"]["histogram"]) == 12
+    assert {k: v[1] for k, v in detail["protocol_differs"].items()} == {"steps": 6, "eval_every": 3, "batch": 3}
+    assert detail["training"]["chosen_step"] in (3, 6) and len(detail["cost"]["passes_seconds"]) >= 3
+
+
+def test_the_rows_exits_are_the_live_runs(finished, corpus):
+    run = Run(Request(TOY, "se", (1.0,), data=corpus, protocol="mini", settings={"steps": "6", "eval_every": "3", "batch": "3"}, results=finished))
+    for row in run.rows:
+        if row.cell.exit != "adaptive":
+            continue
+        kept = json.loads(row.path.read_text())
+        exit, histogram = Exit(tuple(kept["detail"]["exit"]["depths"]), kept["detail"]["exit"]["tau"]), [0] * 4
+        for item in run.splits["test"]:
+            wav = run.task.load(item).wav[None]
+            histogram[int(run_until_exit(run.upstream, wav, torch.tensor([wav.shape[1]]), exit).depth)] += 1
+        assert histogram == kept["exit_histogram"]
+
+
+def test_a_second_identical_command_does_no_work_and_prints_the_same(finished, corpus, capsys, monkeypatch):
+    stamps = {p: p.stat().st_mtime_ns for p in finished.rglob("*.json")}
+    import earlyexit_superb.benchmark.run as running
+    monkeypatch.setattr(running, "trace", None)                 # would raise if any state were needed
+    assert main(command(corpus, finished, "--rho", "1.0")) == 0
+    first = capsys.readouterr().out
+    assert main(command(corpus, finished, "--rho", "1.0")) == 0
+    assert capsys.readouterr().out == first and "unprocessed" in first and "exits by depth" in first
+    assert {p: p.stat().st_mtime_ns for p in finished.rglob("*.json")} == stamps
+
+
+def test_rho_zero_is_the_full_model(finished, corpus):
+    assert main(command(corpus, finished, "--rho", "0", "--span", "all")) == 0
+    by = {(r["cell"]["exit"], r["cell"]["value"], r["cell"]["layer_norm"]): r for r in jsons(finished).values()}
+    assert by["adaptive", 0.0, True]["scores"] == by["full", None, True]["scores"]
+    assert by["adaptive", 0.0, True]["macs_saved"] < 0          # the branches that never fired are paid for
+
+
+def test_a_head_does_not_depend_on_those_trained_beside_it(finished, corpus, tmp_path):
+    assert main(command(corpus, tmp_path, "--rho", "1.0", "0.9", "--span", "mean")) == 0
+    both, alone = numbers(tmp_path), numbers(finished)
+    shared = both.keys() & alone.keys()
+    assert len(shared) == 5 and all(both[n] == alone[n] for n in shared)
+
+
+def test_killed_in_the_middle_of_training_it_goes_on_to_the_same_numbers(finished, corpus, tmp_path):
+    slow = ["--set", "steps=60", "eval_every=5"]
+    start = [sys.executable, str(ROOT / "run_benchmark.py"), *command(corpus, tmp_path / "killed", "--rho", "1.0", *slow)]
+    process = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed").glob("heads/unfinished-*/last.ckpt")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert list((tmp_path / "killed").glob("heads/unfinished-*/last.ckpt")), "it was over before it could be killed"
+    assert main(command(corpus, tmp_path / "killed", "--rho", "1.0", *slow)) == 0
+    assert main(command(corpus, tmp_path / "straight", "--rho", "1.0", *slow)) == 0
+    assert numbers(tmp_path / "killed") == numbers(tmp_path / "straight")
+    assert not list((tmp_path / "killed").glob("heads/unfinished-*"))
+
+
+def test_json_lines_are_the_table(finished, corpus, capsys):
+    assert main(command(corpus, finished, "--rho", "1.0", "--json")) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 6 and lines[0]["upstream"] == "unprocessed" and lines[-1]["exit_histogram"]
+
+
+def test_batches_are_a_function_of_seed_and_number():
+    rows = [heads.batch_rows(10, 4, 0, i) for i in range(6)]
+    assert sorted(sum(rows[:3], [])) == sorted(sum(rows[3:], [])) == list(range(10)) and rows[:3] != rows[3:]
+    assert rows == [heads.batch_rows(10, 4, 0, i) for i in range(6)] and rows != [heads.batch_rows(10, 4, 1, i) for i in range(6)]
+
+
+def test_limits_draw_the_same_utterances_every_time():
+    from earlyexit_superb.benchmark.run import limited
+    items = list(range(100))
+    assert limited(items, 10, 8830) == limited(items, 10, 8830) == sorted(limited(items, 10, 8830)) and limited(items, None, 0) is items
+    assert limited(items, 10, 1) != limited(items, 10, 2)
+
+
+def test_a_changed_field_makes_the_protocol_custom_and_keeps_types():
+    from earlyexit_superb.benchmark.registry import tasks
+    from earlyexit_superb.benchmark.run import changed
+    mini = tasks.get("se").protocols["mini"]
+    assert changed(mini, {}) is mini and changed(mini, {"lr": "1e-4"}) == replace(mini, lr=1e-4)
+    assert changed(mini, {"train_limit": "7"}).train_limit == 7

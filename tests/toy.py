@@ -1,0 +1,47 @@
+"""The smallest upstream that meets the contract: random weights, three blocks, an entropy branch each."""
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from earlyexit_superb.benchmark.calibration import midpoint
+from earlyexit_superb.benchmark.contract import Upstream, UpstreamCard
+
+
+class Toy(Upstream):
+    knob, knob_values, spans = "rho", (1.0,), ("mean", "min-max")
+
+    def __init__(self, dim: int = 16, blocks: int = 3):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.front = nn.Conv1d(1, dim, kernel_size=320, stride=320)
+            self.blocks = nn.ModuleList(nn.Linear(dim, dim) for _ in range(blocks))
+            self.branches = nn.ModuleList(nn.Linear(dim, 8) for _ in range(blocks))
+        self.card = UpstreamCard("toy", depth=blocks, dim=dim, stride=320, revision="seed-0", source="tests/toy.py",
+                                 evidence="mean frame entropy, nats per frame")
+
+    def frames(self, lengths):
+        return torch.div(lengths - 1, 320, rounding_mode="floor") + 1
+
+    def states(self, wavs, lengths):
+        x = self.front(F.pad(wavs, (0, -wavs.shape[-1] % 320))[:, None]).mT
+        keep = yield x
+        for block in self.blocks:
+            x = x if keep is None else x[keep]
+            x = x + block(x).tanh()
+            keep = yield x
+
+    def evidence(self, depth, state, previous, frames):
+        entropy = torch.special.entr((5 * depth * self.branches[depth - 1](state)).softmax(-1)).sum(-1)
+        own = torch.arange(state.shape[1]) < frames[:, None]
+        return (entropy * own).sum(1) / frames
+
+    def tau(self, evidence, value):
+        return midpoint(evidence, value)
+
+    def macs(self, samples, depth):
+        frames = int(self.frames(torch.tensor(samples)))
+        return frames * self.card.dim * (320 + depth * self.card.dim)
+
+    def evidence_macs(self, samples, depth):
+        return int(self.frames(torch.tensor(samples))) * self.card.dim * 8
