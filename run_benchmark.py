@@ -7,7 +7,7 @@ if "earlyexit_superb" not in sys.modules:  # this folder *is* the package: upstr
     checkout = sys.modules["earlyexit_superb"] = types.ModuleType("earlyexit_superb")
     checkout.__path__ = [str(Path(__file__).resolve().parent)]
 
-from earlyexit_superb.benchmark.cli import main  # noqa: E402
+from earlyexit_superb.benchmark.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -25,7 +25,7 @@ def for_mean_depth(evidence: np.ndarray, target: float) -> float:
 
     The mean exit never rises with tau, so the sorted evidence values are searched by bisection.
     """
-    n, blocks = evidence.shape
+    blocks = evidence.shape[1]
     if not 1 <= target <= blocks:
         raise UsageError(f"a mean depth of {target:g} cannot be reached: this upstream's depths are 1 to {blocks}")
 

@@ -5,6 +5,7 @@ Exit status: 0 done, 1 something asked for could not be made, 2 the request is w
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,9 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
+    # Threads that wait by spinning bring a busy machine to a standstill (two jobs on two cores: over ten times slower).
+    # It must be said before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s")
     logging.getLogger("earlyexit_superb").setLevel(logging.INFO)
     try:
@@ -63,7 +67,8 @@ def run_parser() -> Parser:
     add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
     add("--results", type=Path, default=LOCAL, metavar="DIR", help=f"where JSONs, heads and leaderboards go; default {LOCAL}")
     add("--config", type=Path, metavar="YAML", help="options from a file; the command line wins")
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="an option of the upstream, a field of the protocol, or the upstream's knob")
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="an option of the upstream, a field of the protocol, or the upstream's knob")
     add("--force", action="store_true", help="make the rows again although they are there")
     add("--json", action="store_true", help="print the results as JSON lines instead of a table")
     add("--version", action="store_true", help="print version and folder")

@@ -1,6 +1,7 @@
 """What a submitted upstream must pass, told in plain sentences: the same checks `check NAME` prints and the tests run."""
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -52,9 +53,11 @@ def card(up: Upstream) -> Iterator[tuple[bool, str]]:
     states, frames = full(up, wav), int(up.frames(torch.tensor([wav.shape[1]]))[0])
     yield len(states) == c.depth + 1, f"the card says {c.depth} blocks, so states 0..{c.depth}; it yields {len(states)} states"
     shapes = {tuple(s.shape) for s in states}
-    yield shapes == {(1, frames, c.dim)}, f"every state of 1.5 s should be (1, {frames}, {c.dim}) by frames() and the card; seen: {sorted(shapes)}"
+    yield shapes == {(1, frames, c.dim)}, (
+        f"every state of 1.5 s should be (1, {frames}, {c.dim}) by frames() and the card; seen: {sorted(shapes)}")
     rate = (int(up.frames(torch.tensor([10 * SAMPLE_RATE]))[0]) - int(up.frames(torch.tensor([5 * SAMPLE_RATE]))[0])) / 5
-    yield abs(rate - SAMPLE_RATE / c.stride) < 1, f"a stride of {c.stride} samples means {SAMPLE_RATE / c.stride:g} frames a second; it gives {rate:g}"
+    yield abs(rate - SAMPLE_RATE / c.stride) < 1, (
+        f"a stride of {c.stride} samples means {SAMPLE_RATE / c.stride:g} frames a second; it gives {rate:g}")
     yield bool(c.name and c.revision and c.source), "the card names itself, its revision and its source"
 
 
@@ -110,7 +113,7 @@ def compaction(up: Upstream) -> Iterator[tuple[bool, str]]:
         state = next(walk)
         for _ in range(at):
             state = walk.send(None)
-        rest = [walk.send(keep)] + list(walk) if at < up.card.depth else []
+        rest = [walk.send(keep), *walk] if at < up.card.depth else []
     frames, worst = up.frames(lengths)[keep], 0.0
     for state, reference in zip(rest, whole[at + 1:], strict=True):
         for row, source in enumerate(keep.tolist()):
@@ -127,7 +130,7 @@ def short_and_long(up: Upstream) -> Iterator[tuple[bool, str]]:
 
 def costs(up: Upstream) -> Iterator[tuple[bool, str]]:
     counts = [up.macs(5 * SAMPLE_RATE, k) for k in range(up.card.depth + 1)]
-    yield all(b > a > 0 for a, b in zip(counts, counts[1:], strict=False)), (
+    yield all(b > a > 0 for a, b in pairwise(counts)), (
         f"macs() grows with depth and starts above 0 ({counts[0]:,} to {counts[-1]:,} for 5 s)")
 
 

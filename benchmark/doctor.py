@@ -20,7 +20,8 @@ PACKAGES = {  # module -> (distribution, what for, needed for the built-in defau
 KNOWN = (  # what the failure says -> what it is and the command that mends it; each was met (CONTRIBUTING.md, "The pins")
     (r"different CUDA versions|libc10_cuda|libtorch_cuda|undefined symbol|libcudart",
      "torch and torchaudio were built for different CUDA versions or torch releases", f"{INSTALL} torch torchaudio"),
-    (r"pkg_resources", "setuptools 82 and later have no pkg_resources, which torchmetrics 0.11 (asteroid's pin) imports", f'{INSTALL} "setuptools<82"'),
+    (r"pkg_resources", "setuptools 82 and later have no pkg_resources, which torchmetrics 0.11 (asteroid's pin) imports",
+     f'{INSTALL} "setuptools<82"'),
     (r"set_audio_backend|sox_effects", "s3prl calls what torchaudio 2.9 and later no longer have; this project's own use of s3prl is shimmed",
      "nothing to do here; in your own code call earlyexit_superb.benchmark.shim.s3prl_shim() before importing s3prl"),
     (r"HfFolder|Repository", "s3prl's runner needs a huggingface_hub older than 1.0; this project does not use it", "nothing to do"),
@@ -54,7 +55,8 @@ def examine() -> int:
             continue
         meaning, fix = diagnose(said, distribution)
         broken = broken or needed
-        print(f"{'BROKEN' if needed else 'missing':9} {distribution} {found or ''} ({purpose}): {meaning}\n          it says: {said}\n          run: {fix}")
+        print(f"{'BROKEN' if needed else 'missing':9} {distribution} {found or ''} ({purpose}): {meaning}\n"
+              f"          it says: {said}\n          run: {fix}")
     print(f"{'ok       ' if shutil.which('git') else 'missing  '} git (the commit in each result)")
     if broken:
         print(f"the built-in defaults cannot run here; the tested set is in constraints.txt: {INSTALL} -e .[mini]")

@@ -89,7 +89,7 @@ def fit(plans: Mapping[str, Plan], task: Task, protocol: Protocol, train: Trace,
     done = loop.train(
         readouts, loss, _optimiser(protocol, readouts), steps=protocol.steps, every=protocol.eval_every, folder=work, seed=seed,
         accumulate=protocol.accumulate, clip=protocol.clip, clip_groups=[list(readouts[key].parameters()) for key in missing],
-        look=look, keep={key: metric.higher_is_better for key in missing}, device=device,
+        look=look, keep=dict.fromkeys(missing, metric.higher_is_better), device=device,
         what=f"{task.name} heads: " + ", ".join(plan.name for plan in missing.values()))
     log = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
     for key, plan in missing.items():

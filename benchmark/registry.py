@@ -37,8 +37,7 @@ class Registry:
             if name not in self.names():
                 raise UsageError(f"no {self.room[:-1]} is called {name!r}: {closest(name, self.names())} "
                                  f"(list them: run_benchmark.py ls {self.room})")
-            outside = self._outside()
-            import_module(outside[name] if name in outside else f"{self.package}.{name}")
+            import_module(self._outside().get(name, f"{self.package}.{name}"))
             if name not in self._found:
                 raise UsageError(f"the plug-in module of {name!r} was imported but registers no {self.room[:-1]} of that name; "
                                  f'it must call {self.room}.register("{name}")')

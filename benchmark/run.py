@@ -3,13 +3,11 @@ import inspect
 import math
 import random
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from .exiting import Exit, layer_normed, replay
 from .registry import as_type_of, build_upstream, tasks, upstream_class
 from .result import Cell, Result, Score, writable
 from .settings import short_hash
+from .stamp import git_commit, versions
 from .trace import Trace, trace
 
 
@@ -250,7 +249,8 @@ class Run:
                    if getattr(self.published, f.name) != getattr(self.protocol, f.name)}
         return {"protocol": asdict(self.protocol), "protocol_based_on": self.published.name, "protocol_differs": differs,
                 "corpus_notices": list(self.corpus.notices), "utterances": {s: len(i) for s, i in self.splits.items()},
-                "versions": versions(), "git": git_commit(), "command": shlex.join(sys.argv), "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+                "versions": versions(), "git": git_commit(), "command": shlex.join(sys.argv),
+                "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 
 def changed(protocol: Protocol, given: Mapping[str, Any]) -> Protocol:
@@ -286,23 +286,3 @@ def plain(utterances: Sequence[Mapping[str, Any]]) -> list[dict]:
         reasons = "; ".join(f"{k}: {v.reason}" for k, v in utterance.items() if isinstance(v, Failure))
         out.append({k: None if isinstance(v, Failure) else v for k, v in utterance.items()} | {"failure": reasons})
     return out
-
-
-def versions() -> dict[str, str | None]:
-    out: dict[str, str | None] = {"python": sys.version.split()[0]}
-    for package in ("earlyexit-superb", "torch", "torchaudio", "numpy", "pytorch-lightning", "pesq", "pystoi", "asteroid", "s3prl"):
-        try:
-            out[package] = version(package)
-        except PackageNotFoundError:
-            out[package] = None
-    return out
-
-
-def git_commit() -> str | None:
-    """The checkout's commit, "+" behind it when files differ; None outside a checkout."""
-    here = Path(__file__).resolve().parent
-    try:
-        said = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return said.stdout.strip() or None

@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..benchmark.audio import audio_files, length, read, to_pcm, write
 from ..benchmark.contract import SAMPLE_RATE
 from ..benchmark.errors import MachineError, UsageError
-from ..benchmark.audio import audio_files, length, read, to_pcm, write
 from ._noise import mix, snr
 from ._voicebank import FOLDERS, SPLITS
 

@@ -16,9 +16,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from ..benchmark.audio import RESAMPLER, inspect
 from ..benchmark.contract import SAMPLE_RATE, Corpus, Item
 from ..benchmark.errors import UsageError
-from ..benchmark.audio import RESAMPLER, inspect
 
 DEV_SPEAKERS = ("p226", "p287")
 FOLDERS = {"train": "trainset_28spk_wav", "dev": "trainset_28spk_wav", "test": "testset_wav"}

@@ -29,7 +29,7 @@ def test_spans_of_the_paper():
 
 
 def test_an_empty_span_says_so():
-    with pytest.raises(UsageError, match="is empty: no depth has more than 15% .*--span mean"):
+    with pytest.raises(UsageError, match=r"is empty: no depth has more than 15% .*--span mean"):
         span("threshold", np.arange(1, 11), 12)
     with pytest.raises(UsageError, match="no span 'median'"):
         span("median", np.arange(1, 3), 12)

@@ -80,7 +80,8 @@ def test_a_results_folder_that_cannot_be_written_fails_before_any_training(tmp_p
     for part in ("trainset_28spk", "testset"):
         for side in ("clean", "noisy"):
             for i in range(6):
-                audio.write(root / f"{side}_{part}_wav_16k" / f"p{300 + i}_001.wav", np.random.default_rng(i).standard_normal(8000).astype(np.float32) / 9)
+                wav = np.random.default_rng(i).standard_normal(8000).astype(np.float32) / 9
+                audio.write(root / f"{side}_{part}_wav_16k" / f"p{300 + i}_001.wav", wav)
     assert main(["--upstream", TOY, "--task", "se", "--data", str(root), "--results", str(tmp_path / "file" / "x")]) == 3
     assert "cannot be written" in capsys.readouterr().err
 
@@ -95,7 +96,8 @@ def test_ls_lists_what_there_is(capsys):
 
 def test_the_doctor_knows_the_failures_that_were_met():
     from earlyexit_superb.benchmark.doctor import diagnose
-    for said, meaning in (("RuntimeError: Detected that PyTorch and TorchAudio were compiled with different CUDA versions", "different CUDA versions"),
+    for said, meaning in (
+                          ("RuntimeError: Detected that PyTorch and TorchAudio were compiled with different CUDA versions", "different CUDA"),
                           ("OSError: libc10_cuda.so: cannot open shared object file", "different CUDA versions"),
                           ("ModuleNotFoundError: No module named 'pkg_resources'", "setuptools 82"),
                           ("AttributeError: module 'torchaudio' has no attribute 'set_audio_backend'", "shimmed"),

@@ -7,10 +7,9 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-
+from earlyexit_superb.benchmark import audio as _audio
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from earlyexit_superb.benchmark.paths import cache_dir
-from earlyexit_superb.benchmark import audio as _audio
 from earlyexit_superb.tasks import _mini, _noise, _noisy, _speech
 from earlyexit_superb.tasks._voicebank import voicebank
 

@@ -1,7 +1,6 @@
 """Scores of waveforms: equal to asteroid's, true to their definitions, and a Failure where there is no score."""
 import numpy as np
 import pytest
-
 from earlyexit_superb.benchmark.metrics import Failure, bootstrap_interval, pesq_wb, si_sdr, si_sdr_improvement, stoi
 from earlyexit_superb.benchmark.shim import s3prl_shim
 

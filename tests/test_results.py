@@ -78,7 +78,7 @@ def test_a_file_that_is_no_result_is_named(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(MachineError, match="cannot be written .*--results"):
+    with pytest.raises(MachineError, match=r"cannot be written .*--results"):
         writable(tmp_path / "file" / "below")
 
 

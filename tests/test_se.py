@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.nn.utils.rnn import pack_sequence, pad_sequence
-
 from earlyexit_superb.benchmark.contract import Example
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.metrics import Failure, si_sdr
@@ -17,6 +15,7 @@ from earlyexit_superb.benchmark.registry import tasks
 from earlyexit_superb.benchmark.shim import s3prl_shim
 from earlyexit_superb.downstreams.mask_blstm import MaskBLSTM, blstm
 from earlyexit_superb.tasks import _spectral, se
+from torch.nn.utils.rnn import pack_sequence, pad_sequence
 
 V1, V2, MINI = se.SUPERB_V1, se.S3PRL_V2, se.MINI
 TASK = tasks.get("se")

@@ -1,10 +1,9 @@
 """The smallest upstream that meets the contract: random weights, three blocks, an entropy branch each."""
 import torch
-from torch import nn
-from torch.nn import functional as F
-
 from earlyexit_superb.benchmark.calibration import midpoint
 from earlyexit_superb.benchmark.contract import Upstream, UpstreamCard
+from torch import nn
+from torch.nn import functional as F
 
 
 class Toy(Upstream):

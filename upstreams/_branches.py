@@ -60,13 +60,13 @@ def load(source: str, hubert: Hubert, seed: int) -> tuple[nn.ModuleList, str]:
 
 def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, device: str, settings: dict[str, str]) -> Path:
     """Train the branches in `out`, going on from what is there."""
-    from ._hubert_weights import write
+    from ._hubert_weights import content_hash, write
     settings = dict(settings)
     weights = settings.pop("weights", "")
     recipe = Recipe(**{k: as_type_of(_default(k), v, f"train daisy: {k}") for k, v in settings.items()})
     hubert = Hubert(tag, weights, seed=seed).to(device).eval()
     pool = Pool(data, noise)
-    targets, units, said = _targets(hubert, pool, recipe, seed)
+    targets, units, said = _targets(hubert, pool, recipe, seed, device)
     torch.manual_seed(seed)
     branches = nn.ModuleList(nn.Linear(hubert.card.dim, units) for _ in range(hubert.card.depth)).to(device)
     samples = int(recipe.seconds * SAMPLE_RATE)
@@ -100,7 +100,8 @@ def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, dev
                schedule=lambda s: min((s + 1) / warm, max(0.01, (recipe.steps - s) / (recipe.steps - warm))))
     path = out / f"daisy.{tag}.safetensors"
     write(branches.cpu(), path, backbone=hubert.card.revision, targets=said)
-    card = {"name": f"daisy.{tag}", "backbone": hubert.card.name, "backbone_revision": hubert.card.revision, "targets": said,
+    card = {"name": f"daisy.{tag}", "revision": content_hash(branches.half().float()), "backbone": hubert.card.name,
+            "backbone_revision": hubert.card.revision, "targets": said,
             "recipe": asdict(recipe), "seed": seed, "hours": {k: round(v, 3) for k, v in pool.sources.items()},
             "held_out_clean": json.loads((out / "branches" / "log.jsonl").read_text().splitlines()[-1])}
     path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
@@ -114,7 +115,7 @@ def _default(key: str):
     return Recipe.__dataclass_fields__[key].default
 
 
-def _targets(hubert: Hubert, pool: Pool, recipe: Recipe, seed: int):
+def _targets(hubert: Hubert, pool: Pool, recipe: Recipe, seed: int, device: str):
     """(all block states -> (B, T) targets), how many units, and how the card names them."""
     if hubert.net.head is not None:
         return (lambda states: own_units(hubert, states[-1])), hubert.net.shape.units, "argmax of the backbone's self-supervised head"
@@ -124,9 +125,9 @@ def _targets(hubert: Hubert, pool: Pool, recipe: Recipe, seed: int):
     with torch.no_grad():
         for _ in range(32):
             wavs, _ = pool.crops(rng, recipe.batch, samples)
-            for depth, state in enumerate(hubert.states(wavs, torch.full((recipe.batch,), samples))):
+            for depth, state in enumerate(hubert.states(wavs.to(device), torch.full((recipe.batch,), samples, device=device))):
                 if depth == block:
-                    frames.append(state.flatten(0, 1).numpy())
+                    frames.append(state.flatten(0, 1).cpu().numpy())
                     break
     means = cluster.MiniBatchKMeans(recipe.fallback_units, batch_size=10_000, n_init=3, random_state=seed).fit(np.concatenate(frames))
     centres = torch.from_numpy(means.cluster_centers_).float()

@@ -8,7 +8,9 @@ Three stages, each resumable, each warm-started from the one before:
 2. `mfcc`: the blocks predict k-means units of 39-dimensional MFCCs at masked frames (HuBERT's first iteration).
 3. `block`: units of a middle block of stage 2's model (HuBERT's second iteration).
 
-Units are always those of clean speech; half of each batch is heard with noise, so the blocks learn to see through it.
+Units are always those of clean speech; half of each batch is heard with noise, so the blocks learn to see through it. In
+stage 3 the last block must also still tell the clean convolution output (`carry`): trained on units alone for so short a
+time, deep states forget what speech sounded like, and enhancement with them was worse than with random weights.
 """
 import json
 import sys
@@ -40,8 +42,10 @@ class Recipe:
     front_lr: float = 2.0e-3
     mfcc_steps: int = 900
     mfcc_units: int = 100
+    mfcc_carry: float = 0.0
     mfcc_unmasked: float = 1.0     # weight of the loss on frames that were not masked (HuBERT: 0); 1 leaves the first plateau
-    block_steps: int = 3600
+    block_steps: int = 2000
+    block_carry: float = 2.0       # weight of the error with which the last block still tells the clean convolution output
     block_units: int = 256
     block_layer: int = 7           # units are clusters of this block's output
     block_unmasked: float = 0.1
@@ -143,16 +147,17 @@ class Heard:
             self.clean.append(x[0].clone())
             self.noisy.append(x[1].clone())
 
-    def crops(self, rng: np.random.Generator, recipe: Recipe, held_out: bool) -> tuple[Tensor, list[tuple[int, int]]]:
-        """(B, T, C) and where each was taken: (clip, first frame). Held-out crops are clean."""
+    def crops(self, rng: np.random.Generator, recipe: Recipe, held_out: bool) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
+        """(B, T, C) as heard, the same clean, and where each was taken: (clip, first frame). Held-out crops are clean."""
         clips = rng.choice(self.pool.held_out, recipe.batch) if held_out else rng.choice(self.pool.training, recipe.batch, p=self.pool.share)
-        rows, places = [], []
+        rows, clean, places = [], [], []
         for clip in map(int, clips):
             start = int(rng.integers(0, len(self.clean[clip]) - recipe.frames + 1))
             source = self.noisy if not held_out and rng.random() < recipe.noisy else self.clean
             rows.append(source[clip][start: start + recipe.frames])
+            clean.append(self.clean[clip][start: start + recipe.frames])
             places.append((clip, start))
-        return torch.stack(rows).float(), places
+        return torch.stack(rows).float(), torch.stack(clean).float(), places
 
 
 # ---- stages 2 and 3 -----------------------------------------------------------------------------------------------------
@@ -172,40 +177,44 @@ def _masked(shape: HubertShape, recipe: Recipe, stage: str, warm: HubertNet, hea
     torch.manual_seed(seed)
     model = nn.Module()
     model.net, model.mask_embedding = HubertNet(shape), nn.Parameter(torch.empty(shape.dim).uniform_())
+    model.carried = nn.Linear(shape.dim, shape.conv_dim)
     initialise(model.net)
     kept = {k: v for k, v in warm.state_dict().items() if not k.startswith("head.label")}     # the units are new
     model.net.load_state_dict(kept, strict=False)
     model.net.feature_extractor.requires_grad_(False)
     model.to(device)
-    steps, unmasked = getattr(recipe, f"{stage}_steps"), getattr(recipe, f"{stage}_unmasked")
+    steps, unmasked, carry = (getattr(recipe, f"{stage}_{field}") for field in ("steps", "unmasked", "carry"))
     amp = torch.autocast(device.split(":")[0], torch.bfloat16)
 
-    def forward(rng: np.random.Generator, held_out: bool) -> tuple[list[Tensor], Tensor, Tensor]:
-        x, places = heard.crops(rng, recipe, held_out)
+    def forward(rng: np.random.Generator, held_out: bool) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+        x, clean, places = heard.crops(rng, recipe, held_out)
         target = torch.from_numpy(np.stack([units[clip][s: s + recipe.frames] for clip, s in places])).long()
         mask = span_mask(rng, recipe.batch, recipe.frames, recipe.mask_start, recipe.mask_span)
         with amp, sdpa_kernel(SDPBackend.MATH):      # the fused kernel's backward pass is slower than all the rest on a CPU
             x = model.net.feature_projection.projection(model.net.feature_projection.layer_norm(x.to(device)))
             x = torch.where(mask[..., None].to(device), model.mask_embedding.to(x.dtype), x)
-            return list(model.net.blocks(model.net.position(x), None)), mask.to(device), target.to(device)
+            states = list(model.net.blocks(model.net.position(x), None))
+        return states, mask.to(device), target.to(device), F.layer_norm(clean.to(device), clean.shape[-1:])
 
     def loss(i: int) -> Tensor:
-        states, mask, target = forward(np.random.default_rng(loop.step_seed(seed, i)), False)
+        states, mask, target, clean = forward(np.random.default_rng(loop.step_seed(seed, i)), False)
         with amp:
-            logits = model.net.head(states[-1])
+            logits, told = model.net.head(states[-1]), model.carried(states[-1])
         ce = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="none")
-        return ce[mask.flatten()].mean() + unmasked * ce[~mask.flatten()].mean()
+        return (ce[mask.flatten()].mean() + unmasked * ce[~mask.flatten()].mean()
+                + carry * (told.float() - clean)[~mask].square().mean())
 
     def look() -> dict[str, float]:
         """On held-out clean speech: how often the head names the right unit at masked frames, from every second block's output."""
-        rng, right, masked, open_right, opened = np.random.default_rng(seed), np.zeros(shape.depth + 1), 0, 0, 0
+        rng, right, masked, open_right, opened, error = np.random.default_rng(seed), np.zeros(shape.depth + 1), 0, 0, 0, 0.0
         for _ in range(8):
-            states, mask, target = forward(rng, True)
+            states, mask, target, clean = forward(rng, True)
+            error += float((model.carried(states[-1].float()) - clean)[~mask].square().mean()) / 8
             guesses = [model.net.head(x.float()).argmax(-1) == target for x in states]
             for k, right_here in enumerate(guesses, 1):
                 right[k] += int(right_here[mask].sum())
             masked, open_right, opened = masked + int(mask.sum()), open_right + int(guesses[-1][~mask].sum()), opened + int((~mask).sum())
-        return {f"masked@{k}": right[k] / masked for k in range(2, shape.depth + 1, 2)} | {"unmasked": open_right / opened}
+        return {f"masked@{k}": right[k] / masked for k in range(2, shape.depth + 1, 2)} | {"unmasked": open_right / opened, "carry_error": error}
 
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], recipe.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
     ramp = max(1, int(recipe.warmup * steps))
