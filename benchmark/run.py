@@ -160,6 +160,8 @@ class Run:
         keys = {row: plan.key(self.task.name, self.task.version, asdict(self.protocol), self.corpus.hash, row.cell.upstream,
                               row.cell.revision, self.request.seed) for row, plan in plans.items()}
         folder = self.request.results / "heads"
+        for key in set(keys.values()) if self.request.force else ():
+            (folder / f"{key}.json").unlink(missing_ok=True)
         heads.fit({keys[row]: plan for row, plan in plans.items()}, self.task, self.protocol, traces["train"], traces["dev"],
                   folder, self.request.seed, self.request.device)
         depths = {row: replay(traces["test"].evidence, exits[row]) for row in rows}

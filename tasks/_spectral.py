@@ -43,6 +43,7 @@ class SpectralProtocol(Protocol):
     distance: str = "mse"            # mse | l1
     domain: str = "magnitude"        # what mask and aim live in: magnitude | log1p (of the magnitude)
     tail: str = "guard"              # see above: guard | drop
+    standardise: bool = False        # features to zero mean and unit variance over an utterance's own frames, per dimension
 
     def __post_init__(self):
         for field, *known in (("pad", "reflect", "constant"), ("activation", "relu", "sigmoid"), ("aim", "npsm", "am"),
@@ -123,14 +124,28 @@ def match(features: Tensor, frames: Tensor, samples: Tensor, stride: int, hop: i
     return F.pad(matched, (0, 0, 0, longest - matched.shape[1])), spectra
 
 
+def standardised(features: Tensor, frames: Tensor) -> Tensor:
+    """(B, T, D) to zero mean and unit variance over each row's own frames; padding becomes zero.
+
+    Most of a transformer state is the same vector in every frame; a head with a few hundred updates does not learn to
+    look past it.
+    """
+    own = (torch.arange(features.shape[1], device=features.device) < frames[:, None])[..., None]
+    count = frames[:, None, None]
+    centred = (features - (features * own).sum(1, keepdim=True) / count) * own
+    return centred * (centred.square().sum(1, keepdim=True) / count + 1e-5).rsqrt()
+
+
 class SpectralHead(nn.Module):
     """`match`, then a network of masks. (B, T, D) features, (B,) frames, (B,) samples -> (B, [sources,] T', bins)."""
 
-    def __init__(self, masks: nn.Module, stride: int, hop: int):
+    def __init__(self, masks: nn.Module, stride: int, hop: int, standardise: bool = False):
         super().__init__()
-        self.masks, self.stride, self.hop = masks, stride, hop or stride
+        self.masks, self.stride, self.hop, self.standardise = masks, stride, hop or stride, standardise
 
     def forward(self, features: Tensor, frames: Tensor, samples: Tensor) -> Tensor:
+        if self.standardise:
+            features = standardised(features, frames)
         return self.masks(*match(features, frames, samples, self.stride, self.hop))
 
 

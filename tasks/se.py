@@ -45,8 +45,8 @@ MINISUPERB = replace(
 
 MINI = replace(  # small enough for four heads in about a minute on two CPU cores
     S3PRL_V2, name="mini", source="this project: s3prl-v2's domain, v1's aim, loss and tail, sized for the built-in corpus",
-    lr=4e-3, steps=320, batch=8, eval_every=80, n_fft=640, win=640, hop=0, layers=1, hidden=128, aim="npsm", distance="mse",
-    tail="guard")
+    lr=4e-3, steps=480, batch=8, eval_every=120, n_fft=640, win=640, hop=0, layers=1, hidden=128, aim="npsm", distance="mse",
+    tail="guard", standardise=True)
 
 
 def corpus(data: Path | None, protocol: SEProtocol) -> Corpus:
@@ -63,7 +63,7 @@ def load(item: Item) -> Example:
 
 def head(protocol: SEProtocol, dim: int, stride: int) -> SpectralHead:
     masks = MaskBLSTM(dim, protocol.n_fft // 2 + 1, protocol.hidden, protocol.layers, protocol.dropout, protocol.activation)
-    return SpectralHead(masks, stride, protocol.hop)
+    return SpectralHead(masks, stride, protocol.hop, protocol.standardise)
 
 
 def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, protocol: SEProtocol) -> Tensor:

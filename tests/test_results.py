@@ -1,6 +1,7 @@
 """Results: what is written is what is read, tables are functions of files, a failure is never a score."""
 import json
 import math
+from pathlib import Path
 
 import pytest
 from earlyexit_superb.benchmark import leaderboard
@@ -85,3 +86,24 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
 def test_nothing_is_left_of_an_interrupted_write(tmp_path):
     result().save(tmp_path, [{"id": "a", "pesq": 1.0}])
     assert sorted(p.suffix for p in tmp_path.rglob("*") if p.is_file()) == [".csv", ".json"]
+
+
+COMMITTED = Path(__file__).parents[1] / "results"
+
+
+def test_the_committed_boards_are_what_their_jsons_say(tmp_path):
+    tasks_there = {r.cell.task for r in load_all(COMMITTED)}
+    assert tasks_there, "results/ holds the rows of the built-in models"
+    for task in tasks_there:
+        for r in load_all(COMMITTED, task):
+            r.save(tmp_path)
+        for path in leaderboard.write(tmp_path, task):
+            assert path.read_bytes() == (COMMITTED / path.name).read_bytes(), f"run: run_benchmark.py leaderboard {COMMITTED.name}"
+
+
+def test_the_committed_rows_keep_the_promises_made_of_them():
+    """The full model is clearly above the unprocessed input, and random weights of the same shape clearly below the model."""
+    pesq = {(r.cell.upstream, r.cell.exit, r.cell.layer_norm): r.scores["pesq"].mean for r in load_all(COMMITTED, "se")}
+    noisy, full = pesq["unprocessed", "unprocessed", None], pesq["hubert.tiny(front=projection)", "full", True]
+    control = pesq["hubert.tiny(weights=random, front=projection)", "full", True]
+    assert full - noisy >= 0.15 and full - control >= 0.05

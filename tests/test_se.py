@@ -428,3 +428,15 @@ def test_corpus_to_score(tmp_path):
     assert all(isinstance(value, float) for value in (*scores.values(), *floor.values()))
     assert abs(scores["si_sdr_improvement"]) < 0.01
     assert si_sdr(read.target, read.wav) < 3                            # and the files were not swapped
+
+
+def test_standardised_features_have_no_constant_part_and_ignore_padding():
+    from earlyexit_superb.tasks._spectral import standardised
+    torch.manual_seed(0)
+    features, frames = 5 + 3 * torch.randn(2, 40, 6), torch.tensor([40, 25])
+    out = standardised(features, frames)
+    for row, n in enumerate(frames.tolist()):
+        torch.testing.assert_close(out[row, :n].mean(0), torch.zeros(6), atol=1e-5, rtol=0)
+        torch.testing.assert_close(out[row, :n].square().mean(0), torch.ones(6), atol=1e-4, rtol=0)
+    torch.testing.assert_close(out[1:, :25], standardised(features[1:, :25], frames[1:]))
+    assert bool((out[1, 25:] == 0).all())

@@ -24,12 +24,14 @@ from .hubert import Hubert, own_units
 @dataclass(frozen=True)
 class Recipe:
     """The paper: 88,000 steps of batch 32, lr 5e-5 on 960 h. These defaults are for a tiny model and a few hours."""
-    steps: int = 3000
-    lr: float = 3e-3
-    batch: int = 16
+    steps: int = 1500
+    lr: float = 5e-3
+    frames: int = 4096          # of a step, drawn from what was heard last
+    every: int = 500            # steps between two hearings: the upstream runs once for many steps of twelve small layers
+    heard: int = 48             # batches of a hearing
+    batch: int = 16             # crops
     seconds: float = 2.505
-    noisy: float = 0.5          # share of each batch heard with noise, as the backbone was pre-trained
-    every: int = 250
+    noisy: float = 0.5          # share of the crops heard with noise, as the backbone was pre-trained
     fallback_units: int = 500   # only without a self-supervised head
     fallback_block: int = 7
 
@@ -69,35 +71,55 @@ def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, dev
     targets, units, said = _targets(hubert, pool, recipe, seed, device)
     torch.manual_seed(seed)
     branches = nn.ModuleList(nn.Linear(hubert.card.dim, units) for _ in range(hubert.card.depth)).to(device)
-    samples = int(recipe.seconds * SAMPLE_RATE)
+    samples, last = int(recipe.seconds * SAMPLE_RATE), {"hearing": -1}
 
-    def batch(rng: np.random.Generator, held_out: bool = False) -> tuple[list[Tensor], Tensor]:
+    @torch.no_grad()
+    def hear(rng: np.random.Generator, held_out: bool = False) -> tuple[Tensor, Tensor]:
+        """One batch of crops: (L, frames, D) states and (frames,) targets."""
         wavs, _ = pool.crops(rng, recipe.batch, samples, held_out=held_out)
         wavs = wavs if held_out else pool.add_noise(wavs, rng, recipe.noisy)
-        with torch.no_grad():
-            states = list(hubert.states(wavs.to(device), torch.full((recipe.batch,), samples, device=device)))[1:]
-            return states, targets(states)
+        states = list(hubert.states(wavs.to(device), torch.full((recipe.batch,), samples, device=device)))[1:]
+        return torch.stack(states).flatten(1, 2), targets(states).flatten()
+
+    def hearing(number: int) -> tuple[Tensor, Tensor]:
+        if last["hearing"] != number:
+            rng = np.random.default_rng([seed, number])
+            parts = [(states.half(), target) for states, target in (hear(rng) for _ in range(recipe.heard))]
+            last.update(hearing=number, states=torch.cat([p[0] for p in parts], 1), target=torch.cat([p[1] for p in parts]))
+        return last["states"], last["target"]
+
+    # The branches learn on standardised states and are folded back into plain linear layers at the end: most of a state is
+    # the same in every frame, and gradient descent on it as it is would take a hundred times as long.
+    first = hearing(0)[0].float()
+    mean, spread = first.mean(1, keepdim=True), first.std(1, keepdim=True) + 1e-5
+    del first
 
     def loss(i: int) -> Tensor:
-        states, target = batch(np.random.default_rng(loop.step_seed(seed, i)))
-        return sum(F.cross_entropy(b(x).flatten(0, 1), target.flatten()) for b, x in zip(branches, states, strict=True))
+        states, target = hearing(i // recipe.every)
+        rows = torch.randint(len(target), (recipe.frames,), device=target.device)
+        x = (states[:, rows].float() - mean) / spread
+        return sum(F.cross_entropy(branch(x[k]), target[rows]) for k, branch in enumerate(branches))
 
     def look() -> dict[str, float]:
         """Entropy (nats per frame) and agreement by block, on held-out clean speech."""
         rng, entropy, right, rounds = np.random.default_rng(seed), np.zeros(len(branches)), np.zeros(len(branches)), 8
         for _ in range(rounds):
-            states, target = batch(rng, held_out=True)
-            for k, (branch, x) in enumerate(zip(branches, states, strict=True)):
-                logits = branch(x)
+            states, target = hear(rng, held_out=True)
+            for k, branch in enumerate(branches):
+                logits = branch((states[k] - mean[k]) / spread[k])
                 entropy[k] += float(torch.special.entr(logits.softmax(-1)).sum(-1).mean()) / rounds
                 right[k] += float((logits.argmax(-1) == target).float().mean()) / rounds
         return {f"entropy@{k}": e for k, e in enumerate(entropy, 1)} | {f"agreement@{k}": r for k, r in enumerate(right, 1)}
 
-    optimiser = torch.optim.AdamW(branches.parameters(), recipe.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(branches.parameters(), recipe.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.0)
     warm = max(1, int(0.08 * recipe.steps))
     loop.train(branches, loss, optimiser, steps=recipe.steps, every=recipe.every, folder=out / "branches", seed=seed, clip=10.0,
                look=look, device=device, what=f"daisy.{tag} branches",
                schedule=lambda s: min((s + 1) / warm, max(0.01, (recipe.steps - s) / (recipe.steps - warm))))
+    with torch.no_grad():
+        for k, branch in enumerate(branches):
+            branch.weight /= spread[k]
+            branch.bias -= branch.weight @ mean[k, 0]
     path = out / f"daisy.{tag}.safetensors"
     write(branches.cpu(), path, backbone=hubert.card.revision, targets=said)
     card = {"name": f"daisy.{tag}", "revision": content_hash(branches.half().float()), "backbone": hubert.card.name,
