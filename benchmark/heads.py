@@ -20,6 +20,8 @@ from .errors import UsageError
 from .exiting import TruncatedWeightedSum, layer_normed
 from .trace import Trace
 
+SMALL = 2_000_000       # parameters of a head
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -86,11 +88,16 @@ def fit(plans: Mapping[str, Plan], task: Task, protocol: Protocol, train: Trace,
 
     group = hashlib.sha256("".join(sorted(missing)).encode()).hexdigest()[:16]
     work = folder / f"unfinished-{group}"
+    # a step of a small recurrent head is over before a second thread has woken up: one thread trained mini's heads faster than two
+    small = device == "cpu" and max(sum(p.numel() for p in r.parameters()) for r in readouts.values()) < SMALL
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if small else threads)
     done = loop.train(
         readouts, loss, _optimiser(protocol, readouts), steps=protocol.steps, every=protocol.eval_every, folder=work, seed=seed,
         accumulate=protocol.accumulate, clip=protocol.clip, clip_groups=[list(readouts[key].parameters()) for key in missing],
         look=look, keep=dict.fromkeys(missing, metric.higher_is_better), device=device,
         what=f"{task.name} heads: " + ", ".join(plan.name for plan in missing.values()))
+    torch.set_num_threads(threads)
     log = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
     for key, plan in missing.items():
         if not (work / f"best-{key}.ckpt").exists():

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
+import conftest  # noqa: F401, I001  makes earlyexit_superb importable from the checkout
+
 from earlyexit_superb.benchmark.audio import audio_files, read
 from earlyexit_superb.benchmark.calibration import midpoint
 from earlyexit_superb.benchmark.exiting import Exit, replay
 from earlyexit_superb.benchmark.registry import build_upstream, tasks
 from earlyexit_superb.tasks._noise import mix
-
-import run_benchmark  # noqa: F401
 
 CARD = Path(__file__).parents[1] / "upstreams" / "daisy.tiny.json"
 RHOS = (0.7, 0.85, 1.0)

@@ -12,7 +12,8 @@ from earlyexit_superb.upstreams._pool import Pool, listed
 from earlyexit_superb.upstreams.daisy import Daisy
 
 SMALL = HubertShape(dim=24, depth=2, heads=2, ffn=48, conv_dim=16, pos_kernel=16, pos_groups=4, units=8, unit_dim=12)
-FEW = {"front_steps": "3", "mfcc_steps": "3", "block_steps": "3", "mfcc_units": "5", "block_units": "8", "block_layer": "1", "batch": "2", "every": "2"}
+FEW = {"front_steps": "3", "mfcc_steps": "3", "block_steps": "3", "mfcc_units": "5", "block_units": "8", "block_layer": "1",
+       "batch": "2", "every": "2"}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,8 @@ def test_a_backbone_is_trained_and_a_second_call_changes_nothing(speech, tmp_pat
 
 
 def test_branches_are_trained_on_a_given_backbone(speech, tmp_path):
-    path = Daisy.fit("tiny", [speech / "clips"], [speech / "noise"], tmp_path, 0, "cpu", {"weights": "random", "steps": "3", "batch": "2", "every": "2", "heard": "2", "frames": "64"})
+    few = {"weights": "random", "steps": "3", "batch": "2", "every": "2", "heard": "2", "frames": "64"}
+    path = Daisy.fit("tiny", [speech / "clips"], [speech / "noise"], tmp_path, 0, "cpu", few)
     daisy = Daisy("tiny", weights="random", branches=str(path))
     card = json.loads(path.with_suffix(".json").read_text())
     assert daisy.card.revision == f"{card['backbone_revision']}+{card['revision']}" and "argmax" in card["targets"]
