@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
-    # Threads that wait by spinning bring a busy machine to a standstill (two jobs on two cores: over ten times slower).
+    # Threads that wait by spinning hold up every other job on a busy machine.
     # It must be said before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s")

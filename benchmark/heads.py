@@ -88,7 +88,7 @@ def fit(plans: Mapping[str, Plan], task: Task, protocol: Protocol, train: Trace,
 
     group = hashlib.sha256("".join(sorted(missing)).encode()).hexdigest()[:16]
     work = folder / f"unfinished-{group}"
-    # a step of a small recurrent head is over before a second thread has woken up: one thread trained mini's heads faster than two
+    # a small recurrent head has little in one step to share between threads
     small = device == "cpu" and max(sum(p.numel() for p in r.parameters()) for r in readouts.values()) < SMALL
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if small else threads)

@@ -43,7 +43,7 @@ MINISUPERB = replace(
     source="Comet0322/MiniSUPERB: downstream/enhancement_stft2/configs/cfg_voicebank.yaml, preprocess/bo.ipynb @ 4588f6e",
     steps=10_000, eval_every=1000, train_limit=1000, dev_limit=300)
 
-MINI = replace(  # small enough for four heads in about a minute on two CPU cores
+MINI = replace(  # small enough to train a table's heads in minutes on two CPU cores
     S3PRL_V2, name="mini", source="this project: s3prl-v2's domain, v1's aim, loss and tail, sized for the built-in corpus",
     lr=4e-3, steps=480, batch=8, eval_every=120, n_fft=640, win=640, hop=0, layers=1, hidden=128, aim="npsm", distance="mse",
     tail="guard", standardise=True)

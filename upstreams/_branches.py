@@ -89,7 +89,7 @@ def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, dev
         return last["states"], last["target"]
 
     # The branches learn on standardised states and are folded back into plain linear layers at the end: most of a state is
-    # the same in every frame, and gradient descent on it as it is would take a hundred times as long.
+    # the same in every frame, which makes gradient descent on it as it is slow.
     first = hearing(0)[0].float()
     mean, spread = first.mean(1, keepdim=True), first.std(1, keepdim=True) + 1e-5
     del first

@@ -9,8 +9,8 @@ Three stages, each resumable, each warm-started from the one before:
 3. `block`: units of a middle block of stage 2's model (HuBERT's second iteration).
 
 Units are always those of clean speech; half of each batch is heard with noise, so the blocks learn to see through it. In
-stage 3 the last block must also still tell the clean convolution output (`carry`): trained on units alone for so short a
-time, deep states forget what speech sounded like, and enhancement with them was worse than with random weights.
+stage 3 the last block must also still tell the clean convolution output (`carry`), so that deep states keep some of what
+speech sounded like. HuBERT has no such term.
 """
 import json
 import sys
@@ -190,7 +190,7 @@ def _masked(shape: HubertShape, recipe: Recipe, stage: str, warm: HubertNet, hea
         x, clean, places = heard.crops(rng, recipe, held_out)
         target = torch.from_numpy(np.stack([units[clip][s: s + recipe.frames] for clip, s in places])).long()
         mask = span_mask(rng, recipe.batch, recipe.frames, recipe.mask_start, recipe.mask_span)
-        with amp, sdpa_kernel(SDPBackend.MATH):      # the fused kernel's backward pass is slower than all the rest on a CPU
+        with amp, sdpa_kernel(SDPBackend.MATH):      # plain matrix products: bf16 suits them on a CPU
             x = model.net.feature_projection.projection(model.net.feature_projection.layer_norm(x.to(device)))
             x = torch.where(mask[..., None].to(device), model.mask_embedding.to(x.dtype), x)
             states = list(model.net.blocks(model.net.position(x), None))
