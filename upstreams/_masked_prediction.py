@@ -3,8 +3,7 @@
 Three stages, each resumable, each warm-started from the one before:
 
 1. `front`: the convolutions learn to carry the log-mel spectrum of what they hear (a linear read-out, squared error).
-   HuBERT learns them by masked prediction alone; on hours instead of days they would not get far, and they are more than
-   half of a training step. Afterwards they are frozen and their output is kept in memory, clean and with noise.
+   HuBERT learns them by masked prediction alone. Afterwards they are frozen and their output is kept in memory, clean and with noise.
 2. `mfcc`: the blocks predict k-means units of 39-dimensional MFCCs at masked frames (HuBERT's first iteration).
 3. `block`: units of a middle block of stage 2's model (HuBERT's second iteration).
 
