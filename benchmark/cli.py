@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from .errors import Complaint, UsageError, closest
@@ -250,6 +251,11 @@ def leaderboard(argv: Sequence[str]) -> int:
         for path in write(folder, task):
             print(path)
     return 0
+
+
+def elsewhere(module: str):
+    """A verb with a file of its own, which holds command(argv) and is imported when asked for."""
+    return lambda argv: import_module(f".{module}", __package__).command(argv)
 
 
 VERBS = {"run": run, "train": train, "data": data, "check": check, "ls": ls, "doctor": doctor, "leaderboard": leaderboard}

@@ -89,6 +89,7 @@ class Item:
     id: str
     path: Path
     samples: int                                   # at 16 kHz
+    start: int = 0                                 # first sample at 16 kHz, where an item is a piece of its file
     speaker: str = ""
     more: Mapping[str, Any] = field(default_factory=dict)
 
@@ -100,6 +101,7 @@ class Corpus:
     hash: str                                      # of what was listed: the same hash means the same corpus
     splits: Mapping[str, Sequence[Item]]           # "train", "dev", "test"
     notices: Sequence[str] = ()                    # what a reader of the row should know (resampled, dev split chosen here)
+    labels: Sequence[str] = ()                     # the closed set a classifier chooses from, in the order of its outputs
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class Protocol:
     dev_limit: int | None = None
     test_limit: int | None = None
     limit_seed: int = 8830                         # MiniSUPERB's sampler
+    lr_grid: tuple[float, ...] = ()                # what --lr sweep tries: the dev split chooses (SUPERB: 1e-1 ... 1e-7)
 
 
 @dataclass(frozen=True)
@@ -139,8 +142,10 @@ class Task:
     default: str                                   # protocol for anybody else's corpus
     corpus: Callable[[Path | None, Protocol], Corpus]          # None = the built-in mini corpus
     load: Callable[[Item], Example]
-    # (protocol, D, stride) -> a module: (B, T, D) features, (B,) frames, (B,) samples -> predictions, one row an utterance
-    head: Callable[[Protocol, int, int], nn.Module]
+    # (protocol, D, stride, corpus) -> a module: (B, T, D) features, (B,) frames, (B,) samples -> predictions, one row an utterance
+    head: Callable[[Protocol, int, int, Corpus], nn.Module]
     loss: Callable[[Tensor, Sequence[Example], Tensor, Protocol], Tensor]   # (prediction, examples, frames, protocol) -> ()
-    score: Callable[[Tensor, Example, int, Protocol], dict[str, Any]]  # (one row, example, its frames, protocol) -> value | Failure
+    # (one row, example, its frames, protocol) -> for every metric a float, a Ratio or a Failure; other keys go to the utterances' CSV
+    score: Callable[[Tensor, Example, int, Protocol], dict[str, Any]]
     unprocessed: Callable[[Example, Protocol], dict[str, Any]] | None = None  # the score of doing nothing, where that means something
+    pooled: bool = False                           # the head only ever sees the mean of a state over its frames: keep that mean alone

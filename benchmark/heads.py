@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from . import loop
-from .contract import Example, Protocol, Task, UpstreamCard
+from .contract import Corpus, Example, Protocol, Task, UpstreamCard
 from .errors import UsageError
 from .exiting import TruncatedWeightedSum, layer_normed
+from .metrics import Failure, mean
 from .trace import Trace
 
 SMALL = 2_000_000       # parameters of a head
@@ -41,17 +42,17 @@ class Plan:
 class Readout(nn.Module):
     """Weighted sum and head, the trainable part of one row."""
 
-    def __init__(self, task: Task, protocol: Protocol, card: UpstreamCard, normalise: bool):
+    def __init__(self, task: Task, protocol: Protocol, corpus: Corpus, card: UpstreamCard, normalise: bool):
         super().__init__()
         self.mix = TruncatedWeightedSum(card.depth + 1, normalise)
-        self.head = task.head(protocol, card.dim, card.stride)
+        self.head = task.head(protocol, card.dim, card.stride, corpus)
 
     def forward(self, states: Tensor, depth: Tensor, frames: Tensor, samples: Tensor) -> Tensor:
         """(L', B, T, D) states, layer-normed already if this readout asks for it -> a prediction a row."""
         return self.head(self.mix.weighted(states, depth), frames, samples)
 
 
-def fit(plans: Mapping[str, Plan], task: Task, protocol: Protocol, train: Trace, dev: Trace, folder: Path, seed: int,
+def fit(plans: Mapping[str, Plan], task: Task, protocol: Protocol, corpus: Corpus, train: Trace, dev: Trace, folder: Path, seed: int,
         device: str = "cpu") -> None:
     """Train what is missing of `plans` (by key); <folder>/<key>.safetensors and .json hold each result."""
     missing = {key: plan for key, plan in plans.items() if not (folder / f"{key}.json").exists()}
@@ -60,7 +61,7 @@ def fit(plans: Mapping[str, Plan], task: Task, protocol: Protocol, train: Trace,
     card, readouts = train.upstream.card, nn.ModuleDict()
     for key, plan in missing.items():
         torch.manual_seed(seed)
-        readouts[key] = Readout(task, protocol, card, plan.normalise)
+        readouts[key] = Readout(task, protocol, corpus, card, plan.normalise)
     readouts.to(device)
     metric, dev_examples = task.metrics[0], [dev.load(item) for item in dev.items]
 
@@ -76,15 +77,15 @@ def fit(plans: Mapping[str, Plan], task: Task, protocol: Protocol, train: Trace,
         return total
 
     def look() -> dict[str, float]:
-        values: dict[str, list[float]] = {key: [] for key in missing}
+        values: dict[str, list] = {key: [] for key in missing}
         for row, example in enumerate(dev_examples):
             states, frames = _both(dev, [row])
             for key, plan in missing.items():
                 prediction = readouts[key](states[plan.normalise], torch.from_numpy(plan.dev[[row]]), frames, _samples([example], device))
                 value = task.score(prediction[0], example, int(frames[0]), protocol)[metric.name]
-                if isinstance(value, float):
+                if not isinstance(value, Failure):
                     values[key].append(value)
-        return {key: float(np.mean(v)) if v else float("nan") for key, v in values.items()}
+        return {key: mean(v) if v else float("nan") for key, v in values.items()}
 
     group = hashlib.sha256("".join(sorted(missing)).encode()).hexdigest()[:16]
     work = folder / f"unfinished-{group}"
@@ -113,10 +114,10 @@ def fit(plans: Mapping[str, Plan], task: Task, protocol: Protocol, train: Trace,
     shutil.rmtree(work, ignore_errors=True)
 
 
-def load(folder: Path, key: str, normalise: bool, task: Task, protocol: Protocol, card: UpstreamCard) -> tuple[Readout, dict]:
+def load(folder: Path, key: str, normalise: bool, task: Task, protocol: Protocol, corpus: Corpus, card: UpstreamCard) -> tuple[Readout, dict]:
     """A trained readout and what is known of its training."""
     from safetensors.torch import load_file
-    readout = Readout(task, protocol, card, normalise)
+    readout = Readout(task, protocol, corpus, card, normalise)
     readout.load_state_dict(load_file(folder / f"{key}.safetensors"))
     return readout.eval(), json.loads((folder / f"{key}.json").read_text())
 

@@ -26,6 +26,13 @@ class Failure:
     reason: str
 
 
+@dataclass(frozen=True)
+class Ratio:
+    """One utterance's share of a corpus-level rate: word errors over words. Rates add up above and below the line apart."""
+    part: float                  # already in the metric's unit: 100 x errors for a percentage
+    whole: float
+
+
 def pesq_wb(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
     """Wide-band PESQ. The package divides both signals by their joint peak, so only their ratio matters."""
     clean, estimate = np.asarray(clean), np.asarray(estimate)
@@ -80,17 +87,30 @@ def si_sdr_improvement(clean: np.ndarray, estimate: np.ndarray, noisy: np.ndarra
     return after - before
 
 
-def bootstrap_interval(values: Sequence[float], level: float = 0.95, n: int = 1000, seed: int = 0) -> tuple[float, float]:
+def mean(values: Sequence[float | Ratio]) -> float:
+    """Over utterances; of ratios, the sum of the parts over the sum of the wholes."""
+    part, whole = _parts(values)
+    return float(part.sum() / whole.sum())
+
+
+def bootstrap_interval(values: Sequence[float | Ratio], level: float = 0.95, n: int = 1000, seed: int = 0) -> tuple[float, float]:
     """Percentile bootstrap of the mean over utterances (Efron, 1979): how far it could move with other utterances.
 
     Says nothing of other training seeds. Of a single value it is that value, twice.
     """
-    values = np.asarray(values, dtype=np.float64)
-    if not values.size or not np.isfinite(values).all():
-        raise ValueError("an interval needs at least one value, and finite ones: leave the failures out and count them")
-    draws = np.random.default_rng(seed).integers(values.size, size=(n, values.size))
-    low, high = np.quantile(values[draws].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    part, whole = _parts(values)
+    draws = np.random.default_rng(seed).integers(part.size, size=(n, part.size))
+    low, high = np.quantile(part[draws].sum(axis=1) / whole[draws].sum(axis=1), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _parts(values: Sequence[float | Ratio]) -> tuple[np.ndarray, np.ndarray]:
+    pairs = np.array([(v.part, v.whole) if isinstance(v, Ratio) else (v, 1.0) for v in values], dtype=np.float64).reshape(-1, 2)
+    if not len(pairs) or not np.isfinite(pairs).all():
+        raise ValueError("a mean needs at least one value, and finite ones: leave the failures out and count them")
+    if (pairs[:, 1] <= 0).any():
+        raise ValueError("a ratio needs something to be a part of: an empty reference is a failure, to be counted")
+    return pairs[:, 0], pairs[:, 1]
 
 
 def _trouble(clean: np.ndarray, estimate: np.ndarray) -> Failure | None:

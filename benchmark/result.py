@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import MachineError, UsageError
-from .metrics import Failure, bootstrap_interval
+from .metrics import Failure, Ratio, bootstrap_interval, mean
 
 SCHEMA = 1
 
@@ -43,7 +43,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Score:
-    """A mean over the utterances that scored, with a 95 % bootstrap interval, and why the others did not."""
+    """A mean (of ratios: total over total) over the utterances that scored, with a 95 % bootstrap interval, and why the others did not."""
     mean: float | None
     low: float | None
     high: float | None
@@ -52,7 +52,7 @@ class Score:
     reasons: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def over(cls, values: Sequence[float | Failure]) -> "Score":
+    def over(cls, values: Sequence[float | Ratio | Failure]) -> "Score":
         good = [v for v in values if not isinstance(v, Failure)]
         reasons: dict[str, int] = {}
         for value in values:
@@ -61,7 +61,7 @@ class Score:
         if not good:
             return cls(None, None, None, 0, len(values), reasons)
         low, high = bootstrap_interval(good)
-        return cls(sum(good) / len(good), low, high, len(good), len(values) - len(good), reasons)
+        return cls(mean(good), low, high, len(good), len(values) - len(good), reasons)
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ class Run:
         folder = self.request.results / "heads"
         for key in set(keys.values()) if self.request.force else ():
             (folder / f"{key}.json").unlink(missing_ok=True)
-        heads.fit({keys[row]: plan for row, plan in plans.items()}, self.task, self.protocol, traces["train"], traces["dev"],
+        heads.fit({keys[row]: plan for row, plan in plans.items()}, self.task, self.protocol, self.corpus, traces["train"], traces["dev"],
                   folder, self.request.seed, self.request.device)
         depths = {row: replay(traces["test"].evidence, exits[row]) for row in rows}
         utterances = self._score(rows, keys, depths, traces["test"], folder)
@@ -171,7 +171,7 @@ class Run:
                                {"full": full} | {str(e): e for e in exits.values() if e != full}, self.request.device)
         for row in rows:
             self._keep(row, exits[row], depths[row], utterances[row], timings, calibrated.get(row.cell.value), plans[row],
-                       heads.load(folder, keys[row], row.normalise, self.task, self.protocol, self.upstream.card)[1])
+                       heads.load(folder, keys[row], row.normalise, self.task, self.protocol, self.corpus, self.upstream.card)[1])
 
     def _exit(self, row: Row, calibrated: Mapping) -> Exit:
         if row.depth is not None:
@@ -209,7 +209,7 @@ class Run:
         """Every row's scores of every test utterance, from one reading of its states."""
         from tqdm import tqdm
         device = self.request.device
-        readouts = {keys[row]: heads.load(folder, keys[row], row.normalise, self.task, self.protocol, self.upstream.card)[0].to(device)
+        readouts = {keys[row]: heads.load(folder, keys[row], row.normalise, self.task, self.protocol, self.corpus, self.upstream.card)[0].to(device)
                     for row in rows}
         out: dict[Row, list[dict]] = {row: [] for row in rows}
         for i, item in enumerate(tqdm(test.items, desc="scoring", file=sys.stderr, unit="utt", mininterval=1)):
@@ -282,9 +282,11 @@ def number(text: Any, what: str) -> float:
 
 def plain(utterances: Sequence[Mapping[str, Any]]) -> list[dict]:
     """Numbers stay; a failure becomes its reason in a column of its own, never a number."""
-    from .metrics import Failure
+    from .metrics import Failure, Ratio
     out = []
     for utterance in utterances:
         reasons = "; ".join(f"{k}: {v.reason}" for k, v in utterance.items() if isinstance(v, Failure))
-        out.append({k: None if isinstance(v, Failure) else v for k, v in utterance.items()} | {"failure": reasons})
+        values = {k: None if isinstance(v, Failure) else v.part / v.whole if isinstance(v, Ratio) else v for k, v in utterance.items()}
+        wholes = {f"{k}_of": v.whole for k, v in utterance.items() if isinstance(v, Ratio)}
+        out.append(values | wholes | {"failure": reasons})
     return out

@@ -61,7 +61,7 @@ def load(item: Item) -> Example:
     return Example(item.id, torch.from_numpy(read(item.path)), torch.from_numpy(read(item.more["clean"])))
 
 
-def head(protocol: SEProtocol, dim: int, stride: int) -> SpectralHead:
+def head(protocol: SEProtocol, dim: int, stride: int, corpus: Corpus) -> SpectralHead:
     masks = MaskBLSTM(dim, protocol.n_fft // 2 + 1, protocol.hidden, protocol.layers, protocol.dropout, protocol.activation)
     return SpectralHead(masks, stride, protocol.hop, protocol.standardise)
 

@@ -1,7 +1,7 @@
 """Scores of waveforms: equal to asteroid's, true to their definitions, and a Failure where there is no score."""
 import numpy as np
 import pytest
-from earlyexit_superb.benchmark.metrics import Failure, bootstrap_interval, pesq_wb, si_sdr, si_sdr_improvement, stoi
+from earlyexit_superb.benchmark.metrics import Failure, Ratio, bootstrap_interval, mean, pesq_wb, si_sdr, si_sdr_improvement, stoi
 from earlyexit_superb.benchmark.shim import s3prl_shim
 
 RATE = 16_000
@@ -140,3 +140,14 @@ def test_bootstrap_of_little():
     for nothing in ([], [1.0, float("nan")]):
         with pytest.raises(ValueError, match="leave the failures out"):
             bootstrap_interval(nothing)
+
+
+def test_ratios_add_up_above_and_below_the_line():
+    errors, words = [100.0, 0.0, 300.0], [10.0, 30.0, 5.0]
+    ratios = [Ratio(e, w) for e, w in zip(errors, words, strict=True)]
+    assert mean(ratios) == sum(errors) / sum(words) != np.mean([e / w for e, w in zip(errors, words, strict=True)])
+    low, high = bootstrap_interval(ratios)
+    assert low < mean(ratios) < high
+    assert mean([Ratio(v, 1.0) for v in (1.0, 2.0, 4.0)]) == mean([1.0, 2.0, 4.0])
+    with pytest.raises(ValueError, match="empty reference"):
+        mean([Ratio(0.0, 0.0)])

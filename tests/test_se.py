@@ -115,7 +115,7 @@ def test_reading_rows_is_reading_packed_sequences():
 @pytest.mark.parametrize("protocol", [MINI, replace(V2, hidden=16)], ids=["hop 320", "hop 160"])
 def test_neighbours_and_padding_do_not_change_a_row(protocol):
     torch.manual_seed(0)
-    head = se.head(protocol, 24, 320).eval()
+    head = se.head(protocol, 24, 320, None).eval()
     samples = torch.tensor([16_000, 9_000, 12_345])
     frames = torch.tensor([hubert_frames(int(n)) for n in samples])
     features = torch.randn(3, int(frames.max()) + 4, 24)                # what stands behind a row's end is never read
@@ -128,7 +128,7 @@ def test_neighbours_and_padding_do_not_change_a_row(protocol):
 
 
 def test_every_parameter_learns():
-    head = se.head(MINI, 24, 320)
+    head = se.head(MINI, 24, 320, None)
     batch = [example(6_000, 1), example(5_000, 2)]
     frames = torch.tensor([hubert_frames(len(e.wav)) for e in batch])
     prediction = head(torch.randn(2, 18, 24), frames, torch.tensor([6_000, 5_000]))
