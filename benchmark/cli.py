@@ -167,28 +167,6 @@ def train(argv: Sequence[str]) -> int:
     return 0
 
 
-def data(argv: Sequence[str]) -> int:
-    parser = Parser(prog="run_benchmark.py data", allow_abbrev=False, description="Make corpora.")
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND", parser_class=Parser)
-    noisy = kinds.add_parser("noisy", help="a VoiceBank-DEMAND-shaped corpus from any folders of speech and noise")
-    noisy.add_argument("--speech", type=Path, required=True, metavar="DIR")
-    noisy.add_argument("--noise", type=Path, required=True, metavar="DIR")
-    speech = kinds.add_parser("speech", help="synthetic speech of many built-in voices, for pre-training")
-    speech.add_argument("--minutes", type=float, default=60.0)
-    for kind in (noisy, speech):
-        kind.add_argument("--out", type=Path, required=True, metavar="DIR")
-        kind.add_argument("--seed", type=int, default=0)
-    noisy.add_argument("--limit", type=int, default=None, metavar="N", help="at most N utterances")
-    args = parser.parse_args(argv)
-    if args.kind == "noisy":
-        from ..tasks._noisy import make_noisy
-        print(make_noisy(args.speech, args.noise, args.out, args.seed, args.limit)["message"])
-    else:
-        from ..tasks._mini import make_speech
-        print(make_speech(args.out, args.minutes, args.seed))
-    return 0
-
-
 def check(argv: Sequence[str]) -> int:
     parser = Parser(prog="run_benchmark.py check", allow_abbrev=False, description="Hold an upstream against the contract.")
     parser.add_argument("name", help="an upstream, or path/to/file.py:Class")
@@ -258,4 +236,4 @@ def elsewhere(module: str):
     return lambda argv: import_module(f".{module}", __package__).command(argv)
 
 
-VERBS = {"run": run, "train": train, "data": data, "check": check, "ls": ls, "doctor": doctor, "leaderboard": leaderboard}
+VERBS = {"run": run, "train": train, "data": elsewhere("data"), "check": check, "ls": ls, "doctor": doctor, "leaderboard": leaderboard}

@@ -26,6 +26,7 @@ from ._manifest import NAME, SPLITS, Entry, listed, of_file, progress
 FINETUNING = "librispeech_finetuning"       # Libri-Light's 10 h: what MiniSUPERB trains ASR on
 LISTS = ("veri_test_class.txt", "iden_split.txt")
 DIGITS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
+NOTICES = "README.txt"                      # of a prepared corpus; its lines "notice: ..." go into the rows
 TRANSCRIBED = "MANIFEST.csv"                # a table beside a tree, from which transcripts are taken
 
 
@@ -111,6 +112,9 @@ def default_tasks(data: Path) -> tuple[str, ...]:
 
 def _listed(found: Found, task: str, train: str) -> None:
     found.entries = _manifest.read(_list(found.root))
+    made = _list(found.root).with_name(NOTICES)
+    if made.is_file():
+        found.notices += [line.removeprefix("notice: ") for line in made.read_text(encoding="utf-8").splitlines() if line.startswith("notice: ")]
 
 
 def _list(root: Path) -> Path:
