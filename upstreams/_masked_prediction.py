@@ -1,4 +1,4 @@
-"""Pre-training a small HuBERT by masked prediction of cluster units (Hsu et al., 2021, sec. III), within a few CPU hours.
+"""Pre-training a small HuBERT by masked prediction of cluster units (Hsu et al., 2021, sec. III): minutes on a GPU, hours on a CPU.
 
 Three stages, each resumable, each warm-started from the one before:
 
@@ -7,9 +7,11 @@ Three stages, each resumable, each warm-started from the one before:
 2. `mfcc`: the blocks predict k-means units of 39-dimensional MFCCs at masked frames (HuBERT's first iteration).
 3. `block`: units of a middle block of stage 2's model (HuBERT's second iteration).
 
-Units are always those of clean speech; half of each batch is heard with noise, so the blocks learn to see through it. In
-stage 3 the last block must also still tell the clean convolution output (`carry`), so that deep states keep some of what
-speech sounded like. HuBERT has no such term.
+Units are always those of clean speech; half of each batch is heard with noise, so the blocks learn to see through it. Two
+terms that HuBERT does not have keep a model this small useful to every task. `carry`: the last block must still tell the
+clean log-mel spectrum where nothing was masked, or deep states forget what speech sounded like. `centre`: the part of a
+state that is the same in every frame is held down; left alone it grows to nine tenths of a post-norm state, and a
+layer-norm over the features then drowns what differs.
 """
 import json
 import sys
@@ -37,25 +39,26 @@ MELS = 80
 @dataclass(frozen=True)
 class Recipe:
     """Everything a setting may change: `--set block_steps=20000`. Everything not named here is HuBERT's."""
-    front_steps: int = 1500
+    front_steps: int = 3000
     front_lr: float = 2.0e-3
-    mfcc_steps: int = 900
+    mfcc_steps: int = 4000
     mfcc_units: int = 100
-    mfcc_carry: float = 0.0
+    mfcc_carry: float = 5.0        # weight of the error with which the last block still tells the clean log-mel spectrum
     mfcc_unmasked: float = 1.0     # weight of the loss on frames that were not masked (HuBERT: 0); 1 leaves the first plateau
-    block_steps: int = 2000
-    block_carry: float = 2.0       # weight of the error with which the last block still tells the clean convolution output
+    block_steps: int = 12_000
+    block_carry: float = 5.0
     block_units: int = 256
     block_layer: int = 7           # units are clusters of this block's output
     block_unmasked: float = 0.1
+    centre: float = 1.0            # weight of the share of a state's power that is the same in every frame
     lr: float = 1.0e-3
-    batch: int = 24                # crops
+    batch: int = 48                # crops
     frames: int = 125              # of a crop: 2.5 s
     mask_start: float = 0.08       # probability that a frame starts a masked span
     mask_span: int = 10            # frames
     noisy: float = 0.5             # share of a batch heard with noise
     warmup: float = 0.08
-    every: int = 250
+    every: int = 500
 
 
 def fit_backbone(shape: HubertShape, name: str, data: list[Path], noise: list[Path], out: Path, seed: int, device: str,
@@ -129,12 +132,13 @@ def initialise(net: HubertNet) -> None:
 
 
 class Heard:
-    """Every clip after the frozen convolutions, (T, C) fp16: clean, and with noise at one ratio a clip."""
+    """Every clip after the frozen convolutions, (T, C) fp16: clean, and with noise at one ratio a clip. And its clean log-mel
+    spectrum, (T, MELS) fp16, every bin standardised over the pool."""
 
     def __init__(self, net: HubertNet, pool: Pool, seed: int, device: str):
         from tqdm import tqdm
-        self.pool, self.clean, self.noisy = pool, [], []
-        rng = np.random.default_rng(seed)
+        self.pool, self.clean, self.noisy, self.mel = pool, [], [], []
+        log_mel, rng = _log_mel(), np.random.default_rng(seed)
         for clip in tqdm(range(len(pool.clips)), desc="front-end over the pool", file=sys.stderr, unit="clip", mininterval=1):
             wav = torch.from_numpy(pool.wav(clip))[None]
             both = torch.cat([wav, pool.add_noise(wav, rng, share=1.0)])
@@ -145,18 +149,22 @@ class Heard:
                 x = net.feature_extractor(both, lengths)[:, : frame_counts(wav.shape[1])].half().cpu()
             self.clean.append(x[0].clone())
             self.noisy.append(x[1].clone())
+            self.mel.append(log_mel(wav)[0].half())
+        everything = torch.cat(self.mel).float()
+        mean, spread = everything.mean(0), everything.std(0)
+        self.mel = [((mel.float() - mean) / spread).half() for mel in self.mel]
 
     def crops(self, rng: np.random.Generator, recipe: Recipe, held_out: bool) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
-        """(B, T, C) as heard, the same clean, and where each was taken: (clip, first frame). Held-out crops are clean."""
+        """(B, T, C) as heard, (B, T, MELS) clean, and where each was taken: (clip, first frame). Held-out crops are clean."""
         clips = rng.choice(self.pool.held_out, recipe.batch) if held_out else rng.choice(self.pool.training, recipe.batch, p=self.pool.share)
-        rows, clean, places = [], [], []
+        rows, mel, places = [], [], []
         for clip in map(int, clips):
             start = int(rng.integers(0, len(self.clean[clip]) - recipe.frames + 1))
             source = self.noisy if not held_out and rng.random() < recipe.noisy else self.clean
             rows.append(source[clip][start: start + recipe.frames])
-            clean.append(self.clean[clip][start: start + recipe.frames])
+            mel.append(self.mel[clip][start: start + recipe.frames])
             places.append((clip, start))
-        return torch.stack(rows).float(), torch.stack(clean).float(), places
+        return torch.stack(rows).float(), torch.stack(mel).float(), places
 
 
 # ---- stages 2 and 3 -----------------------------------------------------------------------------------------------------
@@ -176,7 +184,7 @@ def _masked(shape: HubertShape, recipe: Recipe, stage: str, warm: HubertNet, hea
     torch.manual_seed(seed)
     model = nn.Module()
     model.net, model.mask_embedding = HubertNet(shape), nn.Parameter(torch.empty(shape.dim).uniform_())
-    model.carried = nn.Linear(shape.dim, shape.conv_dim)
+    model.carried = nn.Linear(shape.dim, MELS)
     initialise(model.net)
     kept = {k: v for k, v in warm.state_dict().items() if not k.startswith("head.label")}     # the units are new
     model.net.load_state_dict(kept, strict=False)
@@ -186,34 +194,36 @@ def _masked(shape: HubertShape, recipe: Recipe, stage: str, warm: HubertNet, hea
     amp = torch.autocast(device.split(":")[0], torch.bfloat16)
 
     def forward(rng: np.random.Generator, held_out: bool) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
-        x, clean, places = heard.crops(rng, recipe, held_out)
+        x, mel, places = heard.crops(rng, recipe, held_out)
         target = torch.from_numpy(np.stack([units[clip][s: s + recipe.frames] for clip, s in places])).long()
         mask = span_mask(rng, recipe.batch, recipe.frames, recipe.mask_start, recipe.mask_span)
         with amp, sdpa_kernel(SDPBackend.MATH):      # plain matrix products: bf16 suits them on a CPU
             x = model.net.feature_projection.projection(model.net.feature_projection.layer_norm(x.to(device)))
             x = torch.where(mask[..., None].to(device), model.mask_embedding.to(x.dtype), x)
             states = list(model.net.blocks(model.net.position(x), None))
-        return states, mask.to(device), target.to(device), F.layer_norm(clean.to(device), clean.shape[-1:])
+        return states, mask.to(device), target.to(device), mel.to(device)
 
     def loss(i: int) -> Tensor:
-        states, mask, target, clean = forward(np.random.default_rng(loop.step_seed(seed, i)), False)
+        states, mask, target, mel = forward(np.random.default_rng(loop.step_seed(seed, i)), False)
         with amp:
             logits, told = model.net.head(states[-1]), model.carried(states[-1])
         ce = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="none")
         return (ce[mask.flatten()].mean() + unmasked * ce[~mask.flatten()].mean()
-                + carry * (told.float() - clean)[~mask].square().mean())
+                + carry * (told.float() - mel)[~mask].square().mean() + recipe.centre * _constant_share(states))
 
     def look() -> dict[str, float]:
         """On held-out clean speech: how often the head names the right unit at masked frames, from every second block's output."""
-        rng, right, masked, open_right, opened, error = np.random.default_rng(seed), np.zeros(shape.depth + 1), 0, 0, 0, 0.0
+        rng, right, masked, open_right, opened, error, same = np.random.default_rng(seed), np.zeros(shape.depth + 1), 0, 0, 0, 0.0, 0.0
         for _ in range(8):
-            states, mask, target, clean = forward(rng, True)
-            error += float((model.carried(states[-1].float()) - clean)[~mask].square().mean()) / 8
+            states, mask, target, mel = forward(rng, True)
+            error += float((model.carried(states[-1].float()) - mel)[~mask].square().mean()) / 8
+            same += float(_constant_share(states)) / 8
             guesses = [model.net.head(x.float()).argmax(-1) == target for x in states]
             for k, right_here in enumerate(guesses, 1):
                 right[k] += int(right_here[mask].sum())
             masked, open_right, opened = masked + int(mask.sum()), open_right + int(guesses[-1][~mask].sum()), opened + int((~mask).sum())
-        return {f"masked@{k}": right[k] / masked for k in range(2, shape.depth + 1, 2)} | {"unmasked": open_right / opened, "carry_error": error}
+        return {f"masked@{k}": right[k] / masked for k in range(2, shape.depth + 1, 2)} | {
+            "unmasked": open_right / opened, "carry_error": error, "constant_share": same}
 
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], recipe.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
     ramp = max(1, int(recipe.warmup * steps))
@@ -221,6 +231,11 @@ def _masked(shape: HubertShape, recipe: Recipe, stage: str, warm: HubertNet, hea
                schedule=lambda s: min((s + 1) / ramp, max(0.02, (steps - s) / (steps - ramp))),
                what=f"hubert, {stage} units: {heard.pool.hours:.1f} h")
     return model.net.eval()
+
+
+def _constant_share(states: list[Tensor]) -> Tensor:
+    """(L times (B, T, D)) -> (): how much of the states' power is one vector, the same in every frame; mean over blocks."""
+    return torch.stack([x.float().mean((0, 1)).square().sum() / x.float().square().sum(-1).mean() for x in states]).mean()
 
 
 def _units(features: Callable[[int], np.ndarray], count: int, pool: Pool, folder: Path, seed: int) -> list[np.ndarray]:
