@@ -24,14 +24,14 @@ from .hubert import Hubert, own_units
 @dataclass(frozen=True)
 class Recipe:
     """The paper: 88,000 steps of batch 32, lr 5e-5 on 960 h. These defaults are for a tiny model and a few hours."""
-    steps: int = 1500
+    steps: int = 3000
     lr: float = 5e-3
     frames: int = 4096          # of a step, drawn from what was heard last
     every: int = 500            # steps between two hearings: the upstream runs once for many steps of twelve small layers
     heard: int = 48             # batches of a hearing
     batch: int = 16             # crops
     seconds: float = 2.505
-    noisy: float = 0.5          # share of the crops heard with noise, as the backbone was pre-trained
+    noisy: float = 0.0          # share of the crops heard with noise; the paper's branches hear clean speech, so noise leaves them unsure
     fallback_units: int = 500   # only without a self-supervised head
     fallback_block: int = 7
 
