@@ -35,6 +35,7 @@ class SIDProtocol(Protocol):
     crop_all: bool = False              # dev and test utterances are cut too, once
     per_speaker: int | None = None      # training utterances drawn of each speaker, as pandas' sample does
     per_speaker_seed: int = 42
+    standardise: bool = False           # bring each feature of an utterance's mean to zero mean and unit variance
 
 
 SUPERB_V1 = SIDProtocol(
@@ -48,7 +49,7 @@ MINISUPERB = replace(
 
 MINI = replace(
     SUPERB_V1, name="mini", source="this project: superb-v1's head and loss, sized for the built-in corpus",
-    lr=1e-2, steps=600, batch=32, accumulate=1, eval_every=100, crops=1)
+    lr=3e-3, steps=600, batch=32, accumulate=1, eval_every=100, crops=1, standardise=True)
 
 
 def corpus(data: Path | None, protocol: SIDProtocol) -> Corpus:
@@ -107,7 +108,7 @@ def load(item: Item) -> Example:
 
 
 def head(protocol: SIDProtocol, dim: int, stride: int, corpus: Corpus) -> MeanLinear:
-    return MeanLinear(dim, len(corpus.labels), protocol.hidden)
+    return MeanLinear(dim, len(corpus.labels), protocol.hidden, protocol.standardise)
 
 
 def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, protocol: SIDProtocol) -> Tensor:
