@@ -24,7 +24,7 @@ from torch import Tensor
 from .contract import SAMPLE_RATE, Example, Item, Upstream
 from .errors import MachineError, UsageError
 from .exiting import layer_normed
-from .paths import cache_dir
+from .paths import cache_dir, locked
 
 VERSION = 2             # of the files below; part of the key
 BATCH_SECONDS = 60.0    # of audio, padding included, in one batch of the pass
@@ -88,7 +88,11 @@ def trace(upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Exam
                                      [(i.id, i.start, i.samples, str(i.path), i.path.stat().st_size) for i in items]]).encode()).hexdigest()[:16]
     folder = cache_dir() / "traces" / key
     if not (folder / "manifest.json").exists():
-        _record(folder, upstream, items, load, what, device, pooled)
+        with locked(folder.with_suffix(".lock"), f"the trace of {what}"):
+            for left in folder.parent.glob(f"{key}.*.tmp"):                         # by a killed process: nobody else is at work here
+                shutil.rmtree(left, ignore_errors=True)
+            if not (folder / "manifest.json").exists():
+                _record(folder, upstream, items, load, what, device, pooled)
     return Trace(folder, upstream, items, load, device)
 
 
