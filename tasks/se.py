@@ -18,7 +18,7 @@ from ..benchmark.contract import Corpus, Example, Item, Metric, Task
 from ..benchmark.metrics import pesq_wb, si_sdr_improvement, stoi
 from ..benchmark.registry import tasks
 from ..downstreams.mask_blstm import MaskBLSTM
-from ._spectral import SpectralHead, SpectralProtocol, apply, distance, fitting, stft_of
+from ._spectral import SpectralHead, SpectralProtocol, apply, compared, distance, fitting, stft_of
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, protoc
 def _distance(mask: Tensor, example: Example, frames: int, protocol: SEProtocol) -> Tensor:
     stft = stft_of(protocol, len(example.wav), frames)
     noisy, clean = stft(example.wav.to(mask.device)), stft(example.target.to(mask.device))
-    return distance(fitting(mask, noisy), noisy, clean, protocol)
+    return distance(fitting(mask, noisy), *compared(noisy, clean, protocol), protocol)
 
 
 def enhance(prediction_row: Tensor, wav: Tensor, frames: int, protocol: SEProtocol) -> Tensor:
