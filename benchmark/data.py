@@ -117,6 +117,20 @@ def _noisy(args: Namespace) -> int:
     return 0
 
 
+def _mixtures_arguments(kind: Parser) -> None:
+    kind.add_argument("--speech", type=Path, required=True, metavar="DIR", help="LibriSpeech, or without --metadata any folder of speech")
+    kind.add_argument("--metadata", type=Path, nargs="+", default=[], metavar="CSV", help="libri2mix_*.csv of LibriMix; default: draw new mixtures")
+    kind.add_argument("--resplit", action="store_true", help="make train, dev and test of what --metadata lists, no speaker in two of them")
+    kind.add_argument("--limit", type=int, default=None, metavar="N", help="at most N mixtures")
+    _where(kind)
+
+
+def _mixtures(args: Namespace) -> int:
+    from ..tasks._mixtures import make_mixtures
+    print(make_mixtures(args.speech, args.out, args.metadata, args.resplit, args.seed, args.limit)["message"])
+    return 0
+
+
 def _speech_arguments(kind: Parser) -> None:
     kind.add_argument("--minutes", type=float, default=60.0)
     _where(kind)
@@ -137,5 +151,6 @@ KINDS: dict[str, tuple[str, Callable[[Parser], None], Callable[[Namespace], int]
     "prepare": ("a corpus as it lies on disk into a manifest for --data", _prepare_arguments, _prepare),
     "verify": ("count a corpus and name everything that is wrong with it", _verify_arguments, _verify),
     "noisy": ("a VoiceBank-DEMAND-shaped corpus from any folders of speech and noise", _noisy_arguments, _noisy),
+    "mixtures": ("two-speaker mixtures in the layout of Libri2Mix, from its metadata or drawn anew", _mixtures_arguments, _mixtures),
     "speech": ("synthetic speech of many built-in voices, for pre-training", _speech_arguments, _speech),
 }

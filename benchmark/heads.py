@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from . import loop
-from .contract import Corpus, Example, Metric, Protocol, Task, UpstreamCard
+from .contract import Corpus, Example, Item, Metric, Protocol, Task, UpstreamCard
 from .errors import UsageError
-from .exiting import TruncatedWeightedSum, layer_normed
+from .exiting import TruncatedWeightedSum
 from .metrics import Failure, mean
 from .paths import locked
 from .result import write_text
@@ -104,26 +104,25 @@ def _train(missing: Mapping[str, Plan], task: Task, protocol: Protocol, corpus: 
         torch.manual_seed(seed)
         readouts[key] = Readout(task, protocol, corpus, card, plan.normalise)
     readouts.to(device)
-    metric, dev_examples = task.metrics[0], [dev.load(item) for item in dev.items]
+    metric = task.metrics[0]
 
     def loss(i: int) -> Tensor:
         rows = batch_rows(len(train.items), protocol.batch, seed, i)
-        examples = [train.load(train.items[r]) for r in rows]
-        states, frames = _both(train, rows)
+        examples, batch = [example(task, train.items[r]) for r in rows], train.batch(rows)
         total = torch.zeros((), device=device)
         for key, plan in missing.items():
             torch.manual_seed(loop.step_seed(seed, i))      # the same dropout whoever else is trained
-            prediction = readouts[key](states[plan.normalise], torch.from_numpy(plan.train[rows]), frames, _samples(examples, device))
-            total = total + task.loss(prediction, examples, frames, protocol)
+            prediction = readouts[key](batch.states[plan.normalise], torch.from_numpy(plan.train[rows]), batch.frames, batch.samples)
+            total = total + task.loss(prediction, examples, batch.frames, protocol)
         return total
 
     def look() -> dict[str, float]:
         values: dict[str, list] = {key: [] for key in missing}
-        for row, example in enumerate(dev_examples):
-            states, frames = _both(dev, [row])
+        for row, item in enumerate(dev.items):
+            compared, batch = example(task, item), dev.batch([row])
             for key, plan in missing.items():
-                prediction = readouts[key](states[plan.normalise], torch.from_numpy(plan.dev[[row]]), frames, _samples([example], device))
-                value = task.score(prediction[0], example, int(frames[0]), protocol)[metric.name]
+                prediction = readouts[key](batch.states[plan.normalise], torch.from_numpy(plan.dev[[row]]), batch.frames, batch.samples)
+                value = task.score(prediction[0], compared, int(batch.frames[0]), protocol)[metric.name]
                 if not isinstance(value, Failure):
                     values[key].append(value)
         return {key: mean(v) if v else float("nan") for key, v in values.items()}
@@ -192,14 +191,9 @@ def batch_rows(n: int, batch: int, seed: int, i: int) -> list[int]:
     return np.random.default_rng([seed, epoch]).permutation(n)[j * batch: (j + 1) * batch].tolist()
 
 
-def _both(trace: Trace, rows: Sequence[int]) -> tuple[dict[bool, Tensor], Tensor]:
-    """States as they are and layer-normed, made once for all heads."""
-    batch = trace.batch(rows)
-    return {False: batch.states, True: layer_normed(batch.states)}, batch.frames
-
-
-def _samples(examples: Sequence[Example], device: str) -> Tensor:
-    return torch.tensor([len(e.wav) for e in examples], device=device)
+def example(task: Task, item: Item) -> Example:
+    """What loss and score compare with; no audio is opened for a task that needs none of it."""
+    return Example(item.id, torch.empty(0), task.target(item)) if task.target else task.load(item)
 
 
 def _optimiser(protocol: Protocol, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

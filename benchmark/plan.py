@@ -52,7 +52,7 @@ def plan(request: Request) -> Plan:
     rows = [row for row in run.rows if row.cell.exit != "unprocessed" and (request.force or not row.path.exists())]
     trained = {(row.normalise, row.depth, row.cell.value) for row in rows}     # spans share a head
     count, protocol, items = len(trained) * len(run.recipe.rates), run.protocol, run.splits
-    need = sum(size(run.upstream, of) for of in items.values())
+    need = sum(size(run.upstream, of, run.task.pooled) for of in items.values())
     kept = shutil.disk_usage(cache_dir()).free - need > SPARE
     audio = {split: cost.audio_seconds(of) for split, of in items.items()}
     micro = protocol.steps * protocol.accumulate
@@ -129,7 +129,7 @@ def _head_probe(run: Run) -> tuple[float, float]:
     some = _middle(run.splits["train"], batch if device.startswith("cuda") else min(batch, PROBE))
 
     def inputs(items: Sequence[Item]):
-        examples, samples = [task.load(i) for i in items], torch.tensor([i.samples for i in items], device=device)
+        examples, samples = [heads.example(task, i) for i in items], torch.tensor([i.samples for i in items], device=device)
         frames = torch.ones_like(samples) if task.pooled else run.upstream.frames(samples)
         states = torch.randn(card.depth + 1, len(items), int(frames.max()), card.dim, device=device)
         return examples, frames, (states, torch.full((len(items),), card.depth), frames, samples)

@@ -17,7 +17,7 @@ import torch
 from . import calibration, cost, heads, leaderboard
 from .contract import Corpus, Item, Protocol, Task, Upstream
 from .errors import UsageError, closest
-from .exiting import Exit, layer_normed, replay
+from .exiting import Exit, replay
 from .recipe import recipe
 from .registry import build_upstream, tasks, upstream_class
 from .result import Cell, Result, Score, writable
@@ -149,7 +149,7 @@ class Run:
         rows = [row for row in rows if row.cell.exit != "unprocessed"]
         if not rows:
             return
-        traces = {s: trace(self.upstream, items, self.task.load, f"{self.task.name} {s}", self.request.device)
+        traces = {s: trace(self.upstream, items, self.task.load, f"{self.task.name} {s}", self.request.device, self.task.pooled)
                   for s, items in self.splits.items()}
         calibrated = {value: self._calibrate(value, traces["train"]) for value in {r.cell.value for r in rows} - {None}}
         exits: dict[Row, Exit] = {}
@@ -229,14 +229,13 @@ class Run:
         readouts = {keys[row]: self._head(row, keys[row])[0].to(device) for row in rows}
         out: dict[Row, list[dict]] = {row: [] for row in rows}
         for i, item in enumerate(tqdm(test.items, desc="scoring", file=sys.stderr, unit="utt", mininterval=1)):
-            example, batch, seen = self.task.load(item), test.batch([i]), {}
-            states = {False: batch.states, True: layer_normed(batch.states)}
+            example, batch, seen = heads.example(self.task, item), test.batch([i]), {}
             for row in rows:
                 depth = int(depths[row][i])
                 if (keys[row], depth) not in seen:      # spans often agree; the same head on the same states is the same answer
                     with torch.no_grad():
-                        prediction = readouts[keys[row]](states[row.normalise][: depth + 1], torch.tensor([depth]), batch.frames,
-                                                         torch.tensor([item.samples], device=device))
+                        prediction = readouts[keys[row]](batch.states[row.normalise][: depth + 1], torch.tensor([depth]), batch.frames,
+                                                         batch.samples)
                     seen[keys[row], depth] = self.task.score(prediction[0], example, int(batch.frames[0]), self.protocol)
                 out[row].append({"id": item.id, "depth": depth, **seen[keys[row], depth]})
         return out
