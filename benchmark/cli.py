@@ -258,4 +258,5 @@ def elsewhere(module: str):
     return lambda argv: import_module(f".{module}", __package__).command(argv)
 
 
-VERBS = {"run": run, "train": train, "data": data, "check": check, "ls": ls, "doctor": doctor, "leaderboard": leaderboard}
+VERBS = {"run": run, "train": train, "data": data, "check": check, "ls": ls, "doctor": doctor, "leaderboard": leaderboard,
+         "cache": elsewhere("cache")}
