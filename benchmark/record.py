@@ -56,21 +56,21 @@ class Recording:
         return int(np.prod(self.row)) * (4 if self.pooled else 2)
 
 
-def record(folder: Path, about: dict, upstream: Upstream, pieces: Sequence[Item], load: Callable[[Item], Example], what: str,
+def record(folder: Path, about: dict, upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Example], what: str,
            device: str) -> None:
-    """Make `folder` a trace, going on from what is there. The caller holds its lock."""
+    """Make `folder` a trace of `items`, going on from what is there. The caller holds its lock."""
     from tqdm import tqdm
-    job = Recording(upstream, pieces, load, device, about["deepest"], about["pooled"])
+    job = Recording(upstream, pieces(items)[0], load, device, about["deepest"], about["pooled"])
     plan = list(_shards(job))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         missing = [n for n, rows in enumerate(plan) if not _whole(folder, n, True)]
         keep = _announce(folder, job, what, sum(int(job.rows[list(chain(*plan[n]))].sum()) for n in missing) * job.row_bytes)
         _write_json(folder / "manifest.json", {"about": about, "what": what, "shards": None})
-        with tqdm(total=_seconds(pieces), desc=what, file=sys.stderr, unit="s", dynamic_ncols=True, mininterval=1) as bar:
+        with tqdm(total=_seconds(job.pieces), desc=what, file=sys.stderr, unit="s", dynamic_ncols=True, mininterval=1) as bar:
             for number, batches in enumerate(plan):
                 if _whole(folder, number, keep):
-                    bar.update(_seconds(pieces[i] for i in chain(*batches)))
+                    bar.update(_seconds(job.pieces[i] for i in chain(*batches)))
                 elif not _shard(folder, number, job, batches, keep, bar.update):
                     keep = False
                     print(f"{what}: some states are beyond fp16, so none are kept: they are recomputed for every batch", file=sys.stderr)
@@ -80,9 +80,17 @@ def record(folder: Path, about: dict, upstream: Upstream, pieces: Sequence[Item]
                            f"(run_benchmark.py cache ls) or point {CACHE} to another folder, and repeat the command") from failure
 
 
-def size(upstream: Upstream, pieces: Sequence[Item], pooled: bool = False, deepest: int | None = None) -> int:
-    """Bytes that the states of `pieces` take, known before anything runs."""
-    job = Recording(upstream, pieces, None, "cpu", upstream.card.depth if deepest is None else deepest, pooled)
+def pieces(items: Sequence[Item]) -> tuple[list[Item], list[int]]:
+    """The different stretches of audio among `items`, and which of them each item is: nothing is heard twice."""
+    places = [(i.path, i.start, i.samples) for i in items]
+    number = {place: n for n, place in enumerate(dict.fromkeys(places))}
+    first = dict(zip(reversed(places), reversed(items), strict=True))
+    return [first[place] for place in number], [number[place] for place in places]
+
+
+def size(upstream: Upstream, items: Sequence[Item], pooled: bool = False, deepest: int | None = None) -> int:
+    """Bytes that the states of `items` take, known before anything runs."""
+    job = Recording(upstream, pieces(items)[0], None, "cpu", upstream.card.depth if deepest is None else deepest, pooled)
     return int(job.rows.sum()) * job.row_bytes
 
 
@@ -230,8 +238,8 @@ def _finish(folder: Path, about: dict, job: Recording, plan: Sequence[Sequence[S
         done.unlink()
 
 
-def _seconds(pieces: Iterable[Item]) -> int:
-    return round(sum(i.samples for i in pieces) / SAMPLE_RATE)
+def _seconds(items: Iterable[Item]) -> int:
+    return round(sum(i.samples for i in items) / SAMPLE_RATE)
 
 
 def _write_json(path: Path, content: dict) -> None:

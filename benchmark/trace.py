@@ -27,7 +27,7 @@ from .contract import Example, Item, Upstream
 from .errors import MachineError, UsageError
 from .exiting import layer_normed
 from .paths import cache_dir, locked
-from .record import padded, record
+from .record import padded, pieces, record
 
 VERSION = 3             # of the pass and of its files; part of the key
 
@@ -112,7 +112,7 @@ def trace(upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Exam
         folder = root / key(known)
         with locked(folder.with_suffix(".lock"), f"the trace of {what}"):
             if not finished(folder):
-                record(folder, known, upstream, pieces(items)[0], load, what, device)
+                record(folder, known, upstream, items, load, what, device)
         depth = known["deepest"]
     found = Trace(folder, upstream, items, load, device)
     if other := [k for k, v in (known | {"deepest": depth}).items() if found.manifest["about"].get(k) != v]:
@@ -141,14 +141,6 @@ def about(upstream: Upstream, items: Sequence[Item], device: str, pooled: bool) 
 
 def key(known: Mapping) -> str:
     return _hash(json.dumps(known, sort_keys=True).encode())
-
-
-def pieces(items: Sequence[Item]) -> tuple[list[Item], list[int]]:
-    """The different stretches of audio among `items`, and which of them each item is: nothing is heard twice."""
-    places = [(i.path, i.start, i.samples) for i in items]
-    number = {place: n for n, place in enumerate(dict.fromkeys(places))}
-    first = dict(zip(reversed(places), reversed(items), strict=True))
-    return [first[place] for place in number], [number[place] for place in places]
 
 
 def _hash(data: bytes) -> str:

@@ -69,9 +69,9 @@ class Stft:
         return 1 + samples // self.hop
 
     def __call__(self, wav: Tensor) -> Tensor:
-        """(N,) -> (T, bins), complex."""
+        """(..., N) -> (..., T, bins), complex."""
         return torch.stft(wav, self.n_fft, self.hop, self.win, self._window(wav), center=True, pad_mode=self.pad,
-                          return_complex=True).T
+                          return_complex=True).mT
 
     def inverse(self, spectrum: Tensor, samples: int) -> Tensor:
         """(T, bins) -> (samples,); zeros where no window reaches."""
@@ -149,19 +149,20 @@ class SpectralHead(nn.Module):
         return self.masks(*match(features, frames, samples, self.stride, self.hop))
 
 
-def distance(mask: Tensor, noisy: Tensor, clean: Tensor, protocol: SpectralProtocol) -> Tensor:
-    """How far masked speech is from its aim: sum over frequencies, mean over frames.
-
-    Args:
-        mask: (T, bins). noisy, clean: (T, bins), complex.
-    """
+def compared(noisy: Tensor, clean: Tensor, protocol: SpectralProtocol) -> tuple[Tensor, Tensor]:
+    """Complex (..., T, bins) spectra -> what a mask multiplies and what that should give, both as magnitudes in the recipe's domain."""
     magnitude, aim = noisy.abs(), clean.abs()
     if protocol.aim == "npsm":  # Kolbaek et al., 2017 (uPIT)
         aim = aim * torch.relu(torch.cos(noisy.angle() - clean.angle()))
     if protocol.domain == "log1p":
         magnitude, aim = magnitude.log1p(), aim.log1p()
+    return magnitude, aim
+
+
+def distance(mask: Tensor, magnitude: Tensor, aim: Tensor, protocol: SpectralProtocol) -> Tensor:
+    """How far masked speech is from its aim, (...): sum over frequencies, mean over frames. All (..., T, bins), broadcast."""
     error = mask * magnitude - aim
-    return (error.square() if protocol.distance == "mse" else error.abs()).sum() / len(noisy)
+    return (error.square() if protocol.distance == "mse" else error.abs()).sum(dim=(-2, -1)) / error.shape[-2]
 
 
 def apply(mask: Tensor, wav: Tensor, frames: int, protocol: SpectralProtocol) -> Tensor:
