@@ -244,4 +244,4 @@ def elsewhere(module: str):
 
 
 VERBS = {"run": run, "plan": elsewhere("plan"), "train": train, "data": elsewhere("data"), "check": check, "ls": ls, "doctor": doctor,
-         "leaderboard": leaderboard}
+         "leaderboard": leaderboard, "cache": elsewhere("cache")}

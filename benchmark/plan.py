@@ -20,9 +20,9 @@ from .contract import SAMPLE_RATE, Item
 from .errors import Complaint
 from .exiting import Exit, run_until_exit
 from .paths import cache_dir
+from .record import SPARE, pieces, size
 from .registry import upstream_class
 from .run import Request, Run
-from .trace import SPARE, size
 
 PROBE = 4               # utterances in the probe's batch on a CPU; the time of a step is taken to grow with the batch
 LONGEST = 10.0          # seconds of audio in the probe of the upstream
@@ -65,7 +65,7 @@ def plan(request: Request) -> Plan:
         return Plan([*lines, "every row of this run is there already: nothing would be done"], {})
     speed, step, look = _upstream_probe(run), *_head_probe(run)
     return Plan(lines, {
-        "upstream over the splits": sum(audio.values()) * speed,
+        "upstream over the splits": sum(cost.audio_seconds(pieces(of)[0]) for of in items.values()) * speed,
         "upstream again, a batch at a time": again * speed,
         "training the heads": micro * step * count,
         "looks at the dev split": looks * len(items["dev"]) * look * count,
@@ -100,7 +100,7 @@ def _counted(run: Run, audio: dict[str, float], need: int, kept: bool, rows: int
     yield f"{run.task.name}, protocol {run.recipe.name}, corpus {run.corpus.name}@{run.corpus.hash}, upstream {card.name}"
     for split, items in run.splits.items():
         yield f"  {split:5} {len(items):7} utterances {audio[split] / 3600:9.3f} h"
-    total = sum(audio.values())
+    total = sum(cost.audio_seconds(pieces(of)[0]) for of in run.splits.values())     # what is listed twice is heard once
     yield f"upstream passes: each split once, {total / 3600:.3f} h of audio; for timing the test split at most {cost.PASSES} times an exit"
     a_head = f"{need / 2**30:.2f} GiB of {'pooled ' if pooled else ''}states ({need / total * 3600 / 2**30:.2f} GiB an hour of audio)"
     yield f"cache: {a_head} in {cache_dir()}" + ("" if kept else ", which has no room: states are recomputed for every batch")

@@ -149,7 +149,8 @@ class Run:
         rows = [row for row in rows if row.cell.exit != "unprocessed"]
         if not rows:
             return
-        traces = {s: trace(self.upstream, items, self.task.load, f"{self.task.name} {s}", self.request.device, self.task.pooled)
+        deepest = max(self.upstream.card.depth if row.depth is None else row.depth for row in rows)
+        traces = {s: trace(self.upstream, items, self.task.load, f"{self.task.name} {s}", self.request.device, self.task.pooled, deepest)
                   for s, items in self.splits.items()}
         calibrated = {value: self._calibrate(value, traces["train"]) for value in {r.cell.value for r in rows} - {None}}
         exits: dict[Row, Exit] = {}

@@ -2,7 +2,7 @@
 import re
 
 import pytest
-from earlyexit_superb.benchmark import cost, trace
+from earlyexit_superb.benchmark import cost, record
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.plan import plan
 from earlyexit_superb.benchmark.run import Request, Run
@@ -15,7 +15,7 @@ def test_counts_are_the_runs(corpus, tmp_path):  # noqa: F811
     request = Request(TOY, "se", (1.0, 0.5), data=corpus, protocol="mini", settings=MINI, results=tmp_path, lr="sweep")
     run, made = Run(request), plan(request)
     text = "\n".join(made.lines)
-    states = sum(trace.size(run.upstream, items) for items in run.splits.values())
+    states = sum(record.size(run.upstream, items) for items in run.splits.values())
     hours = sum(cost.audio_seconds(items) for items in run.splits.values()) / 3600
     for split, items in run.splits.items():
         assert re.search(rf"{split} +{len(items)} utterances +{cost.audio_seconds(items) / 3600:.3f} h", text)

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from earlyexit_superb.benchmark import audio, heads
+from earlyexit_superb.benchmark import audio, heads, record
 from earlyexit_superb.benchmark.contract import Example, Item
 from earlyexit_superb.benchmark.exiting import layer_normed
 from earlyexit_superb.benchmark.metrics import Failure
+from earlyexit_superb.benchmark.record import means
 from earlyexit_superb.benchmark.registry import tasks
 from earlyexit_superb.benchmark.shim import s3prl_shim
-from earlyexit_superb.benchmark.trace import means, trace
+from earlyexit_superb.benchmark.trace import trace
 from earlyexit_superb.downstreams.mean_linear import MeanLinear
 from earlyexit_superb.tasks import _mini_sid, sid
 from toy import Toy
@@ -111,11 +112,10 @@ def tree(tmp_path, monkeypatch):
 
 
 def test_a_pooled_trace_is_the_mean_of_the_live_states(tree, monkeypatch):
-    from earlyexit_superb.benchmark import trace as tracing
     toy, items = Toy().eval(), TASK.corpus(tree, V1).splits["dev"]
     kept = trace(toy, items, TASK.load, "dev", pooled=True)
-    assert kept.means is not None and kept.states is None
-    monkeypatch.setattr(tracing, "SPARE", 2**62)                         # nothing fits: the same rows, live
+    assert kept.kept and kept.pooled
+    monkeypatch.setattr(record, "SPARE", 2**62)                         # nothing fits: the same rows, live
     monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tree / "other"))
     live = trace(toy, items, TASK.load, "dev", pooled=True).batch([3, 0, 5])
     batch = kept.batch([3, 0, 5])
