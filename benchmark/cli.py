@@ -52,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def run_parser() -> Parser:
-    parser = Parser(prog="run_benchmark.py", formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-                    description="Benchmark an early-exit speech upstream on a task: metric versus compute saved, one table.",
+def run_parser(verb: str = "", about: str = "Benchmark an early-exit speech upstream on a task: metric versus compute saved, one table.") -> Parser:
+    parser = Parser(prog=f"run_benchmark.py {verb}".strip(), formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+                    description=about,
                     epilog="verbs: " + ", ".join(VERBS) + "  (run_benchmark.py VERB --help); without a verb: run\n\n"
                     "with nothing but --upstream and --task everything runs on built-in data and models, no download")
     add = parser.add_argument
@@ -64,6 +64,7 @@ def run_parser() -> Parser:
     add("--span", nargs="+", metavar="SPAN", help="where an exit may be tested: mean, threshold, min-max, all; default: the upstream's own")
     add("--data", type=Path, metavar="DIR", help="a corpus in the task's layout; default: the built-in mini corpus")
     add("--protocol", metavar="NAME", help="a published recipe (run_benchmark.py ls tasks); default: mini on built-in data, else SUPERB's")
+    add("--lr", metavar="LR", help="the heads' learning rate, or sweep: train at every rate of the protocol's grid, the dev split chooses")
     add("--seed", type=int, default=0, metavar="N", help="of head weights, batches and dropout; default 0")
     add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
     add("--results", type=Path, default=LOCAL, metavar="DIR", help=f"where JSONs, heads and leaderboards go; default {LOCAL}")
@@ -77,8 +78,7 @@ def run_parser() -> Parser:
 
 
 def run(argv: Sequence[str]) -> int:
-    parser = run_parser()
-    args = parser.parse_args(argv)
+    args = run_parser().parse_args(argv)
     if args.version:
         from importlib.metadata import PackageNotFoundError, version
         try:
@@ -87,32 +87,15 @@ def run(argv: Sequence[str]) -> int:
             number = "(not installed)"
         print(f"earlyexit-superb {number} in {Path(__file__).resolve().parents[1]}")
         return 0
-    from .settings import from_yaml, pairs
-    settings = pairs(args.set)
-    if args.config:
-        known = {a.dest: a for a in parser._actions if a.dest not in ("help", "config", "version")}
-        for key, value in from_yaml(args.config, known).items():
-            if key == "set":
-                settings = {k: str(v) for k, v in value.items()} | settings
-            elif getattr(args, key) == parser.get_default(key):
-                listed = key in ("rho", "span") and not isinstance(value, list)
-                setattr(args, key, Path(value) if key in ("data", "results") else [value] if listed else value)
-    for wanted in ("upstream", "task"):
-        if not getattr(args, wanted):
-            raise UsageError(f"--{wanted} is missing; for example: run_benchmark.py --upstream daisy --task se --rho 0.7")
-    from .registry import tasks
-    if args.task not in tasks.names():
-        tasks.get(args.task)             # complains, before torch takes its two seconds
-    _device(args.device)
+    request = requested(args)
     from .leaderboard import row, screen
-    from .run import Request, Run, number
-    request = Request(args.upstream, args.task, tuple(number(r, "--rho") for r in args.rho or ()), tuple(args.span or ()), args.data,
-                      args.protocol, args.seed, args.device, args.results, settings, args.force)
+    from .run import Run
     work = Run(request)
     results, refused = work.results()
     if args.json:
         for result in results:
-            print(json.dumps(row(result) | {"exit_histogram": result.exit_histogram}))
+            print(json.dumps(row(result) | {"exit_histogram": result.exit_histogram} | {
+                k: result.detail[k] for k in ("protocol_based_on", "protocol_differs", "lr_sweep") if result.detail.get(k)}))
     else:
         import pandas as pd
         with pd.option_context("display.width", None, "display.max_columns", None, "display.max_colwidth", None):
@@ -124,6 +107,30 @@ def run(argv: Sequence[str]) -> int:
     for sentence in refused:
         print(f"error: {sentence}", file=sys.stderr)
     return 2 if refused else 0
+
+
+def requested(args: argparse.Namespace):
+    """The Request of a command line, with its --config file read; names are checked as far as that is cheap."""
+    from .settings import from_yaml, number, pairs
+    parser, settings = run_parser(), pairs(args.set)
+    if args.config:
+        known = {a.dest: a for a in parser._actions if a.dest not in ("help", "config", "version")}
+        for key, value in from_yaml(args.config, known).items():
+            if key == "set":
+                settings = {k: ",".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in value.items()} | settings
+            elif getattr(args, key) == parser.get_default(key):
+                listed = key in ("rho", "span") and not isinstance(value, list)
+                setattr(args, key, Path(value) if key in ("data", "results") else [value] if listed else value)
+    for wanted in ("upstream", "task"):
+        if not getattr(args, wanted):
+            raise UsageError(f"--{wanted} is missing; for example: run_benchmark.py --upstream daisy --task se --rho 0.7")
+    from .registry import tasks
+    if args.task not in tasks.names():
+        tasks.get(args.task)             # complains, before torch takes its two seconds
+    _device(args.device)
+    from .run import Request
+    return Request(args.upstream, args.task, tuple(number(r, "--rho") for r in args.rho or ()), tuple(args.span or ()), args.data,
+                   args.protocol, args.seed, args.device, args.results, settings, args.force, None if args.lr is None else str(args.lr))
 
 
 def _histogram(result) -> str:
@@ -236,4 +243,5 @@ def elsewhere(module: str):
     return lambda argv: import_module(f".{module}", __package__).command(argv)
 
 
-VERBS = {"run": run, "train": train, "data": elsewhere("data"), "check": check, "ls": ls, "doctor": doctor, "leaderboard": leaderboard}
+VERBS = {"run": run, "plan": elsewhere("plan"), "train": train, "data": elsewhere("data"), "check": check, "ls": ls, "doctor": doctor,
+         "leaderboard": leaderboard}

@@ -96,7 +96,7 @@ def _table(groups: dict[str, list], what: str = "split") -> None:
     rows = [(name or "(none)", group) for name, group in groups.items() if group]
     width = max([len(what), 5, *(len(name) for name, _ in rows)])
     print(f"{what:{width}}  utterances   files   hours  speakers")
-    for name, group in [*rows, ("all", [e for _, group in rows for e in group])]:
+    for name, group in [*rows, ("all", [e for _, own in rows for e in own])]:
         speakers = Counter(e.speaker for e in group if e.speaker)
         print(f"{name:{width}}  {len(group):10d}  {len({e.path for e in group}):6d}  {sum(e.samples for e in group) / SAMPLE_RATE / 3600:6.2f}  "
               f"{len(speakers) or '':>8}")

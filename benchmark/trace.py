@@ -3,6 +3,9 @@
 Evidence is stored as computed (fp32), so a replayed exit is exactly the live one. States are stored in fp16 and widened
 when read; the worst rounding error met is written in the manifest. Where the states would not fit, only the evidence is
 kept and states are recomputed batch by batch, through the same `batch` call.
+
+Of a pooled trace only the mean of each state over its valid frames is kept, in fp32, once as it is and once of the
+layer-normed state: a head that is linear up to such a mean gets the same logits and gradients from it as from all frames.
 """
 import hashlib
 import json
@@ -10,7 +13,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,17 +23,19 @@ from torch import Tensor
 
 from .contract import SAMPLE_RATE, Example, Item, Upstream
 from .errors import MachineError, UsageError
+from .exiting import layer_normed
 from .paths import cache_dir, locked
 
-VERSION = 1             # of the files below; part of the key
+VERSION = 2             # of the files below; part of the key
 BATCH_SECONDS = 60.0    # of audio, padding included, in one batch of the pass
 SPARE = 2 * 2**30       # bytes of disk a trace must leave free
 
 
 @dataclass(frozen=True)
 class Batch:
-    states: Tensor      # (L+1, B, T, D), zeros where padded
-    frames: Tensor      # (B,)
+    states: Mapping[bool, Tensor]   # layer-normed or not -> (L+1, B, T, D); T = 1 where pooled
+    frames: Tensor                  # (B,)
+    samples: Tensor                 # (B,)
 
 
 class Trace:
@@ -41,22 +46,33 @@ class Trace:
         self.frames: np.ndarray = np.load(folder / "frames.npy")                    # (n,)
         self.evidence: np.ndarray = np.load(folder / "evidence.npy")                # (n, L), nan where the upstream has none
         self.offsets = np.concatenate([[0], np.cumsum(self.frames)])
-        states = folder / "states.npy"
-        self.stored = np.load(states, mmap_mode="r") if states.exists() else None   # (sum of frames, L+1, D)
+        kept = {name: folder / f"{name}.npy" for name in ("states", "means")}
+        self.states, self.means = (np.load(p, mmap_mode="r") if p.exists() else None for p in kept.values())
 
     def batch(self, rows: Sequence[int]) -> Batch:
         """The states of some items, padded to the longest of them."""
-        if self.stored is None:
-            examples = [self.load(self.items[i]) for i in rows]
+        samples = torch.tensor([self.items[i].samples for i in rows], device=self.device)
+        if self.means is not None:                                                  # (n, 2, L+1, D)
+            plain, normed = torch.from_numpy(self.means[list(rows)]).to(self.device).permute(1, 2, 0, 3)[:, :, :, None]
+            return Batch({False: plain, True: normed}, torch.ones_like(samples), samples)
+        if self.states is None:
             with torch.no_grad():
-                wavs, lengths = padded([e.wav for e in examples], self.device)
-                return Batch(torch.stack(list(self.upstream.states(wavs, lengths))), self.upstream.frames(lengths))
-        longest = int(max(self.frames[i] for i in rows))
-        out = np.zeros((self.stored.shape[1], len(rows), longest, self.stored.shape[2]), np.float32)
-        for b, i in enumerate(rows):
-            own = self.stored[self.offsets[i]: self.offsets[i + 1]]                 # (T, L+1, D)
-            out[:, b, : len(own)] = own.transpose(1, 0, 2)
-        return Batch(torch.from_numpy(out).to(self.device), torch.from_numpy(self.frames[list(rows)]).to(self.device))
+                wavs, lengths = padded([self.load(self.items[i]).wav for i in rows], self.device)
+                states, frames = torch.stack(list(self.upstream.states(wavs, lengths))), self.upstream.frames(lengths)
+        else:
+            longest = int(max(self.frames[i] for i in rows))
+            out = np.zeros((self.states.shape[1], len(rows), longest, self.states.shape[2]), np.float32)
+            for b, i in enumerate(rows):
+                own = self.states[self.offsets[i]: self.offsets[i + 1]]             # (T, L+1, D)
+                out[:, b, : len(own)] = own.transpose(1, 0, 2)
+            states, frames = torch.from_numpy(out).to(self.device), torch.from_numpy(self.frames[list(rows)]).to(self.device)
+        return Batch({False: states, True: layer_normed(states)}, frames, samples)
+
+
+def means(state: Tensor, frames: Tensor) -> Tensor:
+    """(B, T, D) and (B,) -> (2, B, D): the mean over each row's valid frames of the state as it is, and layer-normed."""
+    own = (torch.arange(state.shape[1], device=state.device) < frames[:, None])[..., None] / frames[:, None, None]
+    return torch.stack([torch.where(own > 0, s, 0).mul(own).sum(1) for s in (state, layer_normed(state))])
 
 
 def padded(wavs: Sequence[Tensor], device: str) -> tuple[Tensor, Tensor]:
@@ -65,30 +81,33 @@ def padded(wavs: Sequence[Tensor], device: str) -> tuple[Tensor, Tensor]:
             torch.tensor([len(w) for w in wavs], device=device))
 
 
-def trace(upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Example], what: str, device: str = "cpu") -> Trace:
+def trace(upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Example], what: str, device: str = "cpu",
+          pooled: bool = False) -> Trace:
     """The trace of `items`, from the cache or recorded now (progress and size on stderr)."""
-    key = hashlib.sha256(json.dumps([VERSION, upstream.card.name, upstream.card.revision, upstream.card.evidence,
-                                     [(i.id, i.samples, str(i.path), i.path.stat().st_size) for i in items]]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([VERSION, upstream.card.name, upstream.card.revision, upstream.card.evidence, pooled,
+                                     [(i.id, i.start, i.samples, str(i.path), i.path.stat().st_size) for i in items]]).encode()).hexdigest()[:16]
     folder = cache_dir() / "traces" / key
     if not (folder / "manifest.json").exists():
         with locked(folder.with_suffix(".lock"), f"the trace of {what}"):
             for left in folder.parent.glob(f"{key}.*.tmp"):                         # by a killed process: nobody else is at work here
                 shutil.rmtree(left, ignore_errors=True)
             if not (folder / "manifest.json").exists():
-                _record(folder, upstream, items, load, what, device)
+                _record(folder, upstream, items, load, what, device, pooled)
     return Trace(folder, upstream, items, load, device)
 
 
-def size(upstream: Upstream, items: Sequence[Item]) -> int:
+def size(upstream: Upstream, items: Sequence[Item], pooled: bool = False) -> int:
     """Bytes the states of `items` take, known before anything runs."""
+    if pooled:
+        return len(items) * 2 * (upstream.card.depth + 1) * upstream.card.dim * 4
     frames = upstream.frames(torch.tensor([i.samples for i in items])).sum()
     return int(frames) * (upstream.card.depth + 1) * upstream.card.dim * 2
 
 
-def _record(folder: Path, upstream: Upstream, items: Sequence[Item], load, what: str, device: str) -> None:
+def _record(folder: Path, upstream: Upstream, items: Sequence[Item], load, what: str, device: str, pooled: bool) -> None:
     """Write beside the final place and rename, so that a trace is whole or absent."""
     from tqdm import tqdm
-    card, need = upstream.card, size(upstream, items)
+    card, need = upstream.card, size(upstream, items, pooled)
     beside = folder.with_name(f"{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}.tmp")
     keep_states = shutil.disk_usage(cache_dir()).free - need > SPARE
     seconds = sum(i.samples for i in items) / SAMPLE_RATE
@@ -101,7 +120,9 @@ def _record(folder: Path, upstream: Upstream, items: Sequence[Item], load, what:
     error = 0.0
     try:
         beside.mkdir(parents=True)
-        if keep_states:
+        if keep_states and pooled:
+            store = np.lib.format.open_memmap(beside / "means.npy", "w+", np.float32, (len(items), 2, card.depth + 1, card.dim))
+        elif keep_states:
             store = np.lib.format.open_memmap(beside / "states.npy", "w+", np.float16, (int(offsets[-1]), card.depth + 1, card.dim))
         with tqdm(total=round(seconds), desc=what, file=sys.stderr, unit="s", dynamic_ncols=True, mininterval=1) as bar:
             for rows in by_length(items):
@@ -114,7 +135,9 @@ def _record(folder: Path, upstream: Upstream, items: Sequence[Item], load, what:
                 for depth, (state, own) in enumerate(_walk(upstream, wavs, lengths)):
                     if own is not None:
                         evidence[rows, depth - 1] = own.cpu().numpy()
-                    if keep_states:
+                    if keep_states and pooled:
+                        store[rows, :, depth] = means(state, upstream.frames(lengths)).transpose(0, 1).cpu().numpy()
+                    elif keep_states:
                         half = state.half()
                         error = max(error, float((half.float() - state).abs().max()))
                         for b, i in enumerate(rows):
@@ -126,9 +149,10 @@ def _record(folder: Path, upstream: Upstream, items: Sequence[Item], load, what:
                 raise UsageError(f"{card.name}: its states do not fit in fp16, so no trace can be kept")
         np.save(beside / "frames.npy", frames)
         np.save(beside / "evidence.npy", evidence)
+        dtype = None if not keep_states else "float32 means" if pooled else "float16"
         (beside / "manifest.json").write_text(json.dumps({
             "version": VERSION, "upstream": card.name, "revision": card.revision, "evidence": card.evidence, "items": len(items),
-            "seconds": seconds, "dtype": "float16" if keep_states else None, "largest_rounding_error": error}, indent=1) + "\n")
+            "seconds": seconds, "dtype": dtype, "largest_rounding_error": error}, indent=1) + "\n")
         if not folder.exists():
             beside.rename(folder)
     except OSError as failure:

@@ -98,7 +98,7 @@ def _joined(found: Found, out: Path, seed: int) -> Iterator[Entry]:
     clips: dict[tuple[str, str], list[Entry]] = defaultdict(list)
     for e in found.entries:
         clips[e.split, e.speaker].append(e)
-    found.notices.append("single digits joined to strings of %d to %d with pauses of digital silence" % STRING)
+    found.notices.append(f"single digits joined to strings of {STRING[0]} to {STRING[1]} with pauses of digital silence")
     for (split, speaker), own in progress(sorted(clips.items()), "joining digits"):
         rng, number = random.Random(f"{seed}-{split}-{speaker}"), 0
         for _ in range(PASSES[split]):
