@@ -1,6 +1,5 @@
 """`data`: make corpora, list them, and find everything that is wrong with one before it costs anything."""
 from argparse import Namespace
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -61,8 +60,11 @@ def _verify(args: Namespace) -> int:
 
 def _verified(folder: Path, task: str, train: str) -> list[str]:
     from ..tasks import _check, _layouts
+    from .audio import audio_files
     found = _layouts.scan(folder, task, train)
     print(f"{found.root}: {found.layout}, for {task}")
+    if found.root != folder:
+        print(f"notice: {len(audio_files(folder)) - len(audio_files(found.root))} audio files of {folder} lie outside it")
     _table({split: [e for e in found.entries if e.split == split] for split in ("train", "dev", "test", "")})
     for notice in found.notices:
         print(f"notice: {notice}")
@@ -97,9 +99,9 @@ def _table(groups: dict[str, list], what: str = "split") -> None:
     width = max([len(what), 5, *(len(name) for name, _ in rows)])
     print(f"{what:{width}}  utterances   files   hours  speakers")
     for name, group in [*rows, ("all", [e for _, own in rows for e in own])]:
-        speakers = Counter(e.speaker for e in group if e.speaker)
-        print(f"{name:{width}}  {len(group):10d}  {len({e.path for e in group}):6d}  {sum(e.samples for e in group) / SAMPLE_RATE / 3600:6.2f}  "
-              f"{len(speakers) or '':>8}")
+        speakers = {who for e in group for who in e.speaker.split("+") if who}      # a mixture has several
+        hours = sum(e.samples for e in group) / SAMPLE_RATE / 3600
+        print(f"{name:{width}}  {len(group):10d}  {len({e.path for e in group}):6d}  {hours:6.2f}  {len(speakers) or '-':>8}")
 
 
 def _noisy_arguments(kind: Parser) -> None:

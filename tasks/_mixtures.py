@@ -1,7 +1,7 @@
 """Two-speaker mixtures in the layout of Libri2Mix (Cosentino et al., 2020): `run_benchmark.py data mixtures`.
 
 From official metadata (JorisCos/LibriMix, metadata/Libri2Mix/libri2mix_*.csv) the files of wav16k, min, mix_clean come out
-byte for byte as scripts/create_librimix_from_metadata.py writes them: each source times its gain in float32, both cut to
+sample for sample as scripts/create_librimix_from_metadata.py writes them: each source times its gain in float32, both cut to
 the shorter one (min), the sum taken, and all three put into 16 bits by soundfile's rule (the floor, not the nearest). The
 gains hold LibriMix's loudness and clipping rules already. mix_clean has no noise, and none is asked for.
 

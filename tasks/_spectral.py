@@ -23,6 +23,7 @@ from ..benchmark.contract import Protocol
 from ..benchmark.errors import UsageError
 
 STRIDES = (160, 320, 640)   # samples a frame of the upstreams there are: 10, 20, 40 ms
+GRID = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)      # of learning rates: SUPERB's search, on a log scale (s3prl issues 120, 360)
 SLACK = 5                   # s3prl asserts that features and STFT differ by fewer frames than this
 PHASE_EPS = 1e-10           # s3prl/downstream/enhancement_stft2/expert.py
 GUARDED, UNGUARDED = 512, 2048  # samples: the end that is searched for clicks; trailing zeros that call the search off

@@ -18,15 +18,13 @@ from ..benchmark.contract import Corpus, Example, Item, Metric, Task
 from ..benchmark.metrics import pesq_wb, si_sdr_improvement, stoi
 from ..benchmark.registry import tasks
 from ..downstreams.mask_blstm import MaskBLSTM
-from ._spectral import SpectralHead, SpectralProtocol, apply, compared, distance, fitting, stft_of
+from ._spectral import GRID, SpectralHead, SpectralProtocol, apply, compared, distance, fitting, stft_of
 
 
 @dataclass(frozen=True)
 class SEProtocol(SpectralProtocol):
     """A recipe of enhancement: the shared fields of a masking recipe, and none of its own."""
 
-
-GRID = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)      # SUPERB's search, on a log scale (s3prl issues 120, 360)
 
 SUPERB_V1 = SEProtocol(
     name="superb-v1", source="s3prl/downstream/enhancement_stft/configs/cfg_voicebank.yaml (release 0.4.18); librosa < 0.9",

@@ -45,11 +45,13 @@ SUPERB_V1 = SIDProtocol(
 MINISUPERB = replace(
     SUPERB_V1, name="minisuperb",
     source="Comet0322/MiniSUPERB: minisuperb/downstream/voxceleb1/{config.yaml,dataset.py,scripts/subsample.py} @ fde8f34",
-    lr=1e-3, steps=20_000, eval_every=2000, crops=1, crop_all=True, per_speaker=11)
+    lr=1e-3, steps=20_000, eval_every=2000, crops=1, crop_all=True, per_speaker=11,
+    lr_grid=(1e-1, 1e-2, 1e-3, 1e-4))
 
 MINI = replace(
     SUPERB_V1, name="mini", source="this project: superb-v1's head and loss, sized for the built-in corpus",
-    lr=3e-3, steps=600, batch=32, accumulate=1, eval_every=100, crops=1, standardise=True)
+    lr=3e-3, steps=600, batch=32, accumulate=1, eval_every=100, crops=1, standardise=True,
+    lr_grid=(1.2e-2, 3e-3, 7.5e-4))
 
 
 def corpus(data: Path | None, protocol: SIDProtocol) -> Corpus:

@@ -28,7 +28,7 @@ from ..benchmark.errors import UsageError, need
 from ..benchmark.metrics import Failure, si_sdr_improvement
 from ..benchmark.registry import tasks
 from ..downstreams.mask_blstm import MaskBLSTM
-from ._spectral import SpectralHead, SpectralProtocol, apply, compared, distance, fitting, stft_of
+from ._spectral import GRID, SpectralHead, SpectralProtocol, apply, compared, distance, fitting, stft_of
 
 SOURCES = 2
 INSTALL = "pip install -c constraints.txt asteroid"
@@ -48,24 +48,25 @@ class SSProtocol(SpectralProtocol):
 
 SUPERB_V1 = SSProtocol(
     name="superb-v1", source="s3prl/downstream/separation_stft/configs/cfg.yaml, scripts/LibriMix/subsample.py (release 0.4.18); librosa < 0.9",
-    lr=1e-4, steps=150_000, batch=8, eval_every=2000, optimiser="adamw",
+    lr=1e-4, steps=150_000, batch=8, eval_every=2000, optimiser="adamw", lr_grid=GRID,
     n_fft=512, win=512, hop=0, pad="reflect", layers=3, hidden=896, dropout=0.5, activation="relu",
     aim="npsm", distance="mse", domain="magnitude", tail="guard", permutation="bss_eval", dev_shuffled=1000)
 
 S3PRL_V2 = SSProtocol(
     name="s3prl-v2", source="s3prl/downstream/separation_stft2/configs/cfg.yaml (release 0.4.18); librosa >= 0.9",
-    lr=1e-3, steps=150_000, batch=8, eval_every=2000, optimiser="adamw",
+    lr=1e-3, steps=150_000, batch=8, eval_every=2000, optimiser="adamw", lr_grid=GRID,
     n_fft=1024, win=1024, hop=0, pad="constant", layers=3, hidden=256, dropout=0.1, activation="sigmoid",
     aim="npsm", distance="mse", domain="log1p", tail="drop", permutation="si_sdr")
 
 MINISUPERB = replace(
     S3PRL_V2, name="minisuperb",
     source="Comet0322/MiniSUPERB: downstream/separation_stft2/configs/cfg.yaml, preprocess/bo.ipynb @ 4588f6e",
-    steps=15_000, eval_every=1500, train_limit=1400, dev_shuffled=1000)
+    steps=15_000, eval_every=1500, train_limit=1400, dev_shuffled=1000, lr_grid=(1e-2, 1e-3, 1e-4))
 
 MINI = replace(  # small enough to train a table's heads in minutes on two CPU cores
     S3PRL_V2, name="mini", source="this project: s3prl-v2 with v1's tail, sized for the built-in corpus",
-    lr=4e-3, steps=600, batch=8, eval_every=150, n_fft=1024, win=1024, layers=1, hidden=128, tail="guard", standardise=True)
+    lr=4e-3, steps=600, batch=8, eval_every=150, n_fft=1024, win=1024, layers=1, hidden=128, tail="guard", standardise=True,
+    lr_grid=(1.6e-2, 4e-3, 1e-3))
 
 
 def corpus(data: Path | None, protocol: SSProtocol) -> Corpus:
