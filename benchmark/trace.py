@@ -13,6 +13,7 @@ checked and read, a batch at a time, so that memory does not grow with the corpu
 import hashlib
 import inspect
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -118,6 +119,9 @@ def trace(upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Exam
     if other := [k for k, v in (known | {"deepest": depth}).items() if found.manifest["about"].get(k) != v]:
         raise UsageError(f"the trace {folder} is of something else ({', '.join(other)} differ: was it copied or edited?); remove it: "
                          f"run_benchmark.py cache rm {folder.name}")
+    if not found.kept:
+        print(f"{what}: states did not fit when it was recorded, so they are recomputed for every batch; once there is room, "
+              f"run_benchmark.py cache rm {folder.name} lets them be kept", file=sys.stderr)
     return found
 
 
