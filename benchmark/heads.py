@@ -64,9 +64,10 @@ def fit(plans: Mapping[str, Plan], task: Task, protocol: Protocol, corpus: Corpu
         readouts[key] = Readout(task, protocol, corpus, card, plan.normalise)
     readouts.to(device)
     metric, dev_examples = task.metrics[0], [dev.load(item) for item in dev.items]
+    buckets = in_buckets([item.samples for item in train.items], protocol.bucket) if protocol.bucket else []
 
     def loss(i: int) -> Tensor:
-        rows = batch_rows(len(train.items), protocol.batch, seed, i)
+        rows = buckets[batch_rows(len(buckets), 1, seed, i)[0]] if buckets else batch_rows(len(train.items), protocol.batch, seed, i)
         examples = [train.load(train.items[r]) for r in rows]
         states, frames = _both(train, rows)
         total = torch.zeros((), device=device)
@@ -126,6 +127,17 @@ def batch_rows(n: int, batch: int, seed: int, i: int) -> list[int]:
     """Micro-batch i as row numbers: every epoch a fresh order, a function of seed and epoch alone."""
     epoch, j = divmod(i, -(-n // batch))
     return np.random.default_rng([seed, epoch]).permutation(n)[j * batch: (j + 1) * batch].tolist()
+
+
+def in_buckets(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Row numbers, longest first, in batches of half a bucket; the last bucket, if it is not full, stays whole or is too small to count.
+
+    s3prl/downstream/asr/dataset.py halves every full bucket: it compares samples with a limit meant for frames.
+    """
+    order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
+    full, half = len(order) // size * size, size // 2
+    batches = [batch for j in range(0, full, size) for batch in (order[j: j + half], order[j + half: j + size]) if batch]
+    return batches + ([order[full:]] if len(order) - full > 1 or not full else [])
 
 
 def _both(trace: Trace, rows: Sequence[int]) -> tuple[dict[bool, Tensor], Tensor]:
