@@ -64,6 +64,7 @@ class Run:
             raise UsageError(f"task {self.task.name} has no protocol {name!r}: {closest(name, self.task.protocols)}")
         self.published = self.task.protocols[name]
         self.protocol = changed(self.published, protocol_fields)
+        self.recipe = replace(self.protocol, **{name: getattr(type(self.protocol), name) for name in self.protocol.at_test})
         if request.data is not None and not request.data.is_dir():
             raise UsageError(f"--data {request.data}: there is no such folder; leave the flag out to use the built-in corpus")
         torch.manual_seed(request.seed)
@@ -157,12 +158,12 @@ class Run:
                 refused.append(f"{row.cell.upstream}, {row.cell.knob} {row.cell.value:g}: {error}")
         rows = list(exits)
         plans = {row: self._plan(row, calibrated, traces) for row in rows}
-        keys = {row: plan.key(self.task.name, self.task.version, asdict(self.protocol), self.corpus.hash, row.cell.upstream,
+        keys = {row: plan.key(self.task.name, self.task.version, asdict(self.recipe), self.corpus.hash, row.cell.upstream,
                               row.cell.revision, self.request.seed) for row, plan in plans.items()}
         folder = self.request.results / "heads"
         for key in set(keys.values()) if self.request.force else ():
             (folder / f"{key}.json").unlink(missing_ok=True)
-        heads.fit({keys[row]: plan for row, plan in plans.items()}, self.task, self.protocol, self.corpus, traces["train"], traces["dev"],
+        heads.fit({keys[row]: plan for row, plan in plans.items()}, self.task, self.recipe, self.corpus, traces["train"], traces["dev"],
                   folder, self.request.seed, self.request.device)
         depths = {row: replay(traces["test"].evidence, exits[row]) for row in rows}
         utterances = self._score(rows, keys, depths, traces["test"], folder)
