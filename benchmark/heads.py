@@ -3,22 +3,26 @@
 All heads see the same batches of recorded states, each truncated at its own exit depths. Their parameters, gradient norms
 and random streams are separate, so a head's numbers do not depend on which others are trained beside it.
 """
+import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from . import loop
-from .contract import Corpus, Example, Protocol, Task, UpstreamCard
+from .contract import Corpus, Example, Metric, Protocol, Task, UpstreamCard
 from .errors import UsageError
 from .exiting import TruncatedWeightedSum, layer_normed
 from .metrics import Failure, mean
+from .paths import locked
+from .result import write_text
 from .trace import Trace
 
 SMALL = 2_000_000       # parameters of a head
@@ -55,9 +59,27 @@ class Readout(nn.Module):
 def fit(plans: Mapping[str, Plan], task: Task, protocol: Protocol, corpus: Corpus, train: Trace, dev: Trace, folder: Path, seed: int,
         device: str = "cpu") -> None:
     """Train what is missing of `plans` (by key); <folder>/<key>.safetensors and .json hold each result."""
-    missing = {key: plan for key, plan in plans.items() if not (folder / f"{key}.json").exists()}
-    if not missing:
-        return
+    while missing := {key: plan for key, plan in plans.items() if not (folder / f"{key}.json").exists()}:
+        with _claimed(missing, folder) as mine:
+            if mine:
+                _train({key: missing[key] for key in mine}, task, protocol, corpus, train, dev, folder, seed, device)
+    _clear(folder)
+
+
+@contextlib.contextmanager
+def _claimed(missing: Mapping[str, Plan], folder: Path) -> Iterator[list[str]]:
+    """Of the missing heads, those that no other process is training; where all are taken, the first as soon as it is free."""
+    with contextlib.ExitStack() as stack:
+        mine = [key for key in missing if stack.enter_context(locked(folder / f"{key}.lock", wait=False))]
+        if not mine:
+            first = next(iter(missing))
+            stack.enter_context(locked(folder / f"{first}.lock", f"the head {missing[first].name}"))
+            mine = [first]
+        yield [key for key in mine if not (folder / f"{key}.json").exists()]
+
+
+def _train(missing: Mapping[str, Plan], task: Task, protocol: Protocol, corpus: Corpus, train: Trace, dev: Trace, folder: Path, seed: int,
+           device: str) -> None:
     card, readouts = train.upstream.card, nn.ModuleDict()
     for key, plan in missing.items():
         torch.manual_seed(seed)
@@ -90,6 +112,7 @@ def fit(plans: Mapping[str, Plan], task: Task, protocol: Protocol, corpus: Corpu
 
     group = hashlib.sha256("".join(sorted(missing)).encode()).hexdigest()[:16]
     work = folder / f"unfinished-{group}"
+    write_text(work / "heads", "\n".join(sorted(missing)) + "\n")
     # a small recurrent head has little in one step to share between threads
     small = device == "cpu" and max(sum(p.numel() for p in r.parameters()) for r in readouts.values()) < SMALL
     threads = torch.get_num_threads()
@@ -100,19 +123,29 @@ def fit(plans: Mapping[str, Plan], task: Task, protocol: Protocol, corpus: Corpu
         look=look, keep=dict.fromkeys(missing, metric.higher_is_better), device=device,
         what=f"{task.name} heads: " + ", ".join(plan.name for plan in missing.values()))
     torch.set_num_threads(threads)
-    log = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
     for key, plan in missing.items():
-        if not (work / f"best-{key}.ckpt").exists():
-            raise UsageError(f"{task.name}: no dev utterance could be scored ({metric.name} failed on all {len(dev.items)}), so no "
-                             "checkpoint can be chosen; check the dev split, or choose another protocol")
-        state = {k.removeprefix(f"{key}."): v for k, v in loop.best(work, key).items() if k.startswith(f"{key}.")}
-        scores = {line["step"]: line[key] for line in log}
-        best = (max if metric.higher_is_better else min)(scores.items(), key=lambda kv: kv[1])
-        _save(folder / f"{key}.safetensors", state)
-        (folder / f"{key}.json").write_text(json.dumps({
-            "name": plan.name, "steps": protocol.steps, "chosen_step": best[0], f"dev_{metric.name}": best[1], "seed": seed,
-            "updates_skipped": done["skipped"], "dev_by_step": scores, "protocol": asdict(protocol)}, indent=1) + "\n")
-    shutil.rmtree(work, ignore_errors=True)
+        _keep(folder, key, plan, work, metric, {"steps": protocol.steps, "seed": seed, "updates_skipped": done["skipped"],
+                                                "protocol": asdict(protocol)})
+
+
+def _keep(folder: Path, key: str, plan: Plan, work: Path, metric: Metric, known: Mapping[str, Any]) -> None:
+    """The best model of one head, and then the JSON that says it is finished."""
+    if not (work / f"best-{key}.ckpt").exists():
+        raise UsageError(f"{plan.name}: no dev utterance could be scored ({metric.name} failed on all of them), so no checkpoint "
+                         "can be chosen; check the dev split, or choose another protocol")
+    state = {k.removeprefix(f"{key}."): v for k, v in loop.best(work, key).items() if k.startswith(f"{key}.")}
+    scores = {line["step"]: line[key] for line in map(json.loads, (work / "log.jsonl").read_text().splitlines())}
+    best = (max if metric.higher_is_better else min)(scores.items(), key=lambda kv: kv[1])
+    _save(folder / f"{key}.safetensors", state)
+    write_text(folder / f"{key}.json", json.dumps(
+        {"name": plan.name, "chosen_step": best[0], f"dev_{metric.name}": best[1], "dev_by_step": scores, **known}, indent=1) + "\n")
+
+
+def _clear(folder: Path) -> None:
+    """Remove resume points of which every head is finished, here or by somebody else."""
+    for heads in folder.glob("unfinished-*/heads"):
+        if all((folder / f"{key}.json").exists() for key in heads.read_text().split()):
+            shutil.rmtree(heads.parent, ignore_errors=True)
 
 
 def load(folder: Path, key: str, normalise: bool, task: Task, protocol: Protocol, corpus: Corpus, card: UpstreamCard) -> tuple[Readout, dict]:

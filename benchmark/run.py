@@ -65,8 +65,8 @@ class Run:
         self.published = self.task.protocols[name]
         self.protocol = changed(self.published, protocol_fields)
         self.recipe = replace(self.protocol, **{name: getattr(type(self.protocol), name) for name in self.protocol.at_test})
-        if request.data is not None and not request.data.is_dir():
-            raise UsageError(f"--data {request.data}: there is no such folder; leave the flag out to use the built-in corpus")
+        if request.data is not None and not request.data.exists():
+            raise UsageError(f"--data {request.data}: there is no such folder or list; leave the flag out to use the built-in corpus")
         torch.manual_seed(request.seed)
         self.upstream: Upstream = build_upstream(request.upstream, upstream_options).to(request.device).requires_grad_(False)
         self.corpus: Corpus = self.task.corpus(request.data, self.protocol)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .contract import SAMPLE_RATE, Example, Item, Upstream
 from .errors import MachineError, UsageError
-from .paths import cache_dir
+from .paths import cache_dir, locked
 
 VERSION = 1             # of the files below; part of the key
 BATCH_SECONDS = 60.0    # of audio, padding included, in one batch of the pass
@@ -71,7 +71,11 @@ def trace(upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Exam
                                      [(i.id, i.samples, str(i.path), i.path.stat().st_size) for i in items]]).encode()).hexdigest()[:16]
     folder = cache_dir() / "traces" / key
     if not (folder / "manifest.json").exists():
-        _record(folder, upstream, items, load, what, device)
+        with locked(folder.with_suffix(".lock"), f"the trace of {what}"):
+            for left in folder.parent.glob(f"{key}.*.tmp"):                         # by a killed process: nobody else is at work here
+                shutil.rmtree(left, ignore_errors=True)
+            if not (folder / "manifest.json").exists():
+                _record(folder, upstream, items, load, what, device)
     return Trace(folder, upstream, items, load, device)
 
 

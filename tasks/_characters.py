@@ -9,17 +9,12 @@ from torch import Tensor
 
 SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>", *"|ETAONIHSRDLUMCWFGYPBVK'XJQZ")
 BLANK, END, BOUNDARY = SYMBOLS.index("<s>"), SYMBOLS.index("</s>"), SYMBOLS.index("|")
-LETTERS = frozenset(SYMBOLS[5:])     # what a transcript may be written with, beside spaces
+LETTERS = frozenset(SYMBOLS[5:]) | {" "}     # what a transcript may be written with
 _INDEX = {symbol: i for i, symbol in enumerate(SYMBOLS)}
 
 
-def normal(text: str) -> str:
-    """Capitals, single spaces between words, and nothing else done."""
-    return " ".join(text.upper().split())
-
-
 def target(text: str) -> list[int]:
-    """The symbols of a normal text, a word boundary, the end of sentence."""
+    """The symbols of a text of LETTERS, a word boundary, the end of sentence."""
     return [*(BOUNDARY if letter == " " else _INDEX[letter] for letter in text), BOUNDARY, END]
 
 

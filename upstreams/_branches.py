@@ -5,6 +5,7 @@ independent. A backbone without its self-supervised head (Hugging Face and torch
 units of a middle block as targets instead, and the card says so.
 """
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,14 +25,14 @@ from .hubert import Hubert, own_units
 @dataclass(frozen=True)
 class Recipe:
     """The paper: 88,000 steps of batch 32, lr 5e-5 on 960 h. These defaults are for a tiny model and a few hours."""
-    steps: int = 1500
+    steps: int = 3000
     lr: float = 5e-3
     frames: int = 4096          # of a step, drawn from what was heard last
     every: int = 500            # steps between two hearings: the upstream runs once for many steps of twelve small layers
     heard: int = 48             # batches of a hearing
     batch: int = 16             # crops
     seconds: float = 2.505
-    noisy: float = 0.5          # share of the crops heard with noise, as the backbone was pre-trained
+    noisy: float = 0.0          # share of the crops heard with noise; the paper's branches hear clean speech, so noise leaves them unsure
     fallback_units: int = 500   # only without a self-supervised head
     fallback_block: int = 7
 
@@ -100,26 +101,12 @@ def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, dev
         x = (states[:, rows].float() - mean) / spread
         return sum(F.cross_entropy(branch(x[k]), target[rows]) for k, branch in enumerate(branches))
 
-    def look() -> dict[str, float]:
-        """Entropy (nats per frame) and agreement by block, on held-out clean speech."""
-        rng, entropy, right, rounds = np.random.default_rng(seed), np.zeros(len(branches)), np.zeros(len(branches)), 8
-        for _ in range(rounds):
-            states, target = hear(rng, held_out=True)
-            for k, branch in enumerate(branches):
-                logits = branch((states[k] - mean[k]) / spread[k])
-                entropy[k] += float(torch.special.entr(logits.softmax(-1)).sum(-1).mean()) / rounds
-                right[k] += float((logits.argmax(-1) == target).float().mean()) / rounds
-        return {f"entropy@{k}": e for k, e in enumerate(entropy, 1)} | {f"agreement@{k}": r for k, r in enumerate(right, 1)}
-
     optimiser = torch.optim.AdamW(branches.parameters(), recipe.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.0)
     warm = max(1, int(0.08 * recipe.steps))
     loop.train(branches, loss, optimiser, steps=recipe.steps, every=recipe.every, folder=out / "branches", seed=seed, clip=10.0,
-               look=look, device=device, what=f"daisy.{tag} branches",
+               look=lambda: _look(branches, hear, mean, spread, seed), device=device, what=f"daisy.{tag} branches",
                schedule=lambda s: min((s + 1) / warm, max(0.01, (recipe.steps - s) / (recipe.steps - warm))))
-    with torch.no_grad():
-        for k, branch in enumerate(branches):
-            branch.weight /= spread[k]
-            branch.bias -= branch.weight @ mean[k, 0]
+    _fold(branches, mean, spread)
     path = out / f"daisy.{tag}.safetensors"
     write(branches.cpu(), path, backbone=hubert.card.revision, targets=said)
     card = {"name": f"daisy.{tag}", "revision": content_hash(branches.half().float()), "backbone": hubert.card.name,
@@ -128,6 +115,27 @@ def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, dev
             "held_out_clean": json.loads((out / "branches" / "log.jsonl").read_text().splitlines()[-1])}
     path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
     return path
+
+
+@torch.no_grad()
+def _look(branches: nn.ModuleList, hear: Callable, mean: Tensor, spread: Tensor, seed: int) -> dict[str, float]:
+    """Entropy (nats per frame) and agreement by block, on held-out clean speech."""
+    rng, entropy, right, rounds = np.random.default_rng(seed), np.zeros(len(branches)), np.zeros(len(branches)), 8
+    for _ in range(rounds):
+        states, target = hear(rng, held_out=True)
+        for k, branch in enumerate(branches):
+            logits = branch((states[k] - mean[k]) / spread[k])
+            entropy[k] += float(torch.special.entr(logits.softmax(-1)).sum(-1).mean()) / rounds
+            right[k] += float((logits.argmax(-1) == target).float().mean()) / rounds
+    return {f"entropy@{k}": e for k, e in enumerate(entropy, 1)} | {f"agreement@{k}": r for k, r in enumerate(right, 1)}
+
+
+@torch.no_grad()
+def _fold(branches: nn.ModuleList, mean: Tensor, spread: Tensor) -> None:
+    """Branches on standardised states become the same branches on states as they are."""
+    for k, branch in enumerate(branches):
+        branch.weight /= spread[k]
+        branch.bias -= branch.weight @ mean[k, 0]
 
 
 def _default(key: str):
