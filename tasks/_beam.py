@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 INSTALL = 'pip install -c constraints.txt ".[lm]"'
 
 
-def words(scores: Tensor, protocol: ASRProtocol) -> str:
-    """(T, 32) scores before softmax -> the best words with single spaces between them; "" when no word fits in the beam."""
+def words(scores: Tensor, protocol: ASRProtocol) -> str | None:
+    """(T, 32) scores before softmax -> the best words with single spaces between them; None when no path survives."""
     found = decoder(protocol)(scores.log_softmax(-1)[None].contiguous())[0]
-    return " ".join(found[0].words) if found else ""
+    return " ".join(found[0].words) if found else None
 
 
 @lru_cache(maxsize=1)

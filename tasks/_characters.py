@@ -29,6 +29,6 @@ def greedy(scores: Tensor) -> list[str]:
     return [SYMBOLS[i] for i in best if i not in (BLANK, END)]
 
 
-def words(symbols: Sequence[str]) -> str:
+def spelled(symbols: Sequence[str]) -> str:
     """Symbols -> words with single spaces between them."""
     return " ".join("".join(symbols).replace("|", " ").split())

@@ -20,9 +20,12 @@ from ..benchmark.metrics import Failure, Ratio
 from ..benchmark.registry import tasks
 from ..downstreams._specaugment import SpecAugment
 from ..downstreams.blstm_ctc import BLSTMCTC
-from . import _beam, _characters
-from ._characters import BLANK, SYMBOLS
+from . import _beam
+from ._characters import BLANK, END, SYMBOLS, greedy, spelled, target
 from ._spectral import standardised
+
+KINDS = ("substitutions", "deletions", "insertions")
+METRICS = ("wer", "cer", "uer", *KINDS)
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,8 @@ def head(protocol: ASRProtocol, dim: int, stride: int, corpus: Corpus) -> ASRHea
 
 def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, protocol: ASRProtocol) -> Tensor:
     """(B, T', 32) scores -> (): CTC a target symbol, mean over utterances; 0 for one whose target does not fit its frames."""
-    targets = [torch.tensor(_characters.target(example.target)) for example in examples]
-    lengths = torch.tensor([len(target) for target in targets])
+    targets = [torch.tensor(target(example.target)) for example in examples]
+    lengths = torch.tensor([len(symbols) for symbols in targets])
     return F.ctc_loss(prediction.log_softmax(-1).transpose(0, 1), torch.cat(targets).to(prediction.device), (frames // protocol.join).cpu(),
                       lengths, BLANK, zero_infinity=True)
 
@@ -117,25 +120,33 @@ def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, protoc
 def score(prediction_row: Tensor, example: Example, frames: int, protocol: ASRProtocol) -> dict[str, Any]:
     scores = prediction_row[: frames // protocol.join].detach().float().cpu()
     if not scores.isfinite().all():
-        return dict.fromkeys(METRIC_NAMES, Failure("prediction is not finite"))
-    symbols = _characters.greedy(scores)
-    words = (_beam.words(scores, protocol) if protocol.lm else "") or _characters.words(symbols)    # s3prl falls back so, too
-    return errors(example.target, words) | {"hypothesis": words, "reference": example.target}
+        return dict.fromkeys(METRICS, Failure("prediction is not finite"))
+    symbols = greedy(scores)
+    hypothesis = _beam.words(scores, protocol) if protocol.lm else None
+    if hypothesis is None:                                  # greedy, also where no path of the beam ends in a word: as s3prl
+        hypothesis = spelled(symbols)
+    return errors(example.target, hypothesis, symbols) | {"hypothesis": hypothesis, "reference": example.target}
 
 
-def errors(reference: str, hypothesis: str) -> dict[str, Ratio]:
-    """Percentages that add up over a corpus: of its words (cer: of its characters, spaces included)."""
+def errors(reference: str, hypothesis: str, symbols: Sequence[str]) -> dict[str, Ratio]:
+    """Percentages that add up over a corpus: of its words; cer of its characters, spaces included; uer as s3prl counts it, of its
+    symbols with a word boundary after every word, always from the greedy `symbols`."""
     jiwer = need("jiwer", "word error rates", "pip install -c constraints.txt jiwer")
     words, characters = jiwer.process_words(reference, hypothesis), jiwer.process_characters(reference, hypothesis)
-    kinds = {name: getattr(words, name) for name in ("substitutions", "deletions", "insertions")}
-    total, wrong = len(reference.split()), characters.substitutions + characters.deletions + characters.insertions
-    return {"wer": Ratio(100 * sum(kinds.values()), total), "cer": Ratio(100 * wrong, len(reference)),
-            **{name: Ratio(100 * count, total) for name, count in kinds.items()}}
+    wanted = [SYMBOLS[i] for i in target(reference) if i != END]
+    units = jiwer.process_words(" ".join(wanted), " ".join(symbols))      # symbols stand for words: the same edit distance
+    return {"wer": _rate(words, words.substitutions + words.deletions + words.insertions),
+            "cer": _rate(characters, characters.substitutions + characters.deletions + characters.insertions),
+            "uer": _rate(units, units.substitutions + units.deletions + units.insertions),
+            **{kind: _rate(words, getattr(words, kind)) for kind in KINDS}}
 
 
-METRIC_NAMES = ("wer", "cer", "substitutions", "deletions", "insertions")
+def _rate(found: Any, errors: int) -> Ratio:
+    """Percent of what jiwer counted in the reference."""
+    return Ratio(100 * errors, found.hits + found.substitutions + found.deletions)
+
 
 tasks.register("asr")(Task(
-    name="asr", version=1, metrics=tuple(Metric(name, False, "%") for name in METRIC_NAMES),
+    name="asr", version=1, metrics=tuple(Metric(name, False, "%") for name in METRICS),
     protocols={p.name: p for p in (SUPERB_V1, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
     corpus=corpus, load=load, head=head, loss=loss, score=score))
