@@ -193,7 +193,7 @@ class Run:
                                    self.request.seed) for lr, plan in of.items()} for row, of in tried.items()}
         for key in {key for of in keys.values() for key in of.values()} if self.request.force else ():
             (self.folder / f"{key}.json").unlink(missing_ok=True)
-        heads.fit({keys[row][lr]: plan for row, of in tried.items() for lr, plan in of.items()}, self.task, self.protocol, self.corpus,
+        heads.fit({keys[row][lr]: plan for row, of in tried.items() for lr, plan in of.items()}, self.task, self.recipe.training, self.corpus,
                   traces["train"], traces["dev"], self.folder, self.request.seed, self.request.device)
         chosen = {row: heads.choose(self.folder, of, self.task) for row, of in keys.items()}
         return {row: key for row, (key, _) in chosen.items()}, {row: sweep for row, (_, sweep) in chosen.items()}
