@@ -130,7 +130,8 @@ def _histogram(result) -> str:
     counts, cell = list(result.exit_histogram), result.cell
     most = max(counts)
     bars = "  ".join(f"{k}:{n}{'▁▂▃▄▅▆▇█'[round(7 * n / most)]}" for k, n in enumerate(counts) if n)
-    return f"exits by depth, {cell.upstream} {cell.knob} {cell.value:g} {cell.span}: {bars}"
+    control = "" if cell.exit == "adaptive" else f"{cell.exit} "
+    return f"exits by depth, {control}{cell.upstream} {cell.knob} {cell.value:g} {cell.span}: {bars}"
 
 
 def _device(name: str) -> None:
