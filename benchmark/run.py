@@ -65,8 +65,8 @@ class Run:
             raise UsageError(f"task {self.task.name} has no protocol {name!r}: {closest(name, self.task.protocols)}")
         self.published = self.task.protocols[name]
         self.protocol = changed(self.published, protocol_fields)
-        if request.data is not None and not request.data.is_dir():
-            raise UsageError(f"--data {request.data}: there is no such folder; leave the flag out to use the built-in corpus")
+        if request.data is not None and not request.data.exists():
+            raise UsageError(f"--data {request.data}: there is no such folder or list; leave the flag out to use the built-in corpus")
         torch.manual_seed(request.seed)
         self.upstream: Upstream = build_upstream(request.upstream, upstream_options).to(request.device).requires_grad_(False)
         self.extra = controls.extra(exits, self.upstream)
