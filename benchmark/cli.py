@@ -87,16 +87,7 @@ def run(argv: Sequence[str]) -> int:
             number = "(not installed)"
         print(f"earlyexit-superb {number} in {Path(__file__).resolve().parents[1]}")
         return 0
-    from .settings import from_yaml, pairs
-    settings = pairs(args.set)
-    if args.config:
-        known = {a.dest: a for a in parser._actions if a.dest not in ("help", "config", "version")}
-        for key, value in from_yaml(args.config, known).items():
-            if key == "set":
-                settings = {k: str(v) for k, v in value.items()} | settings
-            elif getattr(args, key) == parser.get_default(key):
-                listed = key in ("rho", "span") and not isinstance(value, list)
-                setattr(args, key, Path(value) if key in ("data", "results") else [value] if listed else value)
+    with_config(parser, args, listed=("rho", "span"))
     for wanted in ("upstream", "task"):
         if not getattr(args, wanted):
             raise UsageError(f"--{wanted} is missing; for example: run_benchmark.py --upstream daisy --task se --rho 0.7")
@@ -107,7 +98,7 @@ def run(argv: Sequence[str]) -> int:
     from .leaderboard import row, screen
     from .run import Request, Run, number
     request = Request(args.upstream, args.task, tuple(number(r, "--rho") for r in args.rho or ()), tuple(args.span or ()), args.data,
-                      args.protocol, args.seed, args.device, args.results, settings, args.force)
+                      args.protocol, args.seed, args.device, args.results, args.set, args.force)
     work = Run(request)
     results, refused = work.results()
     if args.json:
@@ -124,6 +115,21 @@ def run(argv: Sequence[str]) -> int:
     for sentence in refused:
         print(f"error: {sentence}", file=sys.stderr)
     return 2 if refused else 0
+
+
+def with_config(parser: Parser, args: argparse.Namespace, listed: Sequence[str]) -> argparse.Namespace:
+    """`args` with the options of --config where the command line says nothing; --set becomes a mapping. `listed` options are lists."""
+    from .settings import from_yaml, pairs
+    args.set = pairs(args.set)
+    if args.config:
+        known = {a.dest: a for a in parser._actions if a.dest not in ("help", "config", "version")}
+        for key, value in from_yaml(args.config, known).items():
+            if key == "set":
+                args.set = {k: str(v) for k, v in value.items()} | args.set
+            elif getattr(args, key) == parser.get_default(key):
+                setattr(args, key, value if key in listed and isinstance(value, list) else [value] if key in listed else
+                        Path(value) if key in ("data", "results") else value)
+    return args
 
 
 def _histogram(result) -> str:
@@ -259,4 +265,8 @@ def elsewhere(module: str):
     return lambda argv: import_module(f".{module}", __package__).command(argv)
 
 
-VERBS = {"run": run, "train": train, "data": data, "check": check, "ls": ls, "doctor": doctor, "leaderboard": leaderboard}
+VERBS = {"run": run, "train": train, "data": data, "check": check, "ls": ls, "doctor": doctor, "leaderboard": leaderboard,
+         "sweep": elsewhere("sweep")}
+
+if __name__ == "__main__":
+    sys.exit(main())
