@@ -163,8 +163,9 @@ class Run:
                 refused.append(f"{row.cell.upstream}, {row.cell.knob} {row.cell.value:g}: {error}")
         rows = list(exits)
         plans = {row: self._plan(row, calibrated, traces) for row in rows}
-        keys = {row: plan.key(self.task.name, self.task.version, asdict(self.protocol), self.corpus.hash, row.cell.upstream,
-                              row.cell.revision, self.request.seed) for row, plan in plans.items()}
+        backbone = self.upstream.backbone.card      # its states are all that a head sees, whoever decided on the exits
+        keys = {row: plan.key(self.task.name, self.task.version, asdict(self.protocol), self.corpus.hash, backbone.name, backbone.revision,
+                              self.request.seed) for row, plan in plans.items()}
         folder = self.request.results / "heads"
         for key in set(keys.values()) if self.request.force else ():
             (folder / f"{key}.json").unlink(missing_ok=True)

@@ -193,7 +193,7 @@ def records(draw):
     return table, Exit(depths, draw(threshold | st.lists(threshold, min_size=len(depths), max_size=len(depths))))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(records())
 def test_replay_is_the_live_run_on_any_record(record):
     table, exit = record
