@@ -15,11 +15,11 @@ from ._hubert import HubertNet
 
 
 @torch.no_grad()
-def mean_states(net: HubertNet, projected: Iterable[Tensor]) -> list[Tensor]:
-    """(1, T, D) projected convolution outputs of whole utterances -> L+1 of (D,): the means of what enters block 1 and of every block's output."""
+def mean_states(net: HubertNet, wavs: Iterable[Tensor]) -> list[Tensor]:
+    """(1, N) utterances, one at a time -> L+1 of (D,): the means over all frames of what enters block 1 and of every block's output."""
     total, frames = [0.0] * (net.shape.depth + 1), 0
-    for x in projected:
-        x = net.position(x)
+    for wav in wavs:
+        x = net.position(net.project(wav, torch.tensor([wav.shape[1]], device=wav.device)))
         for k, state in enumerate([x, *net.blocks(x, None)]):
             total[k] = total[k] + state.double().sum((0, 1))
         frames += x.shape[1]
