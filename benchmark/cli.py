@@ -160,6 +160,7 @@ def train(argv: Sequence[str]) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="fields of the recipe")
     args = parser.parse_args(argv)
+    from . import ranks
     from .registry import upstreams
     from .result import writable
     from .settings import pairs
@@ -170,7 +171,10 @@ def train(argv: Sequence[str]) -> int:
         raise UsageError(f"{name} has nothing to train; upstreams with a recipe: {', '.join(having)}")
     _device(args.device)
     writable(args.out)
-    print(plugin.fit(tag or "tiny", args.data, args.noise, args.out, args.seed, args.device, pairs(args.set)))
+    with ranks.joined(args.device) as device:
+        path = plugin.fit(tag or "tiny", args.data, args.noise, args.out, args.seed, device, pairs(args.set))
+        if ranks.leads():
+            print(path)
     return 0
 
 
