@@ -54,7 +54,8 @@ def test_two_processes_train_what_one_trains(speech, tmp_path):  # noqa: F811
     (tmp_path / "train.py").write_text(TRAIN)
     line = [str(tmp_path / "train.py"), str(ROOT / "tests"), str(ROOT), str(speech)]
     run = {"check": True, "capture_output": True, "text": True, "env": os.environ | {"OMP_NUM_THREADS": "1"}}
-    two = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *line, str(tmp_path / "two")], **run)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    two = subprocess.run([*torchrun, *line, str(tmp_path / "two")], **run)
     one = subprocess.run([sys.executable, *line, str(tmp_path / "one")], **run)
     assert sorted(two.stdout.split()) == ["followed", "led"] and one.stdout.split() == ["led"]
     for name in ("backbone/hubert.small", "branches/daisy.tiny"):
