@@ -211,7 +211,8 @@ def over_ray(jobs: Sequence[Job], args, env: Mapping[str, str]) -> Iterator[tupl
 def _run(jobs: Sequence[Job], args) -> tuple[list[dict], list[str]]:
     """Every row that a cell printed, in the grid's order, and a sentence for every cell that failed."""
     from tqdm import tqdm
-    threads = args.threads or max(1, len(os.sched_getaffinity(0)) // args.workers)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = args.threads or max(1, cores // args.workers)
     env = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)} | {k: v for k, v in os.environ.items() if k.startswith(OURS)}
     rows: dict[Job, list[dict]] = {}
     failed = []

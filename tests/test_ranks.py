@@ -44,7 +44,7 @@ def test_shares_cover_a_batch_once(size, monkeypatch):
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
     monkeypatch.setattr(ranks, "place", lambda: (0, 4))
-    with pytest.raises(UsageError, match=r"4 processes cannot share a batch of 6 equally; .* --set batch=N"):
+    with pytest.raises(UsageError, match=r"4 processes cannot share a batch of 6 equally; choose one that 4 divides \(--set batch=N\)"):
         ranks.own(6)
 
 
