@@ -30,7 +30,7 @@ from earlyexit_superb.benchmark.trace import Batch, padded
 
 SETTINGS = {  # of the two cases: the rhos, what is small about the corpus and the recipe
     "hubert.tiny": ((0.7, 0.85, 1.0), {"steps": "96", "eval_every": "48"}),
-    "hubert.base": ((0.99, 1.0, 1.01), {"steps": "32", "eval_every": "16", "train_limit": "32", "dev_limit": "4", "test_limit": "8",
+    "hubert.base": ((0.99, 1.0, 1.01), {"steps": "8", "eval_every": "8", "train_limit": "16", "dev_limit": "4", "test_limit": "6",
                                         "weights": "random"}),
 }
 
@@ -40,16 +40,15 @@ class Live:
 
     def __init__(self, run: Run, split: str, exit: Exit):
         self.upstream, self.items, self.load, self.exit = run.upstream, run.splits[split], run.task.load, exit
+        self.depth = np.zeros(len(self.items), int)      # where each left when it was last run
 
     def run(self, rows):
         return run_until_exit(self.upstream, *padded([self.load(self.items[i]).wav for i in rows], "cpu"), self.exit)
 
     def batch(self, rows) -> Batch:
         out = self.run(rows)
+        self.depth[rows] = out.depth.numpy()
         return Batch(out.states, out.frames)
-
-    def depths(self) -> np.ndarray:
-        return np.array([int(self.run([i]).depth) for i in range(len(self.items))])
 
 
 def alone(run: Run, row, folder: Path) -> tuple[list[int], dict[str, float]]:
@@ -62,8 +61,7 @@ def alone(run: Run, row, folder: Path) -> tuple[list[int], dict[str, float]]:
         train_exit = Exit(everywhere, upstream.tau(evidence, row.cell.value))
         test_exit = Exit(calibration.span(row.cell.span, replay(evidence, train_exit), len(everywhere)), train_exit.tau)
     train, dev, test = (Live(run, s, e) for s, e in (("train", train_exit), ("dev", train_exit), ("test", test_exit)))
-    fixed = row.depth is not None
-    plan = heads.Plan("alone", row.normalise, *(np.full(len(t.items), row.depth) if fixed else t.depths() for t in (train, dev)))
+    plan = heads.Plan("alone", row.normalise, train.depth, dev.depth)
     heads.fit({"alone": plan}, run.task, run.protocol, run.corpus, train, dev, folder, run.request.seed)
     readout = heads.load(folder, "alone", row.normalise, run.task, run.protocol, run.corpus, upstream.card)[0]
     depths, scores = [], []
