@@ -261,5 +261,10 @@ def _print(rows: Sequence[dict], as_json: bool) -> None:
 
     from .leaderboard import screen
     for task in dict.fromkeys(row["task"] for row in rows):
+        frame = pd.DataFrame([row for row in rows if row["task"] == task]).astype({"seed": "Int64"})
+        table = screen(frame)
+        for axis in ("seed", "protocol", "corpus"):
+            if frame[axis].nunique() > 1:
+                table.insert(0, axis, frame[axis].astype(str).replace("<NA>", ""))
         with pd.option_context("display.width", None, "display.max_columns", None, "display.max_colwidth", None):
-            print(screen(pd.DataFrame([row for row in rows if row["task"] == task])).to_string(index=False))
+            print(table.to_string(index=False))
