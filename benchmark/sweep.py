@@ -70,6 +70,7 @@ def _parser():
     add("--task", nargs="+", metavar="NAME")
     add("--seed", nargs="+", default=["0"], metavar="N")
     add("--protocol", nargs="+", metavar="NAME", help="default: mini on built-in data, else SUPERB's")
+    add("--lr", metavar="LR", help="a learning rate, or `sweep`, for every cell")
     add("--rho", nargs="+", metavar="R", help="for the upstreams that have a rho")
     add("--span", nargs="+", metavar="SPAN", help="for the upstreams that exit by themselves")
     add("--data", nargs="+", metavar="[TASK=]DIR", help="a corpus for every task or for one; default: the built-in ones")
@@ -112,7 +113,7 @@ def grid(args) -> list[Job]:
         rhos = tuple(args.rho or ()) if knobs[upstream] == "rho" else ()
         for rho in [(r,) for r in rhos] if args.apart and rhos else [rhos]:
             argv = ["--upstream", upstream, "--task", task, "--seed", str(seed), "--results", str(args.results), "--device", args.device]
-            for flag, values in (("--protocol", (protocol,)), ("--rho", rho), ("--span", (args.span or ()) if knobs[upstream] else ()),
+            for flag, values in (("--protocol", (protocol,)), ("--lr", (args.lr,)), ("--rho", rho), ("--span", (args.span or ()) if knobs[upstream] else ()),
                                  ("--data", (data.get(task, data.get("")),)), ("--set", [f"{k}={v}" for k, v in args.set.items()])):
                 given = [str(value) for value in values if value is not None]
                 argv += [flag, *given] if given else []

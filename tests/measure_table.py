@@ -48,7 +48,7 @@ class Live:
     def batch(self, rows) -> Batch:
         out = self.run(rows)
         self.depth[rows] = out.depth.numpy()
-        return Batch(out.states, out.frames)
+        return Batch({False: out.states, True: layer_normed(out.states)}, out.frames, torch.tensor([self.items[i].samples for i in rows]))
 
 
 def alone(run: Run, row, folder: Path) -> tuple[list[int], dict[str, float]]:
@@ -61,7 +61,7 @@ def alone(run: Run, row, folder: Path) -> tuple[list[int], dict[str, float]]:
         train_exit = Exit(everywhere, upstream.tau(evidence, row.cell.value))
         test_exit = Exit(calibration.span(row.cell.span, replay(evidence, train_exit), len(everywhere)), train_exit.tau)
     train, dev, test = (Live(run, s, e) for s, e in (("train", train_exit), ("dev", train_exit), ("test", test_exit)))
-    plan = heads.Plan("alone", row.normalise, train.depth, dev.depth)
+    plan = heads.Plan("alone", row.normalise, run.protocol.lr, train.depth, dev.depth)
     heads.fit({"alone": plan}, run.task, run.protocol, run.corpus, train, dev, folder, run.request.seed)
     readout = heads.load(folder, "alone", row.normalise, run.task, run.protocol, run.corpus, upstream.card)[0]
     depths, scores = [], []

@@ -15,8 +15,8 @@ def own_cache(tmp_path, monkeypatch):
 def test_the_flags_of_run_are_frozen():
     flags = {o for a in cli.run_parser()._actions for o in a.option_strings if o.startswith("--")} - {"--help", "--version"}
     assert flags == {"--upstream", "--task", "--rho", "--span", "--data", "--protocol", "--seed", "--device", "--results", "--config",
-                     "--set", "--force", "--json"}
-    assert set(cli.VERBS) == {"run", "train", "data", "check", "ls", "doctor", "leaderboard", "sweep"}
+                     "--set", "--force", "--json", "--lr"}
+    assert set(cli.VERBS) == {"run", "plan", "train", "data", "check", "ls", "doctor", "leaderboard", "cache", "sweep"}
 
 
 DAISY = "--upstream daisy --task se"
@@ -36,6 +36,13 @@ DAISY = "--upstream daisy --task se"
     (f"{DAISY} --set lr", 2, "--set takes key=value"),
     (f"{DAISY} --set steps=many", 2, "steps is a number like"),
     (f"{DAISY} --data nowhere", 2, "nowhere"),
+    (f"{DAISY} --lr fast", 2, "--lr (unless it is the word sweep) is a number such as 0.7, not 'fast'"),
+    (f"{DAISY} --lr 0", 2, "a learning rate is above 0"),
+    (f"{DAISY} --lr 1e-3 --set lr=1e-3", 2, "both name the learning rate"),
+    (f"plan {DAISY} --protocol superb", 2, "has no protocol 'superb'"),
+    ("data verify nowhere", 2, "there is no nowhere"),
+    ("data prepare --from nowhere --out x", 2, "there is no nowhere"),
+    ("data prepare --layout timit --from . --out x", 2, "invalid choice: 'timit'"),
     (f"{DAISY} --device tpu9", 2, "--device is cpu"),
     (f"{DAISY} --roh 0.7", 2, "did you mean --rho"),
     ("--upstream hubert --task se --rho 0.7", 2, "hubert has no rho: it does not exit by itself"),

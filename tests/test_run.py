@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -183,11 +182,3 @@ def test_limits_draw_the_same_utterances_every_time():
     items = list(range(100))
     assert limited(items, 10, 8830) == limited(items, 10, 8830) == sorted(limited(items, 10, 8830)) and limited(items, None, 0) is items
     assert limited(items, 10, 1) != limited(items, 10, 2)
-
-
-def test_a_changed_field_makes_the_protocol_custom_and_keeps_types():
-    from earlyexit_superb.benchmark.registry import tasks
-    from earlyexit_superb.benchmark.run import changed
-    mini = tasks.get("se").protocols["mini"]
-    assert changed(mini, {}) is mini and changed(mini, {"lr": "1e-4"}) == replace(mini, lr=1e-4)
-    assert changed(mini, {"train_limit": "7"}).train_limit == 7

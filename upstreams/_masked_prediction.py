@@ -9,10 +9,9 @@ Three stages, each resumable, each warm-started from the one before:
 
 Units are always those of clean speech; half of each batch is heard with noise, so the blocks learn to see through it. In
 stage 3 the last block must also still tell the clean convolution output (`carry`), so that deep states keep some of what
-speech sounded like. HuBERT has no such term. At the end the states are centred (`_centre.py`).
+speech sounded like. HuBERT has no such term.
 
-`warm=FILE` goes on from trained weights instead: units of that model's middle block, stage 3 only; with block_steps=0 nothing
-but the centring is done.
+`warm=FILE` goes on from trained weights instead of stages 1 and 2: units of that model's middle block, then stage 3.
 """
 import json
 import sys
@@ -30,7 +29,6 @@ from ..benchmark import loop, ranks
 from ..benchmark.contract import SAMPLE_RATE
 from ..benchmark.errors import UsageError, closest, need
 from ..benchmark.registry import as_type_of
-from ._centre import centre, mean_states
 from ._hubert import STRIDE, HubertNet, HubertShape, frame_counts
 from ._hubert_weights import content_hash, load, save
 from ._pool import Pool
@@ -77,17 +75,14 @@ def fit_backbone(shape: HubertShape, name: str, data: list[Path], noise: list[Pa
     (out / "recipe.json").write_text(json.dumps(asdict(recipe) | {"seed": seed, "hours": pool.sources}, indent=1) + "\n")
     if recipe.warm:
         net = load(recipe.warm, shape)[0].to(device)
-        heard = Heard(net, pool, seed, device) if recipe.block_steps else None
+        heard = Heard(net, pool, seed, device)
     else:
         net = _front(shape, recipe, pool, out / "front", seed, device)
         heard = Heard(net, pool, seed, device)
         units = _units(_mfcc(pool), recipe.mfcc_units, pool, out / "mfcc", seed)
         net = _masked(replace(shape, units=recipe.mfcc_units), recipe, "mfcc", net, heard, units, out / "mfcc", seed, device)
-    if recipe.block_steps:
-        units = _units(_block_states(net, heard, recipe.block_layer, device), recipe.block_units, pool, out / "block", seed)
-        net = _masked(replace(shape, units=recipe.block_units), recipe, "block", net, heard, units, out / "block", seed, device)
-    if not shape.pre_norm:
-        centre(net, mean_states(net, (torch.from_numpy(pool.wav(clip))[None].to(device) for clip in pool.training[::10])))
+    units = _units(_block_states(net, heard, recipe.block_layer, device), recipe.block_units, pool, out / "block", seed)
+    net = _masked(replace(shape, units=recipe.block_units), recipe, "block", net, heard, units, out / "block", seed, device)
     path = out / f"{name}.safetensors"
     if not ranks.leads():
         return path
@@ -95,7 +90,7 @@ def fit_backbone(shape: HubertShape, name: str, data: list[Path], noise: list[Pa
     logs = {log.parent.name: json.loads(log.read_text().splitlines()[-1]) for log in sorted(out.glob("*/log.jsonl"))}
     path.with_suffix(".json").write_text(json.dumps({
         "name": name, "revision": content_hash(net.half().float()), "parameters": sum(p.numel() for p in net.parameters()),
-        "shape": asdict(net.shape), "recipe": asdict(recipe), "warm_from": _card(recipe.warm), "seed": seed,
+        "shape": asdict(net.shape), "recipe": asdict(recipe) | {"warm": Path(recipe.warm).name}, "warm_from": _card(recipe.warm), "seed": seed,
         "hours": {k: round(v, 3) for k, v in pool.sources.items()}, "last_look": logs}, indent=1) + "\n")
     return path
 
