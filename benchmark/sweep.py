@@ -113,8 +113,9 @@ def grid(args) -> list[Job]:
         rhos = tuple(args.rho or ()) if knobs[upstream] == "rho" else ()
         for rho in [(r,) for r in rhos] if args.apart and rhos else [rhos]:
             argv = ["--upstream", upstream, "--task", task, "--seed", str(seed), "--results", str(args.results), "--device", args.device]
-            for flag, values in (("--protocol", (protocol,)), ("--lr", (args.lr,)), ("--rho", rho), ("--span", (args.span or ()) if knobs[upstream] else ()),
-                                 ("--data", (data.get(task, data.get("")),)), ("--set", [f"{k}={v}" for k, v in args.set.items()])):
+            for flag, values in (
+                    ("--protocol", (protocol,)), ("--lr", (args.lr,)), ("--rho", rho), ("--span", (args.span or ()) if knobs[upstream] else ()),
+                    ("--data", (data.get(task, data.get("")),)), ("--set", [f"{k}={v}" for k, v in args.set.items()])):
                 given = [str(value) for value in values if value is not None]
                 argv += [flag, *given] if given else []
             jobs.append(_job((*argv, "--json"), args.results))
