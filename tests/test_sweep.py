@@ -1,6 +1,5 @@
 """Many cells at once: the grid, what a death costs, and that the numbers are those of one process."""
 import json
-import sys
 from pathlib import Path
 
 import pytest
