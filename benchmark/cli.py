@@ -66,6 +66,7 @@ def run_parser() -> Parser:
     add("--protocol", metavar="NAME", help="a published recipe (run_benchmark.py ls tasks); default: mini on built-in data, else SUPERB's")
     add("--seed", type=int, default=0, metavar="N", help="of head weights, batches and dropout; default 0")
     add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
+    add("--precision", choices=("fp32", "bf16"), default="fp32", help="of the upstream's pass; a bf16 row has a name of its own; default fp32")
     add("--results", type=Path, default=LOCAL, metavar="DIR", help=f"where JSONs, heads and leaderboards go; default {LOCAL}")
     add("--config", type=Path, metavar="YAML", help="options from a file; the command line wins")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
@@ -107,7 +108,7 @@ def run(argv: Sequence[str]) -> int:
     from .leaderboard import row, screen
     from .run import Request, Run, number
     request = Request(args.upstream, args.task, tuple(number(r, "--rho") for r in args.rho or ()), tuple(args.span or ()), args.data,
-                      args.protocol, args.seed, args.device, args.results, settings, args.force)
+                      args.protocol, args.seed, args.device, args.results, settings, args.force, args.precision)
     work = Run(request)
     results, refused = work.results()
     if args.json:
@@ -258,4 +259,5 @@ def elsewhere(module: str):
     return lambda argv: import_module(f".{module}", __package__).command(argv)
 
 
-VERBS = {"run": run, "train": train, "data": data, "check": check, "ls": ls, "doctor": doctor, "leaderboard": leaderboard}
+VERBS = {"run": run, "train": train, "data": data, "check": check, "ls": ls, "doctor": doctor, "leaderboard": leaderboard,
+         "speed": elsewhere("speed")}

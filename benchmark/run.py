@@ -18,6 +18,7 @@ from . import calibration, cost, heads, leaderboard
 from .contract import Corpus, Item, Protocol, Task, Upstream
 from .errors import UsageError, closest
 from .exiting import Exit, layer_normed, replay
+from .lowered import at_precision
 from .registry import as_type_of, build_upstream, tasks, upstream_class
 from .result import Cell, Result, Score, writable
 from .settings import short_hash
@@ -39,6 +40,7 @@ class Request:
     results: Path = Path("results/local")
     settings: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Run:
         if request.data is not None and not request.data.is_dir():
             raise UsageError(f"--data {request.data}: there is no such folder; leave the flag out to use the built-in corpus")
         torch.manual_seed(request.seed)
-        self.upstream: Upstream = build_upstream(request.upstream, upstream_options).to(request.device).requires_grad_(False)
+        built = build_upstream(request.upstream, upstream_options).to(request.device).requires_grad_(False)
+        self.upstream: Upstream = at_precision(built, request.precision)
         self.corpus: Corpus = self.task.corpus(request.data, self.protocol)
         self.splits = {s: limited(self.corpus.splits[s], getattr(self.protocol, f"{s}_limit"), self.protocol.limit_seed)
                        for s in ("train", "dev", "test")}

@@ -50,7 +50,7 @@ class Trace:
             examples = [self.load(self.items[i]) for i in rows]
             with torch.no_grad():
                 wavs, lengths = padded([e.wav for e in examples], self.device)
-                return Batch(torch.stack(list(self.upstream.states(wavs, lengths))), self.upstream.frames(lengths))
+                return Batch(torch.stack(list(self.upstream.states(wavs, lengths))), self.upstream.frames(lengths).to(self.device))
         longest = int(max(self.frames[i] for i in rows))
         out = np.zeros((self.stored.shape[1], len(rows), longest, self.stored.shape[2]), np.float32)
         for b, i in enumerate(rows):
@@ -60,9 +60,8 @@ class Trace:
 
 
 def padded(wavs: Sequence[Tensor], device: str) -> tuple[Tensor, Tensor]:
-    """Waveforms of unequal length -> (B, N) with zeros behind, (B,) samples."""
-    return (torch.nn.utils.rnn.pad_sequence(list(wavs), batch_first=True).to(device),
-            torch.tensor([len(w) for w in wavs], device=device))
+    """Waveforms of unequal length -> (B, N) with zeros behind, and (B,) samples, which stay on the host."""
+    return torch.nn.utils.rnn.pad_sequence(list(wavs), batch_first=True).to(device), torch.tensor([len(w) for w in wavs])
 
 
 def trace(upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Example], what: str, device: str = "cpu") -> Trace:
@@ -137,7 +136,7 @@ def _record(folder: Path, upstream: Upstream, items: Sequence[Item], load, what:
 @torch.no_grad()
 def _walk(upstream: Upstream, wavs: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
     """(state, evidence or None) of every depth, nobody leaving."""
-    frames, previous = upstream.frames(lengths), None
+    frames, previous = upstream.frames(lengths).to(wavs.device), None
     for depth, state in enumerate(upstream.states(wavs, lengths)):
         yield state, upstream.evidence(depth, state, previous, frames) if depth and upstream.knob else None
         previous = state
