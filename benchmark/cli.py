@@ -138,7 +138,8 @@ def requested(args: argparse.Namespace):
     _device(args.device)
     from .run import Request
     return Request(args.upstream, args.task, tuple(number(r, "--rho") for r in args.rho or ()), tuple(args.span or ()), args.data,
-                   args.protocol, args.seed, args.device, args.results, args.set, args.force, None if args.lr is None else str(args.lr), args.precision)
+                   args.protocol, args.seed, args.device, args.results, args.set, args.force,
+                   None if args.lr is None else str(args.lr), args.precision)
 
 
 def _histogram(result) -> str:
