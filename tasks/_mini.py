@@ -29,7 +29,10 @@ SHORTEST, LONGEST = 2.0, 4.0                                    # seconds
 SOFTEST, LOUDEST = -30.0, -22.0                                 # dB, active level: recordings differ so much
 PCM = "5438999816f6f1ed875ac76081413833a0e190ee2519a4e75c534c7276ca20d9"  # sha256 of all samples, x86-64, espeak-ng 1.52
 
-CORPORA = {"mini (se)": (f"mini-noisy-{VERSION}", "36 espeak voices in eight kinds of noise, VoiceBank-DEMAND layout")}
+CORPORA = {
+    "mini (se)": (f"mini-noisy-{VERSION}", "36 espeak voices in eight kinds of noise, VoiceBank-DEMAND layout"),
+    "mini (asr)": ("mini-asr-1", "60 espeak voices, sentences of 34 words"),
+}
 
 README = f"""The built-in noisy corpus of earlyexit-superb: espeak-ng voices, noises made in code.
 Made by tasks/_mini.py; delete this folder and it is made again.
