@@ -45,6 +45,8 @@ class SpecAugment(nn.Module):
 
 def _stretches(rows: int, length: int, count: int, width: int, device: torch.device) -> Tensor:
     """(rows, length), True within `count` random stretches of 0 to `width` - 1."""
+    if not count or not width:
+        return torch.zeros(rows, length, dtype=torch.bool, device=device)
     widths = torch.randint(width, (rows, count), device=device)
     starts = torch.randint(max(1, length - int(widths.max())), (rows, count), device=device)
     offset = torch.arange(length, device=device) - starts[..., None]           # (rows, count, length)

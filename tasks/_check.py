@@ -79,8 +79,14 @@ def _transcripts(entries: Iterable[Entry]) -> Iterable[str]:
             yield f"{e.id} has no transcript"
         elif strange := sorted(set(e.text) - LETTERS):
             yield f"{e.id}: its transcript has {' '.join(map(repr, strange))}, which the dictionary (A-Z, apostrophe, space) cannot spell"
-        elif e.samples and (needed := frames_needed(target(e.text))) > (frames := max(0, (e.samples - WINDOW) // STRIDE + 1)):
-            yield f"{e.id}: CTC needs {needed} frames of 20 ms for its transcript and its audio has {frames}"
+        elif e.samples and (said := too_long(e)):
+            yield said
+
+
+def too_long(e: Entry, join: int = 1) -> str:
+    """What is wrong with a transcript that CTC cannot write in the frames its audio has, read `join` at a time; or ""."""
+    needed, frames = frames_needed(target(e.text)), max(0, (e.samples - WINDOW) // STRIDE + 1) // join
+    return f"{e.id}: CTC needs {needed} frames of {20 * join} ms for its transcript and its audio has {frames}" if needed > frames else ""
 
 
 def _speakers(entries: Iterable[Entry]) -> Iterable[str]:

@@ -57,7 +57,7 @@ def expert(s3prl, protocol, dim):
     rnns = {"total_rate": -1, "module": "LSTM", "bidirection": True, "dim": [protocol.hidden] * n, "dropout": [protocol.dropout] * n,
             "layer_norm": [False] * n, "proj": [False] * n, "sample_rate": [1] * n, "sample_style": "concat"}
     return s3prl.expert.DownstreamExpert(dim, 320, {
-        "datarc": {"dict_path": s3prl.char_dict, "zero_infinity": True},
+        "datarc": {"dict_path": s3prl.char_dict, "zero_infinity": True, "decoder_args": {"decoder_type": "None"}},
         "modelrc": {"project_dim": protocol.hidden, "select": "RNNs", "RNNs": rnns}}, "unused")
 
 
@@ -196,11 +196,11 @@ def test_augmentation_equals_s3prl_draw_for_draw(s3prl):
 def test_masks_are_as_many_and_as_wide_as_asked_and_drawn_for_each_utterance():
     torch.manual_seed(0)
     augmented = SpecAugment(warp=0, feature_masks=1, feature_width=50, time_masks=1, time_width=40).train()(
-        torch.ones(3000, 100, 60), torch.full((3000,), 100))
+        torch.ones(600, 100, 60), torch.full((600,), 100))
     times, features = (augmented == 0).all(2).sum(1), (augmented == 0).all(1).sum(1)
     assert times.min() == 0 and times.max() == 39 and features.min() == 0 and features.max() == 49
     counts = torch.bincount(times, minlength=40)
-    assert ((counts - 75).square() / 75).sum() < 73              # chi-square with 39 degrees of freedom, p 0.001
+    assert ((counts - 15).square() / 15).sum() < 73              # chi-square with 39 degrees of freedom, p 0.001
     assert augmented.unique().tolist() == [0, 1]
 
 
@@ -335,21 +335,20 @@ def test_a_piece_of_a_recording_is_an_utterance(tmp_path):
 
 
 def test_every_bad_transcript_is_named_at_once(tmp_path):
-    root = librispeech(sets(tmp_path) , ["", "NAÏVE 7", "ONE", "FAR TOO MANY WORDS FOR ITS SHORT AUDIO"], "dev-clean", seconds=0.5) / "dev-clean"
-    for file in root.rglob("*.trans.txt"):      # the second lot alone
-        lines = file.read_text().splitlines()
-        file.write_text("\n".join(lines[len(lines) // 2:]) + "\n")
+    for split in ("train-clean-100", "test-clean"):
+        librispeech(tmp_path, TEXTS, split)
+    librispeech(tmp_path, ["", "NA\u00cfVE 7", "ONE", "FAR TOO MANY WORDS FOR ITS SHORT AUDIO"], "dev-clean", seconds=0.5)
     with pytest.raises(UsageError) as caught:
         TASK.corpus(tmp_path, asr.SUPERB_V1)
     said = str(caught.value)
     assert "\n" not in said and "1-7-0000 has no transcript" in said
-    assert "2-7-0001: its transcript has '7' 'Ï'" in said
-    assert "2-7-0003: CTC needs 40 frames of 20 ms for its transcript and its audio has 25" in said
+    assert "2-7-0001: its transcript has '7' '\u00cf'" in said
+    assert "2-7-0003: CTC needs 41 frames of 20 ms for its transcript and its audio has 26" in said
 
 
 def test_the_built_in_corpus_is_made_once_and_the_same_everywhere(tmp_path, monkeypatch, caplog):
     pytest.importorskip("espeakng_loader")
-    monkeypatch.setattr(_mini_asr, "SIZES", {"train": (3, 9), "dev": (1, 2), "test": (2, 4)})
+    monkeypatch.setattr(_mini_asr, "SIZES", {"train": (2, 4), "dev": (1, 1), "test": (1, 2)})
     corpora = []
     for home in ("a", "b"):
         monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path / home))
@@ -357,7 +356,7 @@ def test_the_built_in_corpus_is_made_once_and_the_same_everywhere(tmp_path, monk
     assert corpora[0].hash == corpora[1].hash and corpora[0].name == "mini"
     assert "not sample for sample the usual one" in caplog.text          # true here: it is smaller
     speakers = [{item.speaker for item in items} for items in corpora[0].splits.values()]
-    assert len(set.union(*speakers)) == sum(map(len, speakers)) == 6
+    assert len(set.union(*speakers)) == sum(map(len, speakers)) == 4
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "b").rglob("*")}
     TASK.corpus(None, asr.MINI)
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "b").rglob("*")}
@@ -437,6 +436,7 @@ def test_a_language_model_needs_its_files_and_its_extra(tmp_path, monkeypatch):
 
 ARPA = """\\data\\
 ngram 1=6
+ngram 2=1
 
 \\1-grams:
 -1.0\t<unk>
@@ -444,7 +444,10 @@ ngram 1=6
 -0.5\t</s>
 -3.0\tSEE
 -0.3\tSEA
--0.5\tTHE
+-0.5\tTHE\t0
+
+\\2-grams:
+-0.2\tTHE SEA
 
 \\end\\
 """
