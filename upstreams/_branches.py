@@ -25,10 +25,10 @@ from .hubert import Hubert, own_units
 @dataclass(frozen=True)
 class Recipe:
     """The paper: 88,000 steps of batch 32, lr 5e-5 on 960 h. These defaults are for a tiny model and a few hours."""
-    steps: int = 3000
+    steps: int = 2400
     lr: float = 5e-3
     frames: int = 4096          # of a step, drawn from what was heard last
-    every: int = 500            # steps between two hearings: the upstream runs once for many steps of twelve small layers
+    every: int = 600            # steps between two hearings: the upstream runs once for many steps of twelve small layers
     heard: int = 48             # batches of a hearing
     batch: int = 16             # crops
     seconds: float = 2.505
