@@ -25,7 +25,7 @@ DAISY = "--upstream daisy --task se"
 @pytest.mark.parametrize("line, status, said", [
     ("", 2, "--upstream is missing; for example: run_benchmark.py --upstream daisy --task se --rho 0.7"),
     ("--upstream dasy --task se", 2, "no upstream is called 'dasy': did you mean daisy?"),
-    ("--upstream daisy --task si", 2, "no task is called 'si': known: se"),
+    ("--upstream daisy --task si", 2, "no task is called 'si': did you mean sid?"),
     ("--upstream daisy.huge --task se", 2, "hubert has no tag 'huge'"),
     (f"{DAISY} --rho -0.1", 2, "rho is a ratio from 0"),
     (f"{DAISY} --rho much", 2, "--rho is a number such as 0.7, not 'much'"),
