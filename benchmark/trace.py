@@ -13,6 +13,7 @@ checked and read, a batch at a time, so that memory does not grow with the corpu
 import hashlib
 import inspect
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -89,7 +90,7 @@ class Trace:
     @torch.no_grad()
     def _recomputed(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         wavs, lengths = padded([self.load(self.items[i]).wav for i in rows], self.device)
-        return torch.stack(list(islice(self.upstream.states(wavs, lengths), self.depths))), self.upstream.frames(lengths)
+        return torch.stack(list(islice(self.upstream.states(wavs, lengths), self.depths))), self.upstream.frames(lengths).to(self.device)
 
 
 def trace(upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Example], what: str, device: str = "cpu",
@@ -118,6 +119,9 @@ def trace(upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Exam
     if other := [k for k, v in (known | {"deepest": depth}).items() if found.manifest["about"].get(k) != v]:
         raise UsageError(f"the trace {folder} is of something else ({', '.join(other)} differ: was it copied or edited?); remove it: "
                          f"run_benchmark.py cache rm {folder.name}")
+    if not found.kept:
+        print(f"{what}: states did not fit when it was recorded, so they are recomputed for every batch; once there is room, "
+              f"run_benchmark.py cache rm {folder.name} lets them be kept", file=sys.stderr)
     return found
 
 

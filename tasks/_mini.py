@@ -34,6 +34,7 @@ CORPORA = {
     "mini (se)": (f"mini-noisy-{VERSION}", "36 espeak voices in eight kinds of noise, VoiceBank-DEMAND layout"),
     "mini (sid)": (_mini_sid.FOLDER, "24 espeak voices, a folder each, each sentence as if recorded elsewhere"),
     "mini (ss)": (_mini_ss.NAME, "low and high espeak voices, two at a time, Libri2Mix layout"),
+    "mini (asr)": ("mini-asr-1", "60 espeak voices, sentences of 34 words"),
 }
 
 README = f"""The built-in noisy corpus of earlyexit-superb: espeak-ng voices, noises made in code.

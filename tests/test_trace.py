@@ -26,7 +26,7 @@ from toy import Toy
 def items_of(folder, lengths, seed=0):
     """Items of noise in raw files, and a loader that knows the waveforms."""
     rng, items, wavs = np.random.default_rng(seed), [], {}
-    for i, n in enumerate(lengths):
+    for i, n in enumerate(map(int, lengths)):
         path = folder / f"u{i}.raw"
         wavs[path] = torch.from_numpy((0.1 * rng.standard_normal(n)).astype(np.float32))
         path.write_bytes(wavs[path].numpy().tobytes())
@@ -62,6 +62,7 @@ def equals_live(upstream, kept, items, load, taus):
 def test_replay_is_the_live_run_over_random_traces(tmp_path, monkeypatch, seed):
     monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(record, "SHARD_BYTES", 2000)
+    monkeypatch.setattr(record, "BATCH_SECONDS", 2.0)
     rng, toy = np.random.default_rng(seed), Toy(dim=int(8 + 8 * seed), blocks=2 + seed % 3).eval()
     with torch.no_grad():
         for parameter in toy.parameters():
@@ -259,7 +260,8 @@ def test_a_disk_with_no_room_at_all_is_refused_before_anything_runs(split, monke
 
 
 SLOW = """
-import sys, time, pathlib
+import logging, os, pathlib, sys, time
+logging.basicConfig(level=logging.INFO)
 sys.path[:0] = [{tests!r}, {root!r}]
 import run_benchmark
 from earlyexit_superb.benchmark import record, trace
@@ -267,6 +269,8 @@ from test_trace import items_of
 from toy import Toy
 record.SHARD_BYTES, record.BATCH_SECONDS = 1, 0.01
 items, load = items_of(pathlib.Path(sys.argv[1]), (9000, 4000, 16000, 700))
+for item in items:
+    os.utime(item.path, ns=(1, 1))
 def slowly(item):
     print("heard", item.id, flush=True)
     time.sleep(float(sys.argv[2]))
@@ -280,21 +284,18 @@ def test_two_processes_and_a_kill_leave_one_whole_trace(split):
     """The first is killed, a second goes on from its shards, a third waits for the second and hears nothing."""
     items = split[0]
     code = SLOW.format(tests=str(Path(__file__).parent), root=str(Path(__file__).parents[1]))
-    for item in items:
-        os.utime(item.path, ns=(1, 1))
-    code = code.replace("def slowly", "import os\nfor item in items: os.utime(item.path, ns=(1, 1))\ndef slowly")
 
     def start(pause):
         return subprocess.Popen([sys.executable, "-c", code, str(items[0].path.parent), str(pause)], stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True)
-    first = start(1.0)
+    first = start(0.7)
     for _ in range(3):
         first.stdout.readline()
     first.send_signal(signal.SIGKILL)
     first.wait()
     [folder] = folders(items)
     assert not tracing.finished(folder) and (folder / "0001.done.npz").exists()
-    second = start(1.0)
+    second = start(0.7)
     assert second.stdout.readline() == "heard u1\n"                         # longest first: u2 and u0 are there
     third = start(0.0)
     out, err = third.communicate(timeout=60)
