@@ -67,6 +67,7 @@ def run_parser(verb: str = "", about: str = "Benchmark an early-exit speech upst
     add("--lr", metavar="LR", help="the heads' learning rate, or sweep: train at every rate of the protocol's grid, the dev split chooses")
     add("--seed", type=int, default=0, metavar="N", help="of head weights, batches and dropout; default 0")
     add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
+    add("--precision", choices=("fp32", "bf16"), default="fp32", help="of the upstream's pass; a bf16 row has a name of its own; default fp32")
     add("--results", type=Path, default=LOCAL, metavar="DIR", help=f"where JSONs, heads and leaderboards go; default {LOCAL}")
     add("--config", type=Path, metavar="YAML", help="options from a file; the command line wins")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
@@ -109,18 +110,25 @@ def run(argv: Sequence[str]) -> int:
     return 2 if refused else 0
 
 
-def requested(args: argparse.Namespace):
-    """The Request of a command line, with its --config file read; names are checked as far as that is cheap."""
-    from .settings import from_yaml, number, pairs
-    parser, settings = run_parser(), pairs(args.set)
+def with_config(parser: Parser, args: argparse.Namespace, listed: Sequence[str]) -> argparse.Namespace:
+    """`args` with the options of --config where the command line says nothing; --set becomes a mapping. `listed` options are lists."""
+    from .settings import from_yaml, pairs
+    args.set = pairs(args.set)
     if args.config:
         known = {a.dest: a for a in parser._actions if a.dest not in ("help", "config", "version")}
         for key, value in from_yaml(args.config, known).items():
             if key == "set":
-                settings = {k: ",".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in value.items()} | settings
+                args.set = {k: ",".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in value.items()} | args.set
             elif getattr(args, key) == parser.get_default(key):
-                listed = key in ("rho", "span") and not isinstance(value, list)
-                setattr(args, key, Path(value) if key in ("data", "results") else [value] if listed else value)
+                setattr(args, key, value if key in listed and isinstance(value, list) else [value] if key in listed else
+                        Path(value) if key in ("data", "results") else value)
+    return args
+
+
+def requested(args: argparse.Namespace):
+    """The Request of a command line, with its --config file read; names are checked as far as that is cheap."""
+    from .settings import number
+    with_config(run_parser(), args, listed=("rho", "span"))
     for wanted in ("upstream", "task"):
         if not getattr(args, wanted):
             raise UsageError(f"--{wanted} is missing; for example: run_benchmark.py --upstream daisy --task se --rho 0.7")
@@ -130,14 +138,16 @@ def requested(args: argparse.Namespace):
     _device(args.device)
     from .run import Request
     return Request(args.upstream, args.task, tuple(number(r, "--rho") for r in args.rho or ()), tuple(args.span or ()), args.data,
-                   args.protocol, args.seed, args.device, args.results, settings, args.force, None if args.lr is None else str(args.lr))
+                   args.protocol, args.seed, args.device, args.results, args.set, args.force,
+                   None if args.lr is None else str(args.lr), args.precision)
 
 
 def _histogram(result) -> str:
     counts, cell = list(result.exit_histogram), result.cell
     most = max(counts)
     bars = "  ".join(f"{k}:{n}{'▁▂▃▄▅▆▇█'[round(7 * n / most)]}" for k, n in enumerate(counts) if n)
-    return f"exits by depth, {cell.upstream} {cell.knob} {cell.value:g} {cell.span}: {bars}"
+    control = "" if cell.exit == "adaptive" else f"{cell.exit} "
+    return f"exits by depth, {control}{cell.upstream} {cell.knob} {cell.value:g} {cell.span}: {bars}"
 
 
 def _device(name: str) -> None:
@@ -160,6 +170,7 @@ def train(argv: Sequence[str]) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="fields of the recipe")
     args = parser.parse_args(argv)
+    from . import ranks
     from .registry import upstreams
     from .result import writable
     from .settings import pairs
@@ -170,7 +181,10 @@ def train(argv: Sequence[str]) -> int:
         raise UsageError(f"{name} has nothing to train; upstreams with a recipe: {', '.join(having)}")
     _device(args.device)
     writable(args.out)
-    print(plugin.fit(tag or "tiny", args.data, args.noise, args.out, args.seed, args.device, pairs(args.set)))
+    with ranks.joined(args.device) as device:
+        path = plugin.fit(tag or "tiny", args.data, args.noise, args.out, args.seed, device, pairs(args.set))
+        if ranks.leads():
+            print(path)
     return 0
 
 
@@ -244,4 +258,7 @@ def elsewhere(module: str):
 
 
 VERBS = {"run": run, "plan": elsewhere("plan"), "train": train, "data": elsewhere("data"), "check": check, "ls": ls, "doctor": doctor,
-         "leaderboard": leaderboard, "cache": elsewhere("cache")}
+         "leaderboard": leaderboard, "cache": elsewhere("cache"), "sweep": elsewhere("sweep"), "speed": elsewhere("speed")}
+
+if __name__ == "__main__":
+    sys.exit(main())

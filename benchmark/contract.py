@@ -47,7 +47,7 @@ class Upstream(nn.Module):
         raise NotImplementedError
 
     def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
-        """(B, N) zero-padded 16 kHz audio and (B,) samples -> one (B, T, D) a depth, shallow to deep, each made on demand.
+        """(B, N) zero-padded 16 kHz audio and (B,) samples (on the host) -> one (B, T, D) a depth, shallow to deep, each made on demand.
 
         The driver may `send` a (B',) tensor of row numbers: only those rows go on, in that order (compaction).
         A row's valid frames must not depend on the other rows or on padding.
@@ -59,7 +59,7 @@ class Upstream(nn.Module):
 
         Args:
             state, previous: (B, T, D), the states at `depth` and at `depth - 1`.
-            frames: (B,) valid frames.
+            frames: (B,) valid frames, where the states are.
         """
         raise NotImplementedError(f"{type(self).__name__} has no exit evidence")
 
@@ -119,7 +119,7 @@ class Protocol:
     source: str                                    # where each number was read
     lr: float
     steps: int                                     # optimiser updates, not micro-batches
-    batch: int
+    batch: int                                     # utterances of a micro-batch, drawn at random
     eval_every: int                                # updates between two looks at the dev split
     accumulate: int = 1
     optimiser: str = "adam"                        # adam (eps 1e-8) | adamw (eps 1e-7, no decay), as s3prl/optimizers.py sets them
@@ -128,6 +128,8 @@ class Protocol:
     dev_limit: int | None = None
     test_limit: int | None = None
     limit_seed: int = 8830                         # MiniSUPERB's sampler
+    bucket: int = 0                                # instead: cut the utterances, longest first, into buckets of so many, and halve each
+    at_test: ClassVar[tuple[str, ...]] = ()        # fields that only the scoring of the test split looks at: no reason to train again
     lr_grid: tuple[float, ...] = ()                # what --lr sweep tries: the dev split chooses (SUPERB: 1e-1 ... 1e-7)
 
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -105,9 +105,10 @@ def _train(missing: Mapping[str, Plan], task: Task, protocol: Protocol, corpus: 
         readouts[key] = Readout(task, protocol, corpus, card, plan.normalise)
     readouts.to(device)
     metric = task.metrics[0]
+    buckets = in_buckets([item.samples for item in train.items], protocol.bucket) if protocol.bucket else []
 
     def loss(i: int) -> Tensor:
-        rows = batch_rows(len(train.items), protocol.batch, seed, i)
+        rows = buckets[batch_rows(len(buckets), 1, seed, i)[0]] if buckets else batch_rows(len(train.items), protocol.batch, seed, i)
         examples, batch = [example(task, train.items[r]) for r in rows], train.batch(rows)
         total = torch.zeros((), device=device)
         for key, plan in missing.items():
@@ -189,6 +190,17 @@ def batch_rows(n: int, batch: int, seed: int, i: int) -> list[int]:
     """Micro-batch i as row numbers: every epoch a fresh order, a function of seed and epoch alone."""
     epoch, j = divmod(i, -(-n // batch))
     return np.random.default_rng([seed, epoch]).permutation(n)[j * batch: (j + 1) * batch].tolist()
+
+
+def in_buckets(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Row numbers, longest first, in batches of half a bucket; the last bucket, if it is not full, stays whole or is too small to count.
+
+    s3prl/downstream/asr/dataset.py halves every full bucket: it compares samples with a limit meant for frames.
+    """
+    order = np.argsort(-np.asarray(lengths), kind="stable").tolist()
+    full, half = len(order) // size * size, size // 2
+    batches = [batch for j in range(0, full, size) for batch in (order[j: j + half], order[j + half: j + size]) if batch]
+    return batches + ([order[full:]] if len(order) - full > 1 or not full else [])
 
 
 def example(task: Task, item: Item) -> Example:

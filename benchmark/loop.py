@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import ranks
 from .errors import MachineError, need
 
 
@@ -54,10 +55,12 @@ def train(model: nn.Module, loss: Callable[[int], Tensor], optimiser: torch.opti
     resumed = course.resume()
     if resumed < steps:
         model.train()
+        cuda = device.startswith("cuda")
         trainer = lightning.Trainer(
-            max_steps=steps - resumed, max_epochs=-1, accumulate_grad_batches=accumulate, precision=precision, devices=1,
-            accelerator="gpu" if device.startswith("cuda") else "cpu", logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, callbacks=[_watch(lightning, course, steps, every, what)])
+            max_steps=steps - resumed, max_epochs=-1, accumulate_grad_batches=accumulate, precision=precision,
+            accelerator="gpu" if cuda else "cpu", devices=[torch.device(device).index or 0] if cuda else 1,
+            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            callbacks=[_watch(lightning, course, steps, every, what)])
         trainer.fit(_module(lightning, course, steps))
         model.eval()
     return {"skipped": course.skipped, "resumed": resumed}
@@ -101,6 +104,7 @@ class _Course:
         return value
 
     def clip_gradients(self) -> None:
+        ranks.average_gradients(parameter for group in self.groups for parameter in group)
         for number, group in enumerate(self.groups):
             norm = nn.utils.clip_grad_norm_(group, self.clip)
             if not bool(torch.isfinite(norm)):
@@ -109,7 +113,9 @@ class _Course:
                     parameter.grad = None
 
     def look_now(self) -> None:
-        """A look at the dev split, the best models, a line of the log and the resume point."""
+        """A look at the dev split, the best models, a line of the log and the resume point; one process does it for all."""
+        if not ranks.leads():
+            return
         self.model.eval()
         with torch.no_grad():
             looked = {name: float(value) for name, value in self.look().items()}

@@ -50,7 +50,7 @@ def command(argv: Sequence[str]) -> int:
 def plan(request: Request) -> Plan:
     run = _run(request)
     rows = [row for row in run.rows if row.cell.exit != "unprocessed" and (request.force or not row.path.exists())]
-    trained = {(row.normalise, row.depth, row.cell.value) for row in rows}     # spans share a head
+    trained = {(row.normalise, row.depth, row.cell.value, row.taus) for row in rows}     # spans share a head
     count, protocol, items = len(trained) * len(run.recipe.rates), run.protocol, run.splits
     need = sum(size(run.upstream, of, run.task.pooled) for of in items.values())
     kept = shutil.disk_usage(cache_dir()).free - need > SPARE

@@ -38,7 +38,12 @@ class Recipe:
     @property
     def head(self) -> dict[str, Any]:
         """Every field that a head's numbers depend on, beside its learning rate: a sweep takes up the heads of single runs."""
-        return {k: v for k, v in asdict(self.protocol).items() if k not in ("lr", "lr_grid")}
+        return {k: v for k, v in asdict(self.protocol).items() if k not in ("lr", "lr_grid", *self.protocol.at_test)}
+
+    @property
+    def training(self) -> Protocol:
+        """The protocol as training and the dev split see it: without what only the test split is scored with."""
+        return replace(self.protocol, **{name: getattr(type(self.protocol), name) for name in self.protocol.at_test})
 
     def sentence(self) -> str:
         """What a custom row differs in, on one line."""

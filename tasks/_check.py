@@ -5,9 +5,10 @@ from types import MappingProxyType
 
 from ..benchmark.audio import header, inspect
 from ..benchmark.errors import UsageError
+from ._characters import LETTERS, frames_needed, target
 from ._manifest import SPLITS, Entry, progress, sha
 
-SYMBOLS = set("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ")     # what the 32-symbol dictionary can spell (s3prl/downstream/asr/char.dict; space is its |)
+STRIDE, WINDOW = 320, 400      # samples a frame of HuBERT, wav2vec 2.0 and WavLM, and what one frame hears: the coarsest upstreams in use
 REFERENCES = {"se": (1, "clean"), "ss": (2, "source")}
 
 
@@ -76,8 +77,10 @@ def _transcripts(entries: Iterable[Entry]) -> Iterable[str]:
     for e in entries:
         if not e.text:
             yield f"{e.id} has no transcript"
-        elif strange := sorted(set(e.text) - SYMBOLS):
+        elif strange := sorted(set(e.text) - LETTERS):
             yield f"{e.id}: its transcript has {' '.join(map(repr, strange))}, which the dictionary (A-Z, apostrophe, space) cannot spell"
+        elif e.samples and (needed := frames_needed(target(e.text))) > (frames := max(0, (e.samples - WINDOW) // STRIDE + 1)):
+            yield f"{e.id}: CTC needs {needed} frames of 20 ms for its transcript and its audio has {frames}"
 
 
 def _speakers(entries: Iterable[Entry]) -> Iterable[str]:

@@ -20,9 +20,9 @@ from ._mixtures import FOLDERS, SIDES, Mixture, write_librimix
 from ._noise import active_power
 from ._speech import Voice, sentence, speak, voices
 
-VERSION = 3
+VERSION = 4
 SEED = 20_27
-SIZES = {"train": (24, 400), "dev": (8, 32), "test": (8, 64)}   # voices, mixtures
+SIZES = {"train": (64, 400), "dev": (8, 32), "test": (16, 64)}   # voices, mixtures
 LOW = {"m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "Alex", "Andy", "Denis", "Gene", "Michael", "Mike", "ed", "max", "paul", "quincy", "rob"}
 HIGH = {"f1", "f2", "f3", "f4", "f5", "belinda", "Annie", "grandma"}
 LOWEST, HIGHEST = 35, 60                                        # espeak's pitch: low voices are below, high ones above

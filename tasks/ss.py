@@ -65,7 +65,7 @@ MINISUPERB = replace(
 
 MINI = replace(  # small enough to train a table's heads in minutes on two CPU cores
     S3PRL_V2, name="mini", source="this project: s3prl-v2 with v1's tail, sized for the built-in corpus",
-    lr=4e-3, steps=600, batch=8, eval_every=150, n_fft=1024, win=1024, layers=1, hidden=128, tail="guard", standardise=True,
+    lr=4e-3, steps=600, batch=8, eval_every=150, n_fft=640, win=640, layers=1, hidden=128, tail="guard", standardise=True,
     lr_grid=(1.6e-2, 4e-3, 1e-3))
 
 

@@ -16,7 +16,7 @@ def test_the_flags_of_run_are_frozen():
     flags = {o for a in cli.run_parser()._actions for o in a.option_strings if o.startswith("--")} - {"--help", "--version"}
     assert flags == {"--upstream", "--task", "--rho", "--span", "--data", "--protocol", "--seed", "--device", "--results", "--config",
                      "--set", "--force", "--json", "--lr"}
-    assert set(cli.VERBS) == {"run", "plan", "train", "data", "check", "ls", "doctor", "leaderboard", "cache"}
+    assert set(cli.VERBS) == {"run", "plan", "train", "data", "check", "ls", "doctor", "leaderboard", "cache", "sweep"}
 
 
 DAISY = "--upstream daisy --task se"
@@ -56,6 +56,16 @@ DAISY = "--upstream daisy --task se"
     ("data noisy --speech nowhere --noise nowhere --out x", 2, "nowhere"),
     ("leaderboard nowhere", 2, "there is no results folder nowhere"),
     ("run --upstream daisy --task se --config none.yaml", 2, "none.yaml"),
+    (f"{DAISY} --set exits=13", 2, "--set exits=13: depths 0 to 12"),
+    ("sweep --upstream daisy", 2, "sweep: --task is missing"),
+    ("sweep --upstream dasy --task se", 2, "no upstream is called 'dasy': did you mean daisy?"),
+    ("sweep --upstream daisy --task si", 2, "no task is called 'si'"),
+    ("sweep --upstream daisy --task se --protocol mni", 2, "task se has no protocol 'mni': did you mean mini"),
+    ("sweep --upstream daisy --task se --seed x", 2, "sweep: --seed takes whole numbers, not 'x'"),
+    ("sweep --upstream daisy --task se --workers 0", 2, "sweep: --workers is a whole number from 1, not 0"),
+    ("sweep --upstream daisy --task se --shard 0/3", 2, "sweep: --shard is I/N with I from 1 to N, such as 1/4, not '0/3'"),
+    ("sweep --upstream daisy --task se --data asr=x", 2, "the grid has no task 'asr'"),
+    ("sweep --upstream daisy --task se --data nowhere", 2, "--data nowhere: there is no such folder"),
 ])
 def test_bad_input_is_one_sentence(line, status, said, capsys):
     assert main(line.split()) == status

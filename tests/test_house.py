@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("upstreams", "downstreams", "tasks", "benchmark")
-GROUND = {"contract", "registry", "errors", "audio", "calibration", "loop", "metrics", "paths", "shim"}
+GROUND = {"contract", "registry", "errors", "audio", "calibration", "loop", "metrics", "paths", "ranks", "shim"}
 EARLY = {"numpy", "torch", "yaml", "pandas", "soundfile"}          # all that may be imported at module level, beside the stdlib
 FILES = sorted(p for room in ROOMS for p in (ROOT / room).glob("*.py"))
 

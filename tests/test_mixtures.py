@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from earlyexit_superb.benchmark import cli
 from earlyexit_superb.benchmark.errors import UsageError
-from earlyexit_superb.tasks import _mixture_rows, _mixtures, ss
+from earlyexit_superb.tasks import _mini_ss, _mixture_rows, _mixtures, ss
 from earlyexit_superb.tasks._mixture_rows import Row, by_speaker, read_rows
 from earlyexit_superb.tasks._mixtures import make_mixtures
 from earlyexit_superb.tasks._noise import active_power
@@ -84,7 +84,8 @@ def test_the_rendered_part_of_libri2mix_comes_out_again(tmp_path):
         few.writelines(line for i, line in enumerate(file) if i == 0 or line.split(",")[0] in wanted)
     made = make_mixtures(DATA / "LibriSpeech", tmp_path / "out", [tmp_path / official.name])
     assert made["test"] == len(wanted) == 12
-    off = [pcm(path).astype(int) - pcm(there / side / path.name) for side in _mixtures.SIDES for path in files(tmp_path / "out", "test", side).values()]
+    off = [pcm(path).astype(int) - pcm(there / side / path.name)
+           for side in _mixtures.SIDES for path in files(tmp_path / "out", "test", side).values()]
     assert len(off) == 36 and max(np.abs(difference).max() for difference in off) <= 1
     assert np.mean(np.concatenate(off) != 0) < 1e-4
 
@@ -219,3 +220,33 @@ def test_everything_wrong_with_a_corpus_is_said_at_once(recorded, tmp_path):
     with pytest.raises(UsageError) as told:
         ss.corpus(tmp_path / "mixed", ss.MINI)
     assert all(text in str(told.value) for text in (f"{places['s1'][0]}", f"{short} is shorter", "empty file", "data verify"))
+
+
+# ---- built in ----
+
+def test_the_built_in_mixtures(tmp_path, monkeypatch):
+    """A small cast of the same making: a low and a high voice each, no voice in two splits, the same bytes again, and none made twice."""
+    pytest.importorskip("espeakng_loader")
+    monkeypatch.setattr(_mini_ss, "SIZES", {"train": (4, 3), "dev": (2, 1), "test": (2, 2)})
+    monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path / "one"))
+    corpus = ss.corpus(None, ss.MINI)
+    assert corpus.name == "mini" and {split: len(items) for split, items in corpus.splits.items()} == {"train": 3, "dev": 1, "test": 2}
+    voices = {split: {name for item in items for name in item.speaker.split("+")} for split, items in corpus.splits.items()}
+    assert not any(voices[a] & voices[b] for a, b in combinations(voices, 2))
+    for item in corpus.splits["train"]:
+        assert sorted("high" in name for name in item.speaker.split("+")) == [False, True]
+        assert 2.0 <= item.samples / 16_000 <= 4.0
+        assert ss.unprocessed(ss.load(item), ss.MINI) == {"si_sdr_improvement": 0.0}
+    monkeypatch.setattr(_mini_ss, "speak", None)                # a second look speaks no word
+    assert ss.corpus(None, ss.MINI) == corpus
+    monkeypatch.undo()
+    monkeypatch.setattr(_mini_ss, "SIZES", {"train": (4, 3), "dev": (2, 1), "test": (2, 2)})
+    monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path / "two"))
+    assert ss.corpus(None, ss.MINI).hash == corpus.hash
+
+
+@pytest.mark.slow
+def test_the_built_in_mixtures_are_the_usual_ones(tmp_path, monkeypatch):
+    pytest.importorskip("espeakng_loader")
+    monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path))
+    assert f"pcm: {_mini_ss.PCM}\n" in (_mini_ss.mini_mixtures() / "README.txt").read_text()

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..benchmark import loop
+from ..benchmark import loop, ranks
 from ..benchmark.contract import SAMPLE_RATE
 from ..benchmark.errors import UsageError, closest, need
 from ..benchmark.registry import as_type_of
@@ -69,6 +69,7 @@ def fit_backbone(shape: HubertShape, name: str, data: list[Path], noise: list[Pa
         if key not in fields:
             raise UsageError(f"train {name} has no setting {key!r}: {closest(key, fields)}")
     recipe = Recipe(**{k: as_type_of(fields[k].default, v, f"train {name}: {k}") for k, v in settings.items()})
+    ranks.own(recipe.batch)
     pool = Pool(data, noise)
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.json").write_text(json.dumps(asdict(recipe) | {"seed": seed, "hours": pool.sources}, indent=1) + "\n")
@@ -83,6 +84,8 @@ def fit_backbone(shape: HubertShape, name: str, data: list[Path], noise: list[Pa
     units = _units(_block_states(net, heard, recipe.block_layer, device), recipe.block_units, pool, out / "block", seed)
     net = _masked(replace(shape, units=recipe.block_units), recipe, "block", net, heard, units, out / "block", seed, device)
     path = out / f"{name}.safetensors"
+    if not ranks.leads():
+        return path
     save(net.cpu(), path)
     logs = {log.parent.name: json.loads(log.read_text().splitlines()[-1]) for log in sorted(out.glob("*/log.jsonl"))}
     path.with_suffix(".json").write_text(json.dumps({
@@ -111,6 +114,7 @@ def _front(shape: HubertShape, recipe: Recipe, pool: Pool, folder: Path, seed: i
     def loss_on(rng: np.random.Generator, held_out: bool) -> Tensor:
         wavs, _ = pool.crops(rng, 2 * recipe.batch, samples, held_out=held_out)
         wavs = pool.add_noise(wavs, rng, recipe.noisy)
+        wavs = wavs if held_out else wavs[ranks.own(len(wavs))]
         target = log_mel(wavs).to(device)
         with _half(device):
             x = model.net.feature_extractor(wavs.to(device), torch.full((len(wavs),), samples, device=device))
@@ -198,29 +202,33 @@ def _masked(shape: HubertShape, recipe: Recipe, stage: str, warm: HubertNet, hea
     steps, unmasked, carry = (getattr(recipe, f"{stage}_{field}") for field in ("steps", "unmasked", "carry"))
     amp = _half(device)
 
-    def forward(rng: np.random.Generator, held_out: bool) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+    def forward(rng: np.random.Generator, held_out: bool) -> tuple[list[Tensor], Tensor, Tensor, Tensor, int]:
         x, clean, places = heard.crops(rng, recipe, held_out)
         target = torch.from_numpy(np.stack([units[clip][s: s + recipe.frames] for clip, s in places])).long()
         mask = span_mask(rng, recipe.batch, recipe.frames, recipe.mask_start, recipe.mask_span)
+        masked = int(mask.sum())                     # of the whole batch, whoever computes which rows
+        if not held_out:
+            x, clean, target, mask = (t[ranks.own(recipe.batch)] for t in (x, clean, target, mask))
         with amp, sdpa_kernel(SDPBackend.MATH):      # plain matrix products: bf16 suits them on a CPU
             x = model.net.feature_projection.projection(model.net.feature_projection.layer_norm(x.to(device)))
             x = torch.where(mask[..., None].to(device), model.mask_embedding.to(x.dtype), x)
             states = list(model.net.blocks(model.net.position(x), None))
-        return states, mask.to(device), target.to(device), F.layer_norm(clean.to(device), clean.shape[-1:])
+        return states, mask.to(device), target.to(device), F.layer_norm(clean.to(device), clean.shape[-1:]), masked
 
     def loss(i: int) -> Tensor:
-        states, mask, target, clean = forward(np.random.default_rng(loop.step_seed(seed, i)), False)
+        states, mask, target, clean, masked = forward(np.random.default_rng(loop.step_seed(seed, i)), False)
+        opened, size = recipe.batch * recipe.frames - masked, ranks.place()[1]
         with amp:
             logits, told = model.net.head(states[-1]), model.carried(states[-1])
         ce = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="none")
-        return (ce[mask.flatten()].mean() + unmasked * ce[~mask.flatten()].mean()
-                + carry * (told.float() - clean)[~mask].square().mean())
+        return size * (ce[mask.flatten()].sum() / masked + unmasked * ce[~mask.flatten()].sum() / opened
+                       + carry * (told.float() - clean)[~mask].square().mean(-1).sum() / opened)
 
     def look() -> dict[str, float]:
         """On held-out clean speech: how often the head names the right unit at masked frames, from every second block's output."""
         rng, right, masked, open_right, opened, error = np.random.default_rng(seed), np.zeros(shape.depth + 1), 0, 0, 0, 0.0
         for _ in range(8):
-            states, mask, target, clean = forward(rng, True)
+            states, mask, target, clean, _ = forward(rng, True)
             error += float((model.carried(states[-1].float()) - clean)[~mask].square().mean()) / 8
             guesses = [model.net.head(x.float()).argmax(-1) == target for x in states]
             for k, right_here in enumerate(guesses, 1):
@@ -240,6 +248,11 @@ def _masked(shape: HubertShape, recipe: Recipe, stage: str, warm: HubertNet, hea
 def _units(features: Callable[[int], np.ndarray], count: int, pool: Pool, folder: Path, seed: int) -> list[np.ndarray]:
     """One unit a frame for every clip of the pool, kept in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
+    with ranks.in_turn():
+        return _clustered(features, count, pool, folder, seed)
+
+
+def _clustered(features: Callable[[int], np.ndarray], count: int, pool: Pool, folder: Path, seed: int) -> list[np.ndarray]:
     file = folder / "units.npz"
     if file.exists():
         with np.load(file) as flat:
