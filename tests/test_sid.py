@@ -197,8 +197,8 @@ def test_rows_of_a_tree_and_a_second_head_without_audio_or_upstream(tree, monkey
     for name in ("read", "header", "inspect", "_open"):
         monkeypatch.setattr(audio, name, None)
     plan = heads.Plan("again", True, 0.01, *(np.full(len(run.splits[s]), 2) for s in ("train", "dev")))
-    heads.fit({"key": plan}, run.task, run.protocol, run.corpus, traces["train"], traces["dev"], tree.parent / "heads", 1)
-    row = replace(run.rows[0])
+    heads.fit({"key": plan}, run.task, run.protocol, run.corpus, traces["train"], traces["dev"], run.folder, 1)
+    row = run.rows[0]
     assert len(run._score([row], {row: "key"}, {row: Exit((2,))}, traces["test"])[row]) == 8
 
 
