@@ -151,3 +151,5 @@ class Task:
     score: Callable[[Tensor, Example, int, Protocol], dict[str, Any]]
     unprocessed: Callable[[Example, Protocol], dict[str, Any]] | None = None  # the score of doing nothing, where that means something
     pooled: bool = False                           # the head only ever sees the mean of a state over its frames: keep that mean alone
+    # Example.target of an item, where loss and score look at nothing else: heads then train and score from a trace and open no audio
+    target: Callable[[Item], Any] | None = None

@@ -15,10 +15,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from . import ranks
 from .errors import MachineError, need
 
 
@@ -31,18 +33,19 @@ def train(model: nn.Module, loss: Callable[[int], Tensor], optimiser: torch.opti
           folder: Path, seed: int, what: str, look: Callable[[], Mapping[str, float]] = dict,
           keep: Mapping[str, bool] | None = None, accumulate: int = 1, clip: float = math.inf,
           clip_groups: Sequence[Sequence[nn.Parameter]] | None = None, schedule: Callable[[int], float] | None = None,
-          precision: str = "32-true", device: str = "cpu") -> dict[str, int]:
+          precision: str = "32-true", device: str = "cpu") -> dict[str, Any]:
     """Train `model` in `folder`, going on from what is there.
 
     Args:
         loss: micro-batch number -> scalar. Its randomness is seeded before each call.
         steps, every: optimiser updates in all, and between two looks.
         look: called every `every` updates and at the end; its numbers go to log.jsonl.
-        keep: names among look()'s numbers -> whether higher is better; best-<name>.ckpt holds that best model.
+        keep: names among look()'s numbers -> whether higher is better; best-<name>.ckpt holds that best model, or of a model
+            with a part of that name that part alone.
         clip, clip_groups: each group of parameters is clipped to this norm by itself (default: all in one group);
             a group whose gradient is not finite sits that update out, and is counted.
         schedule: update number -> factor on the learning rate.
-    Returns: {"skipped": updates sat out, "resumed": the update it went on from}
+    Returns: {"skipped": updates that each group sat out, "resumed": the update it went on from}
     """
     lightning = _lightning()
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,10 +55,12 @@ def train(model: nn.Module, loss: Callable[[int], Tensor], optimiser: torch.opti
     resumed = course.resume()
     if resumed < steps:
         model.train()
+        cuda = device.startswith("cuda")
         trainer = lightning.Trainer(
-            max_steps=steps - resumed, max_epochs=-1, accumulate_grad_batches=accumulate, precision=precision, devices=1,
-            accelerator="gpu" if device.startswith("cuda") else "cpu", logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, callbacks=[_watch(lightning, course, steps, every, what)])
+            max_steps=steps - resumed, max_epochs=-1, accumulate_grad_batches=accumulate, precision=precision,
+            accelerator="gpu" if cuda else "cpu", devices=[torch.device(device).index or 0] if cuda else 1,
+            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            callbacks=[_watch(lightning, course, steps, every, what)])
         trainer.fit(_module(lightning, course, steps))
         model.eval()
     return {"skipped": course.skipped, "resumed": resumed}
@@ -76,13 +81,14 @@ class _Course:
     clip: float
     groups: Sequence[Sequence[nn.Parameter]]
     step: int = 0                   # optimiser updates done, of this run and the ones before it
-    skipped: int = 0                # updates that a group sat out
+    skipped: list[int] = field(default_factory=list)    # updates that each group sat out
     best: dict[str, float] = field(default_factory=dict)
     last_loss: float | Tensor = math.nan
     started: float = field(default_factory=time.monotonic)
 
     def resume(self) -> int:
         """Take up the last resume point, if there is one; the update it stands at."""
+        self.skipped = [0] * len(self.groups)
         last = self.folder / "last.ckpt"
         if last.exists():
             point = torch.load(last, map_location="cpu", weights_only=True)
@@ -98,15 +104,18 @@ class _Course:
         return value
 
     def clip_gradients(self) -> None:
-        for group in self.groups:
+        ranks.average_gradients(parameter for group in self.groups for parameter in group)
+        for number, group in enumerate(self.groups):
             norm = nn.utils.clip_grad_norm_(group, self.clip)
             if not bool(torch.isfinite(norm)):
-                self.skipped += 1
+                self.skipped[number] += 1
                 for parameter in group:
                     parameter.grad = None
 
     def look_now(self) -> None:
-        """A look at the dev split, the best models, a line of the log and the resume point."""
+        """A look at the dev split, the best models, a line of the log and the resume point; one process does it for all."""
+        if not ranks.leads():
+            return
         self.model.eval()
         with torch.no_grad():
             looked = {name: float(value) for name, value in self.look().items()}
@@ -115,8 +124,9 @@ class _Course:
             so_far = self.best.get(name, -math.inf if higher else math.inf)
             if looked[name] > so_far if higher else looked[name] < so_far:
                 self.best[name] = looked[name]
-                save(self.model.state_dict(), self.folder / f"best-{name}.ckpt")
-        line = {"step": self.step, "loss": round(float(self.last_loss), 5), "skipped": self.skipped,
+                whole = self.model.state_dict()
+                save({k: v for k, v in whole.items() if k.startswith(f"{name}.")} or whole, self.folder / f"best-{name}.ckpt")
+        line = {"step": self.step, "loss": round(float(self.last_loss), 5), "skipped": sum(self.skipped),
                 "seconds": round(time.monotonic() - self.started, 1), **{k: round(v, 5) for k, v in looked.items()}}
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")

@@ -51,6 +51,9 @@ def damage(entries: Sequence[Entry]) -> Iterator[str]:
                 lengths[path] = None
                 yield _short(error)
         total = lengths[e.path]
+        for path in e.references:
+            if None not in (total, lengths[path]) and lengths[path] > total:
+                yield f"{path} is longer ({lengths[path]} samples at 16 kHz) than {e.path} ({total}), to which it belongs"
         if total is not None and e.start + e.samples > total:
             yield f"{e.id}: samples {e.start} to {e.start + e.samples} of {e.path}, which has {total}"
         if e.sha and None not in (lengths[p] for p in (e.path, *e.references)) and sha(e) != e.sha:

@@ -21,11 +21,12 @@ from pathlib import Path
 from ..benchmark.audio import SUFFIXES
 from ..benchmark.errors import UsageError
 from . import _check, _manifest
-from ._manifest import NAME, SPLITS, Entry, listed, of_file, progress
+from ._manifest import NAME, SPLITS, Entry, listed, manifest_of, of_file, progress
 
 FINETUNING = "librispeech_finetuning"       # Libri-Light's 10 h: what MiniSUPERB trains ASR on
 LISTS = ("veri_test_class.txt", "iden_split.txt")
 DIGITS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
+NOTICES = "README.txt"                      # of a prepared corpus; its lines "notice: ..." go into the rows
 TRANSCRIBED = "MANIFEST.csv"                # a table beside a tree, from which transcripts are taken
 
 
@@ -77,6 +78,8 @@ def scan(data: Path, task: str, train: str = "") -> Found:
     found = Found(name, root, tasks)
     read(found, task, train)
     found.notices += _manifest.notices(found.entries)
+    if train == FINETUNING and not any(FINETUNING in e.path.parts for e in found.entries):
+        found.notices.append(f"trained on this corpus' own training split, not on {FINETUNING}")
     return found
 
 
@@ -100,7 +103,7 @@ def default_tasks(data: Path) -> tuple[str, ...]:
     if root is None:
         return ()
     if name == "manifest":
-        first = _manifest.read(_list(root))[0]
+        first = _manifest.read(manifest_of(root))[0]
         return ({1: ("se",), 2: ("ss",)}.get(len(first.references)) or (("asr",) if first.text else ()) or (("sid",) if first.speaker else ()))
     if name == "LibriSpeech":
         return tuple(t for t in ("asr", "sid") if t == "asr" or _column(root, t))
@@ -110,11 +113,10 @@ def default_tasks(data: Path) -> tuple[str, ...]:
 # ---- what each looks like, and how it is read -------------------------------------------------------------------------
 
 def _listed(found: Found, task: str, train: str) -> None:
-    found.entries = _manifest.read(_list(found.root))
-
-
-def _list(root: Path) -> Path:
-    return root if root.is_file() else root / NAME
+    path = manifest_of(found.root)
+    found.entries, made = _manifest.read(path), path.with_name(NOTICES)
+    if made.is_file():
+        found.notices += [line.removeprefix("notice: ") for line in made.read_text(encoding="utf-8").splitlines() if line.startswith("notice: ")]
 
 
 def _voicebank(found: Found, task: str, train: str) -> None:
@@ -152,8 +154,6 @@ def _librispeech(found: Found, task: str, train: str) -> None:
     sets = {p.name: p for p in found.root.iterdir() if _is_set(p)}
     if column:
         _by_table(found, column, [u for folder in sets.values() for u in _chapters(found, folder)])
-        if train:
-            found.notices.append(f"training split by splits.csv, not {train}")
         return
     light = next((p for p in (found.root / FINETUNING, found.root.parent / FINETUNING) if p.is_dir()), None)
     for split, wanted in zip(SPLITS, (train or "train-clean-100", "dev-clean", "test-clean"), strict=True):
@@ -256,7 +256,7 @@ def _audio(folder: Path) -> list[Path]:
 
 
 SIGNS: dict[str, Callable[[Path], bool]] = {      # in this order: the first that fits
-    "manifest": lambda p: NAME in {c.name for c in p.iterdir()},    # not by is_file: file systems that ignore case would take MANIFEST.csv
+    "manifest": lambda p: manifest_of(p) is not None,
     "VoiceBank-DEMAND": lambda p: any((p / f"noisy_testset_wav{end}").is_dir() for end in ("", "_16k")),
     "Libri2Mix": lambda p: _mixtures_root(p) is not None,
     "LibriSpeech": lambda p: any(_is_set(c) for c in p.iterdir()),

@@ -50,6 +50,13 @@ class Entry:
     channels: int = 1
 
 
+def manifest_of(data: Path) -> Path | None:
+    """The list itself, or the one in a folder; not by is_file, because some file systems would take a MANIFEST.csv for it."""
+    if data.is_file():
+        return data
+    return data / NAME if data.is_dir() and NAME in {p.name for p in data.iterdir()} else None
+
+
 def of_file(id: str, split: str, path: Path, speaker: str = "", text: str = "", references: tuple[Path, ...] = ()) -> Entry:
     """The entry of a whole file, its length from the header."""
     try:

@@ -17,6 +17,7 @@ import numpy as np
 from ..benchmark.audio import write
 from ..benchmark.contract import SAMPLE_RATE
 from ..benchmark.paths import cache_dir
+from . import _mini_sid, _mini_ss
 from ._noise import GENERATORS, active_power, babble
 from ._noisy import SNRS, Part, write_voicebank
 from ._speech import Voice, sentence, speak, voices
@@ -31,6 +32,8 @@ PCM = "5438999816f6f1ed875ac76081413833a0e190ee2519a4e75c534c7276ca20d9"  # sha2
 
 CORPORA = {
     "mini (se)": (f"mini-noisy-{VERSION}", "36 espeak voices in eight kinds of noise, VoiceBank-DEMAND layout"),
+    "mini (sid)": (_mini_sid.FOLDER, "24 espeak voices, a folder each, each sentence as if recorded elsewhere"),
+    "mini (ss)": (_mini_ss.NAME, "low and high espeak voices, two at a time, Libri2Mix layout"),
     "mini (asr)": ("mini-asr-1", "60 espeak voices, sentences of 34 words"),
 }
 

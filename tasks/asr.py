@@ -88,8 +88,12 @@ def corpus(data: Path | None, protocol: ASRProtocol) -> Corpus:
     return Corpus("mini" if data is None else root.stem, _manifest.fingerprint(entries), items, (*notices, *_manifest.notices(entries)))
 
 
+def text(item: Item) -> str:
+    return item.more["text"]
+
+
 def load(item: Item) -> Example:
-    return Example(item.id, torch.from_numpy(read(item.path, item.start, item.samples)), item.more["text"])
+    return Example(item.id, torch.from_numpy(read(item.path, item.start, item.samples)), text(item))
 
 
 class ASRHead(nn.Module):
@@ -151,4 +155,4 @@ def _rate(found: Any, errors: int) -> Ratio:
 tasks.register("asr")(Task(
     name="asr", version=1, metrics=tuple(Metric(name, False, "%") for name in METRICS),
     protocols={p.name: p for p in (SUPERB_V1, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
-    corpus=corpus, load=load, head=head, loss=loss, score=score))
+    corpus=corpus, load=load, head=head, loss=loss, score=score, target=text))
