@@ -67,6 +67,7 @@ def run_parser(verb: str = "", about: str = "Benchmark an early-exit speech upst
     add("--lr", metavar="LR", help="the heads' learning rate, or sweep: train at every rate of the protocol's grid, the dev split chooses")
     add("--seed", type=int, default=0, metavar="N", help="of head weights, batches and dropout; default 0")
     add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
+    add("--precision", choices=("fp32", "bf16"), default="fp32", help="of the upstream's pass; a bf16 row has a name of its own; default fp32")
     add("--results", type=Path, default=LOCAL, metavar="DIR", help=f"where JSONs, heads and leaderboards go; default {LOCAL}")
     add("--config", type=Path, metavar="YAML", help="options from a file; the command line wins")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
@@ -137,7 +138,8 @@ def requested(args: argparse.Namespace):
     _device(args.device)
     from .run import Request
     return Request(args.upstream, args.task, tuple(number(r, "--rho") for r in args.rho or ()), tuple(args.span or ()), args.data,
-                   args.protocol, args.seed, args.device, args.results, args.set, args.force, None if args.lr is None else str(args.lr))
+                   args.protocol, args.seed, args.device, args.results, args.set, args.force,
+                   None if args.lr is None else str(args.lr), args.precision)
 
 
 def _histogram(result) -> str:
@@ -256,7 +258,7 @@ def elsewhere(module: str):
 
 
 VERBS = {"run": run, "plan": elsewhere("plan"), "train": train, "data": elsewhere("data"), "check": check, "ls": ls, "doctor": doctor,
-         "leaderboard": leaderboard, "cache": elsewhere("cache"), "sweep": elsewhere("sweep")}
+         "leaderboard": leaderboard, "cache": elsewhere("cache"), "sweep": elsewhere("sweep"), "speed": elsewhere("speed")}
 
 if __name__ == "__main__":
     sys.exit(main())

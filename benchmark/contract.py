@@ -47,7 +47,7 @@ class Upstream(nn.Module):
         raise NotImplementedError
 
     def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
-        """(B, N) zero-padded 16 kHz audio and (B,) samples -> one (B, T, D) a depth, shallow to deep, each made on demand.
+        """(B, N) zero-padded 16 kHz audio and (B,) samples (on the host) -> one (B, T, D) a depth, shallow to deep, each made on demand.
 
         The driver may `send` a (B',) tensor of row numbers: only those rows go on, in that order (compaction).
         A row's valid frames must not depend on the other rows or on padding.
@@ -59,7 +59,7 @@ class Upstream(nn.Module):
 
         Args:
             state, previous: (B, T, D), the states at `depth` and at `depth - 1`.
-            frames: (B,) valid frames.
+            frames: (B,) valid frames, where the states are.
         """
         raise NotImplementedError(f"{type(self).__name__} has no exit evidence")
 

@@ -42,12 +42,12 @@ def seconds(upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Ex
     spent: dict[str, list[float]] = {name: [0.0] * passes for name in exits}
     warm = load(max(items, key=lambda i: i.samples)).wav[None].to(device)
     for exit in exits.values():
-        run_until_exit(upstream, warm, torch.tensor([warm.shape[1]], device=device), exit)
+        run_until_exit(upstream, warm, torch.tensor([warm.shape[1]]), exit)
     with tqdm(total=passes * len(items), desc="timing, batch 1", file=sys.stderr, unit="utt", dynamic_ncols=True, mininterval=1) as bar:
         for turn in range(passes):
             for n, item in enumerate(items):
                 wav = load(item).wav[None].to(device)
-                length = torch.tensor([wav.shape[1]], device=device)
+                length = torch.tensor([wav.shape[1]])
                 order = list(exits.items())
                 for name, exit in order[n % len(order):] + order[: n % len(order)]:    # nobody is always the first
                     wait(device)

@@ -2,6 +2,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -45,54 +46,55 @@ class Exit:
 
 @dataclass
 class Exited:
-    states: Tensor       # (L', B, T, D); L' - 1 is the deepest depth any utterance of the batch needed; zeros where not computed
-    depth: Tensor        # (B,) where each utterance left
-    frames: Tensor       # (B,) valid frames
+    depth: Tensor                                  # (B,) where each utterance left, on the host
+    frames: Tensor                                 # (B,) valid frames
+    walked: Sequence[tuple[Tensor, list[int]]]     # per depth the state (B', T, D) and which rows of the batch went through it
+
+    @cached_property
+    def states(self) -> Tensor:
+        """(L', B, T, D); L' - 1 is the deepest depth any utterance needed. Zeros where not computed: weight 0 x NaN would be NaN."""
+        batch = len(self.depth)
+        return torch.stack([state if len(rows) == batch else state.new_zeros(batch, *state.shape[1:]).index_copy_(
+            0, torch.tensor(rows, device=state.device), state) for state, rows in self.walked])
 
 
 @torch.no_grad()
 def run_until_exit(upstream: Upstream, wavs: Tensor, lengths: Tensor, exit: Exit, granularity: str = "utterance") -> Exited:
     """Drive `upstream` over (B, N) audio, dropping every utterance from the batch as soon as it has left.
 
-    The host waits for the device once at each tested depth and nowhere else. `granularity="batch"` lets the whole batch
-    leave together on its frame-weighted mean evidence, as DAISY's published code does; there an exit depends on the
-    neighbours, so it exists only to mimic that code.
+    The host waits for the device once at each tested depth and nowhere else; for that, `lengths` should be on the host.
+    `granularity="batch"` lets the whole batch leave together on its frame-weighted mean evidence, as DAISY's published code
+    does; there an exit depends on the neighbours, so it exists only to mimic that code.
     """
-    frames, tested, last = upstream.frames(lengths), exit.tested, exit.depths[-1]
-    batch = len(wavs)
-    alive = torch.arange(batch, device=wavs.device)
-    depth_of = torch.full((batch,), last, device=wavs.device)
-    walk, states, previous = upstream.states(wavs, lengths), [], None
+    lengths = lengths.cpu()
+    frames = own = upstream.frames(lengths).to(wavs.device, non_blocking=True)
+    tested, last = exit.tested, exit.depths[-1]
+    alive, depth_of = list(range(len(wavs))), [last] * len(wavs)
+    walk, walked, previous = upstream.states(wavs, lengths), [], None
     state, depth = next(walk), 0
     while True:
-        states.append(_placed(state, alive, batch))
+        walked.append((state, alive))
         if depth == last:
             break
         keep = None
         if depth in tested:
-            evidence = upstream.evidence(depth, state, previous, frames[alive])
+            evidence = upstream.evidence(depth, state, previous, own)
             if granularity == "batch":
-                evidence = ((evidence * frames[alive]).sum() / frames[alive].sum()).expand_as(evidence)
-            sure = evidence < tested[depth]
-            depth_of[alive[sure]] = depth
-            keep = (~sure).nonzero().squeeze(1)
-            if len(keep) == 0:
+                evidence = ((evidence * own).sum() / own.sum()).expand_as(evidence)
+            sure = (evidence < tested[depth]).tolist()                              # here the host waits
+            for row, leaves in zip(alive, sure, strict=True):
+                depth_of[row] = depth if leaves else last
+            if all(sure):
                 break
-            if len(keep) == len(alive):
-                keep = None
-            else:
-                alive, state = alive[keep], state[keep]
+            if any(sure):
+                stay = [i for i, leaves in enumerate(sure) if not leaves]
+                alive = [alive[i] for i in stay]
+                keep = torch.tensor(stay).to(wavs.device, non_blocking=True)
+                state, own = state[keep], own[keep]
         previous = state
         state, depth = walk.send(keep), depth + 1
     walk.close()
-    return Exited(torch.stack(states), depth_of, frames)
-
-
-def _placed(state: Tensor, alive: Tensor, batch: int) -> Tensor:
-    """The rows that went on, in their places in the whole batch. Zeros elsewhere: weight 0 x NaN would be NaN."""
-    if len(alive) == batch:
-        return state
-    return state.new_zeros(batch, *state.shape[1:]).index_copy_(0, alive, state)
+    return Exited(torch.tensor(depth_of), frames, walked)
 
 
 def replay(evidence: np.ndarray, exit: Exit) -> np.ndarray:

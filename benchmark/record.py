@@ -95,9 +95,8 @@ def size(upstream: Upstream, items: Sequence[Item], pooled: bool = False, deepes
 
 
 def padded(wavs: Sequence[Tensor], device: str) -> tuple[Tensor, Tensor]:
-    """Waveforms of unequal length -> (B, N) with zeros behind, (B,) samples."""
-    return (torch.nn.utils.rnn.pad_sequence(list(wavs), batch_first=True).to(device),
-            torch.tensor([len(w) for w in wavs], device=device))
+    """Waveforms of unequal length -> (B, N) with zeros behind, and (B,) samples, which stay on the host."""
+    return torch.nn.utils.rnn.pad_sequence(list(wavs), batch_first=True).to(device), torch.tensor([len(w) for w in wavs])
 
 
 def means(state: Tensor, frames: Tensor) -> Tensor:
@@ -191,7 +190,7 @@ def _heard(job: Recording, batch: Sequence[int]) -> list[Tensor]:
 def _passed(job: Recording, given: Sequence[Tensor], keep: bool) -> tuple[list[np.ndarray], np.ndarray, float]:
     """One batch through all depths, nobody leaving -> its rows piece by piece, (B, L) evidence, the largest rounding error."""
     up, (wavs, lengths) = job.upstream, padded(given, job.device)
-    frames, previous, kept, error = up.frames(lengths), None, [], 0.0
+    frames, previous, kept, error = up.frames(lengths).to(wavs.device), None, [], 0.0
     evidence = np.full((len(given), up.card.depth), np.nan, np.float32)
     for depth, state in enumerate(islice(up.states(wavs, lengths), job.deepest + 1)):
         if depth and up.knob:

@@ -18,6 +18,7 @@ from . import calibration, controls, cost, heads, leaderboard
 from .contract import Corpus, Item, Protocol, Task, Upstream
 from .errors import UsageError, closest
 from .exiting import Exit, replay
+from .lowered import at_precision
 from .recipe import recipe
 from .registry import build_upstream, tasks, upstream_class
 from .result import Cell, Result, Score, writable
@@ -41,6 +42,7 @@ class Request:
     settings: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
     lr: str | None = None          # a number, or "sweep": the protocol's lr_grid, chosen from by the dev split
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ class Run:
         if request.data is not None and not request.data.exists():
             raise UsageError(f"--data {request.data}: there is no such folder or list; leave the flag out to use the built-in corpus")
         torch.manual_seed(request.seed)
-        self.upstream: Upstream = build_upstream(request.upstream, upstream_options).to(request.device).requires_grad_(False)
+        built = build_upstream(request.upstream, upstream_options).to(request.device).requires_grad_(False)
+        self.upstream: Upstream = at_precision(built, request.precision)
         self.extra = controls.extra(exits, self.upstream)
         self.corpus: Corpus = self.task.corpus(request.data, self.protocol)
         self.splits = {s: limited(self.corpus.splits[s], getattr(self.protocol, f"{s}_limit"), self.protocol.limit_seed)

@@ -90,7 +90,7 @@ class Trace:
     @torch.no_grad()
     def _recomputed(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         wavs, lengths = padded([self.load(self.items[i]).wav for i in rows], self.device)
-        return torch.stack(list(islice(self.upstream.states(wavs, lengths), self.depths))), self.upstream.frames(lengths)
+        return torch.stack(list(islice(self.upstream.states(wavs, lengths), self.depths))), self.upstream.frames(lengths).to(self.device)
 
 
 def trace(upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Example], what: str, device: str = "cpu",

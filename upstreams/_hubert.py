@@ -5,8 +5,11 @@ names are those of transformers' HubertModel, so that its checkpoints load witho
 others. Base models normalise the first convolution over time (a group norm with one group a channel): run as usual,
 on a zero-padded batch, that statistic includes the padding and every state of a shorter utterance changes. Here it is
 taken over each utterance's own frames, so alone and in any batch the states agree (tests/test_hubert.py).
+
+A CPU gains nothing from a batch: `states` runs every utterance by itself there, unpadded, so no padding is computed, and
+neighbours do not even change the last bit. Elsewhere, and where gradients flow, it runs the padded batch with a mask.
 """
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +20,7 @@ KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 STRIDE = 320          # samples a frame: the product of STRIDES, 20 ms
 SHORTEST = 400        # samples the convolutions need for one frame
 TEMPERATURE = 0.1     # of the cosine similarities of the self-supervised head
+PIECE = 100           # frames that `Convolutions.alone` makes at a time: 2 s, whose widest layer (13 MB) stays in the cache
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Convolutions(nn.Module):
             layer = nn.Module()
             layer.conv = nn.Conv1d(1 if i == 0 else shape.conv_dim, shape.conv_dim, kernel, stride, bias=shape.conv_bias)
             nn.init.kaiming_normal_(layer.conv.weight)
+            # (out, in, kernel) for everybody, but in memory the inputs of one tap lie side by side: see `alone`
+            layer.conv.weight = nn.Parameter(layer.conv.weight.data.mT.contiguous().mT)
             if shape.conv_norm == "layer":
                 layer.layer_norm = nn.LayerNorm(shape.conv_dim)
             elif i == 0:
@@ -62,7 +68,7 @@ class Convolutions(nn.Module):
             self.conv_layers.append(layer)
 
     def forward(self, wavs: Tensor, lengths: Tensor) -> Tensor:
-        x, n = wavs[:, None], lengths
+        x, n = wavs[:, None], lengths.cpu()                 # the host decides by lengths: it must not wait for the device
         for i, layer in enumerate(self.conv_layers):
             x, n = layer.conv(x), (n - KERNELS[i]) // STRIDES[i] + 1
             if self.norm == "layer":
@@ -72,11 +78,50 @@ class Convolutions(nn.Module):
             x = F.gelu(x)
         return x.mT
 
+    def alone(self, wav: Tensor) -> Tensor:
+        """(N,) -> (T, C), as `forward` of one utterance, piece by piece in the cache: each layer a matrix product over (time, channels)."""
+        first, frames = self._first(wav), frame_counts(len(wav))
+        starts = range(0, frames, PIECE)
+        return torch.cat([self._piece(wav[STRIDE * s: STRIDE * (min(s + PIECE, frames) - 1) + SHORTEST], *first) for s in starts])
+
+    def _first(self, wav: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(C, 10), (C,): the first convolution with its group norm folded in.
+
+        Mean and variance over time of a linear map follow from the mean and covariance of what it sees, the ten samples of each step.
+        """
+        layer = self.conv_layers[0]
+        weight, bias = layer.conv.weight[:, 0], layer.conv.bias
+        if self.norm == "layer":
+            return weight, bias
+        seen, wide = wav.double().unfold(0, KERNELS[0], STRIDES[0]), weight.double()
+        mean = seen.mean(0)
+        covariance = (seen - mean).T @ (seen - mean) / len(seen)
+        variance = ((wide @ covariance) * wide).sum(1)
+        wide = wide * (layer.layer_norm.weight * (variance + layer.layer_norm.eps).rsqrt())[:, None]
+        return wide.float(), (layer.layer_norm.bias - wide @ mean).float()       # a convolution's own bias goes with the mean
+
+    def _piece(self, wav: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x = F.linear(wav.unfold(0, KERNELS[0], STRIDES[0]), weight, bias)
+        for i, layer in enumerate(self.conv_layers):
+            x = (x if i == 0 else by_twos(x, layer.conv))
+            x = F.gelu(layer.layer_norm(x) if self.norm == "layer" else x)
+        return x
+
+
+def by_twos(x: Tensor, conv: nn.Conv1d) -> Tensor:
+    """(T, C) -> (T', C'): a convolution of stride 2 and 2 or 3 taps. Two neighbours in time are one row in memory; nothing is copied."""
+    channels, kernel = x.shape[1], conv.kernel_size[0]
+    taps = conv.weight.mT.flatten(1)                                            # (C', kernel * C), a view
+    n = (len(x) - kernel) // 2 + 1
+    y = F.linear(x[: 2 * n].view(n, 2 * channels), taps[:, : 2 * channels], conv.bias)
+    return y if kernel == 2 else y.addmm_(x[2: 2 * n + 1: 2].to(y), taps[:, 2 * channels:].T.to(y))
+
 
 def norm_over_own_frames(x: Tensor, frames: Tensor, norm: nn.GroupNorm) -> Tensor:
     """(B, C, T) normalised over time, each row with the mean and variance of its first `frames` steps only."""
     if bool((frames == x.shape[-1]).all()):
         return norm(x)
+    frames = frames.to(x.device, non_blocking=True)
     own = (torch.arange(x.shape[-1], device=x.device) < frames[:, None])[:, None]       # (B, 1, T)
     count, dtype = frames[:, None, None], x.dtype
     x = x.float()                                        # statistics in full precision, as the library's own norm takes them
@@ -143,6 +188,23 @@ class HubertNet(nn.Module):
         self.encoder.layers = nn.ModuleList(Block(shape) for _ in range(shape.depth))
         self.head = SelfSupervisedHead(shape) if with_head else None
 
+    def states(self, wavs: Tensor, lengths: Tensor, projection: bool = False) -> Generator[Tensor, Tensor | None, None]:
+        """Yield depth 0, 1, ..., L; rows sent in go on alone. Depth 0 enters block 1, or is the `projection` from which that is made."""
+        alone, longest = wavs.device.type == "cpu" and not torch.is_grad_enabled(), frame_counts(wavs.shape[1])
+        if alone:
+            parts = [(self.project_alone(wav[:n]), None) for wav, n in zip(wavs, lengths.tolist(), strict=True)]
+        else:
+            x = self.project(wavs, lengths)
+            parts = [(x, attention_mask(x, lengths))]
+        if projection:
+            parts = kept(parts, (yield joined(parts, longest)), alone)
+        parts = [(self.position(x), mask) for x, mask in parts]
+        if not projection:
+            parts = kept(parts, (yield joined(parts, longest)), alone)
+        for depth in range(1, self.shape.depth + 1):
+            parts = [(self.block(depth, x, mask), mask) for x, mask in parts]
+            parts = kept(parts, (yield joined(parts, longest)), alone)
+
     def project(self, wavs: Tensor, lengths: Tensor) -> Tensor:
         """(B, N), (B,) -> (B, T, D): convolutions, layer-norm and projection; padded frames are zero."""
         if wavs.shape[1] < SHORTEST:
@@ -153,25 +215,53 @@ class HubertNet(nn.Module):
             self.feature_extractor(wavs, lengths.clamp(min=SHORTEST))))
         return x * own_frames(x, frame_counts(lengths))[..., None].to(x.dtype)
 
+    def project_alone(self, wav: Tensor) -> Tensor:
+        """(N,) -> (1, T, D), as `project` of one utterance."""
+        if self.shape.normalise_wav:
+            wav = normalise_own_samples(wav[None], torch.tensor([len(wav)]))[0]
+        x = self.feature_extractor.alone(F.pad(wav, (0, max(0, SHORTEST - len(wav)))))
+        return self.feature_projection.projection(self.feature_projection.layer_norm(x))[None]
+
     def position(self, x: Tensor) -> Tensor:
         """(B, T, D) with zero padding -> (B, T, D): what enters block 1."""
         position = self.encoder.pos_conv_embed.conv(x.mT).mT[:, : x.shape[1]]   # an even kernel makes one frame too many
         x = x + F.gelu(position)
         return x if self.shape.pre_norm else self.encoder.layer_norm(x)
 
-    def blocks(self, x: Tensor, mask: Tensor | None) -> Generator[Tensor, Tensor | None, None]:
-        """Yield the output of block 1, 2, ...; rows sent in go on alone. The last state of a pre-norm model is normalised."""
-        for depth, block in enumerate(self.encoder.layers, 1):
-            x = block(x, mask)
-            last = depth == self.shape.depth and self.shape.pre_norm
-            keep = yield self.encoder.layer_norm(x) if last else x
-            if keep is not None:
-                x, mask = x[keep], None if mask is None else mask[keep]
+    def block(self, depth: int, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, T, D) -> (B, T, D): the output of block `depth`, from 1 on. The last state of a pre-norm model is normalised."""
+        x = self.encoder.layers[depth - 1](x, mask)
+        return self.encoder.layer_norm(x) if depth == self.shape.depth and self.shape.pre_norm else x
 
-    def attention_mask(self, x: Tensor, lengths: Tensor) -> Tensor | None:
-        """(B, 1, 1, T), True where a key may be looked at; None when nothing is padded, which lets attention run faster."""
-        own = own_frames(x, frame_counts(lengths))
-        return None if bool(own.all()) else own[:, None, None]
+    def blocks(self, x: Tensor, mask: Tensor | None) -> Iterator[Tensor]:
+        """The output of block 1, 2, ..., of what `position` gave."""
+        for depth in range(1, self.shape.depth + 1):
+            x = self.block(depth, x, mask)
+            yield x
+
+
+Parts = list[tuple[Tensor, Tensor | None]]      # a batch under way: one padded tensor and its mask, or every utterance alone without
+
+
+def joined(parts: Parts, frames: int) -> Tensor:
+    """(B, frames, D), zeros where an utterance alone has no frames."""
+    first = parts[0][0]
+    if len(parts) == 1 and first.shape[1] == frames:
+        return first
+    out = first.new_zeros(len(parts), frames, first.shape[2])
+    for row, (x, _) in zip(out, parts, strict=True):
+        row[: x.shape[1]] = x[0]
+    return out
+
+
+def kept(parts: Parts, rows: Tensor | None, alone: bool) -> Parts:
+    """The rows that go on, in the order named."""
+    if rows is None:
+        return parts
+    if alone:
+        return [parts[i] for i in rows.tolist()]
+    [(x, mask)] = parts
+    return [(x[rows], None if mask is None else mask[rows])]
 
 
 class SelfSupervisedHead(nn.Module):
@@ -188,7 +278,13 @@ class SelfSupervisedHead(nn.Module):
 
 def own_frames(x: Tensor, frames: Tensor) -> Tensor:
     """(B, T), True on each row's own frames."""
-    return torch.arange(x.shape[1], device=x.device) < frames[:, None].to(x.device)
+    return torch.arange(x.shape[1], device=x.device) < frames[:, None].to(x.device, non_blocking=True)
+
+
+def attention_mask(x: Tensor, lengths: Tensor) -> Tensor | None:
+    """(B, 1, 1, T), True where a key may be looked at; None when nothing is padded, which lets attention run faster."""
+    frames = frame_counts(lengths.cpu())
+    return None if bool((frames == x.shape[1]).all()) else own_frames(x, frames)[:, None, None]
 
 
 def normalise_own_samples(wavs: Tensor, lengths: Tensor) -> Tensor:

@@ -44,10 +44,11 @@ class Daisy(Wrapping):
             evidence="mean frame entropy of the block's branch, nats per frame")
 
     def evidence(self, depth: int, state: Tensor, previous: Tensor, frames: Tensor) -> Tensor:
-        p = self.branches[depth - 1](state).float().softmax(-1)
-        entropy = torch.special.entr(p).sum(-1)                                        # (B, T); entr(0) is 0, never nan
+        branch = self.branches[depth - 1]
+        if state.device.type == "cpu":          # each utterance by itself, as its states were made: no padding is asked
+            return torch.stack([entropy(branch(row[:n])).mean() for row, n in zip(state, frames.tolist(), strict=True)])
         own = torch.arange(state.shape[1], device=state.device) < frames[:, None]
-        return (entropy * own).sum(1) / frames
+        return (entropy(branch(state)) * own).sum(1) / frames
 
     def tau(self, evidence: np.ndarray, value: float) -> float:
         return midpoint(evidence, value)
@@ -60,3 +61,9 @@ class Daisy(Wrapping):
     def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, device: str, settings: dict[str, str]) -> Path:
         """Train the branches of `daisy.<tag>`; the result is out/daisy.<tag>.safetensors and its card."""
         return _branches.fit(tag, data, noise, out, seed, device, settings)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """(..., units) -> (...), nats. As -sum p log p of a log-softmax it is 0 where p is 0, never nan, and takes no second logarithm."""
+    log_p = logits.float().log_softmax(-1)
+    return -torch.linalg.vecdot(log_p.exp(), log_p)

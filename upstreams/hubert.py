@@ -60,15 +60,7 @@ class Hubert(Upstream):
         return frame_counts(lengths)
 
     def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
-        x = self.net.project(wavs, lengths)
-        mask = self.net.attention_mask(x, lengths)
-        if self.front == "projection":
-            x, mask = _kept(x, mask, (yield x))
-            x = self.net.position(x)
-        else:
-            x = self.net.position(x)
-            x, mask = _kept(x, mask, (yield x))
-        yield from self.net.blocks(x, mask)
+        return self.net.states(wavs, lengths, projection=self.front == "projection")
 
     def macs(self, samples: int, depth: int) -> int:
         return macs_to(self.net.shape, samples, depth)
@@ -78,12 +70,6 @@ class Hubert(Upstream):
         """Pre-train the shape of `tag` by masked prediction; the result is out/hubert.<tag>.safetensors and its card."""
         from ._masked_prediction import fit_backbone
         return fit_backbone(SHAPES[tag], f"hubert.{tag}", data, noise, out, seed, device, settings)
-
-
-def _kept(x: Tensor, mask: Tensor | None, keep: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    if keep is None:
-        return x, mask
-    return x[keep], None if mask is None else mask[keep]
 
 
 @torch.no_grad()

@@ -1,0 +1,247 @@
+"""`speed`: what a forward pass costs here, beside the libraries one would otherwise use, and what leaving early gives back.
+
+Everything a ratio is made of is timed by turns in one run (`race`), and the medians are over rounds. *Ideal* is the time of
+the blocks that were not run, measured in the same round; *realised* is the share of it that the live early-stopped pass
+really saved, branches and waiting included. The weights are random unless named: no time depends on them.
+"""
+import math
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .contract import SAMPLE_RATE, Upstream
+from .errors import UsageError
+from .exiting import Exit, run_until_exit
+from .lowered import PRECISIONS, at_precision
+from .race import Others, Stamps, peak_memory, race
+
+COLUMNS = ("part", "system", "batch", "exit", "branches", "seconds", "real_time_factor", "utterances_per_second", "to_best_peer",
+           "s3prl_padded_to_this", "time_saved", "ideal_saving", "realised", "peak_mib",
+           "precision", "device", "audio_seconds", "utterances", "rounds")
+PADDED = 8              # utterances of a peer's batch on a CPU
+GPU_BATCHES = (1, 4, 16, 64)
+SIDE = 2048             # of the matrices whose product says what this machine can do
+LENGTHS = (4.5, 0.4, 2.0, 17.0)     # seconds: median and log-spread of the built-in utterances (LibriSpeech test-clean's), shortest, longest
+
+
+def command(argv: Sequence[str]) -> int:
+    from .cli import Parser, _device
+    parser = Parser(prog="run_benchmark.py speed", allow_abbrev=False,
+                    description="Time HuBERT here against transformers, torchaudio and s3prl, and every exit against the ideal.")
+    add = parser.add_argument
+    add("--tag", default="base", help="tiny, base or large; default base")
+    add("--weights", default="random", help="of ours, as `hubert` takes them; default random, as the peers' are")
+    add("--data", type=Path, metavar="DIR", help="a folder of recordings, of which some of every length are taken; default: noise of such lengths")
+    add("--utterances", type=int, default=16, metavar="N", help="default 16")
+    add("--rounds", type=int, default=5, metavar="N", help="default 5")
+    add("--device", default="cpu", metavar="DEV")
+    add("--precision", choices=PRECISIONS, help="default bf16 on a GPU, fp32 elsewhere")
+    add("--only", choices=("peers", "exits"), help="one half of the table")
+    add("--csv", type=Path, metavar="FILE", help="the table as CSV too")
+    args = parser.parse_args(argv)
+    if args.utterances < 1 or args.rounds < 1:
+        raise UsageError(f"speed needs at least one utterance and one round, not {args.utterances} and {args.rounds}")
+    _device(args.device)
+    return Speed(args).run()
+
+
+class Speed:
+    """One run of the command: its inputs, and the rows made so far."""
+
+    def __init__(self, args: Any):
+        from .cost import machine
+        from .registry import build_upstream
+        from .result import writable
+        if args.csv:
+            writable(args.csv.parent)
+        self.device, self.rounds, self.only, self.csv = args.device, args.rounds, args.only, args.csv
+        self.precision = args.precision or ("bf16" if args.device.startswith("cuda") else "fp32")
+        self.daisy = build_upstream(f"daisy.{args.tag}", {"weights": args.weights, "branches": "random"}).to(args.device).requires_grad_(False)
+        self.shape = self.daisy.backbone.net.shape
+        self.daisy = at_precision(self.daisy, self.precision)
+        self.wavs = [w.to(args.device) for w in (recordings(args.data, args.utterances) if args.data else built_in(args.utterances))]
+        self.audio, self.machine, self.rows = sum(map(len, self.wavs)) / SAMPLE_RATE, machine(args.device), []
+        self.what = f"{len(self.wavs)} utterances of {args.data or 'built-in noise'}, {self.audio:.0f} s of audio"
+
+    def run(self) -> int:
+        import pandas as pd
+
+        from .result import write_text
+        others = Others()
+        if self.only != "exits":
+            self.against_peers()
+        if self.only != "peers":
+            self.exits()
+        table = pd.DataFrame(self.rows, columns=list(COLUMNS))
+        if self.csv:
+            write_text(self.csv, table.to_csv(index=False, lineterminator="\n"))
+        print(f"HuBERT {self.shape.depth} x {self.shape.dim}, {self.precision}, {self.what}, medians of {self.rounds} paired rounds\n{self.machine}")
+        busy = others.share()
+        print("" if busy is None else f"other programs used {busy:.0%} of its processors meanwhile" + (
+            ": too much for these figures to mean anything" if busy > 0.1 else ""))
+        with pd.option_context("display.width", None, "display.max_columns", None, "display.max_rows", None):
+            shown = table.drop(columns=["precision", "device", "audio_seconds", "utterances", "rounds"]).dropna(axis=1, how="all")
+            print(shown.to_string(index=False, na_rep="", float_format=lambda x: f"{x:.3f}"))
+        for line in (*self.roofline(), *goals(table)):
+            print(line)
+        return 0
+
+    def row(self, part: str, system: str, batch: int, seconds: np.ndarray, **more: Any) -> None:
+        middle = float(np.median(seconds))
+        self.rows.append({"part": part, "system": system, "batch": batch, "seconds": middle, "real_time_factor": middle / self.audio,
+                          "utterances_per_second": len(self.wavs) / middle, "precision": self.precision, "device": self.machine,
+                          "audio_seconds": self.audio, "utterances": len(self.wavs), "rounds": self.rounds, **more})
+
+    # ---- ours beside the peers ----------------------------------------------------------------------------------------
+
+    def against_peers(self) -> None:
+        """Whole passes at full depth: a peer's batches in the order the utterances come, ours in order of length."""
+        from .peers import peers
+        found, notices = peers(self.shape, self.device)
+        for notice in notices:
+            print(f"notice: {notice}", file=sys.stderr)
+        lowered = partial(torch.autocast, self.device.split(":")[0], torch.bfloat16, enabled=self.precision == "bf16")
+        full, runners, backbone = Exit((self.shape.depth,)), {}, self.daisy.backbone
+
+        def theirs(peer: Callable, batch: int, _) -> None:
+            for wavs in batches(self.wavs, batch):
+                with lowered():
+                    peer(wavs)
+
+        def ours(batch: int, _) -> None:
+            for wavs in batches(sorted(self.wavs, key=len, reverse=True), batch):
+                run_until_exit(backbone, *padded(wavs), full)
+        sizes = GPU_BATCHES if self.device.startswith("cuda") else (1, PADDED)
+        for batch in sizes:
+            runners |= {(name, batch): partial(theirs, peer, batch) for name, peer in found.items()} | {("ours", batch): partial(ours, batch)}
+        peak = {key: peak_memory(runner, None, self.device) for key, runner in runners.items()}       # and everybody is warm
+        seconds = race(runners, [None], self.rounds, self.device, "full depth")
+        for (name, batch), taken in seconds.items():
+            best = [seconds[peer, batch] for peer in found]
+            ratio = float(np.median(taken / np.min(best, axis=0))) if best else math.nan
+            padded8 = seconds.get(("s3prl", PADDED))
+            self.row("full depth", name, batch, taken, exit=self.shape.depth, branches=0, to_best_peer=ratio, peak_mib=peak[name, batch],
+                     s3prl_padded_to_this=math.nan if padded8 is None else float(np.median(padded8 / taken)))
+
+    # ---- leaving early ------------------------------------------------------------------------------------------------
+
+    def exits(self) -> None:
+        """Live passes at batch 1, one utterance at a time; `blocks` is the full pass with a stamp at every depth, from which the ideal comes."""
+        depth, stamped = self.shape.depth, []
+
+        def live(upstream: Upstream, exit: Exit, wav: Tensor):
+            return run_until_exit(upstream, wav[None], torch.tensor([len(wav)]), exit)
+
+        def blocks(branches: bool, wav: Tensor) -> None:
+            stamps = walk(self.daisy, wav, self.device, branches)
+            if not branches:
+                stamped.append(stamps)
+        middle = depth // 2
+        plans = {f"exit {k}": (self.daisy.backbone, Exit((k,)), k, 0) for k in range(1, depth)} | {
+            "daisy, all depths tested": (self.daisy, *leaving_at(middle, range(1, middle + 1), depth)),
+            "daisy, two depths tested": (self.daisy, *leaving_at(middle, (middle - 1, middle), depth))}
+        runners = {"full": partial(live, self.daisy.backbone, Exit((depth,))), "blocks": partial(blocks, False),
+                   "all branches": partial(blocks, True)} | {name: partial(live, plan[0], plan[1]) for name, plan in plans.items()}
+        longest = max(self.wavs, key=len)
+        peak = {name: peak_memory(runner, longest, self.device) for name, runner in runners.items()}
+        stamped.clear()
+        seconds = race(runners, self.wavs, self.rounds, self.device, "exits, batch 1")
+        steps = np.stack([s.seconds() for s in stamped]).reshape(self.rounds, len(self.wavs), depth).sum(1)     # (rounds, L)
+        full = seconds["full"]
+        self.row("exits", "full", 1, full, exit=depth, branches=0, peak_mib=peak["full"])
+        for name, (_, _, left, tested) in plans.items():
+            ideal = steps[:, left:].sum(1)
+            self.row("exits", name, 1, seconds[name], exit=left, branches=tested, time_saved=float(np.median(1 - seconds[name] / full)),
+                     ideal_saving=float(np.median(ideal / full)), realised=float(np.median((full - seconds[name]) / ideal)), peak_mib=peak[name])
+        cost = seconds["all branches"] / seconds["blocks"]
+        self.row("exits", "all branches, nobody leaves", 1, seconds["all branches"], exit=depth, branches=depth,
+                 time_saved=float(np.median(1 - cost)), peak_mib=peak["all branches"])
+
+    # ---- what would be possible -----------------------------------------------------------------------------------------
+
+    def roofline(self) -> list[str]:
+        """Multiply-accumulates a full pass takes, against those a second of plain matrix product gives here."""
+        whole = next((r for r in self.rows if r["system"] in ("ours", "full") and r["batch"] == 1), None)
+        if whole is None:
+            return []
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        a, b = (torch.randn(SIDE, SIDE, device=self.device, dtype=dtype) for _ in "ab")
+        taken = race({"product": lambda _: a @ b}, [None], max(5, self.rounds) + 1, self.device, "matrix product")["product"][1:]
+        rate, macs = SIDE**3 / np.median(taken) / 1e9, sum(self.daisy.macs(len(w), self.shape.depth) for w in self.wavs) / 1e9
+        branches = sum(self.daisy.evidence_macs(len(w), k) for w in self.wavs for k in range(1, self.shape.depth + 1)) / 1e9
+        return [f"roofline: a {self.precision} matrix product of side {SIDE} does {rate:.0f} GMAC/s here; a full pass takes {macs:.0f} GMAC, so "
+                f"{macs / rate:.2f} s at that rate; it took {whole['seconds']:.2f} s at batch 1 ({macs / rate / whole['seconds']:.0%} of the rate)",
+                f"          all branches take {branches:.1f} GMAC: {branches / macs:.1%} of a full pass before a single logarithm"]
+
+
+def leaving_at(depth: int, tested: Sequence[int], blocks: int) -> tuple[Exit, int, int]:
+    """An exit that tests `tested`, lets nobody go before `depth` and everybody there; with that depth and how many branches it asks."""
+    depths = (*tested, blocks)
+    return Exit(depths, tuple(math.inf if k == depth else -math.inf for k in depths)), depth, len(tested)
+
+
+def walk(upstream: Upstream, wav: Tensor, device: str, branches: bool) -> Stamps:
+    """All depths of one utterance, a stamp after each; with `branches` the evidence of every one, as a recording pass takes it."""
+    length, stamps, previous = torch.tensor([len(wav)]), Stamps(device), None
+    frames = upstream.frames(length).to(device, non_blocking=True)
+    states = []                                              # kept, as whoever asks for all states keeps them
+    for depth, state in enumerate(upstream.states(wav[None], length)):
+        if branches and depth:
+            upstream.evidence(depth, state, previous, frames)
+        previous = state
+        states.append(state)
+        stamps.mark()
+    return stamps
+
+
+def batches(wavs: Sequence[Tensor], size: int) -> list[Sequence[Tensor]]:
+    return [wavs[i: i + size] for i in range(0, len(wavs), size)]
+
+
+def padded(wavs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    return torch.nn.utils.rnn.pad_sequence(list(wavs), batch_first=True), torch.tensor([len(w) for w in wavs])
+
+
+def recordings(folder: Path, count: int) -> list[Tensor]:
+    """`count` utterances at even steps of the folder's lengths, in a seeded order."""
+    from .audio import audio_files, length, read
+    files = sorted(audio_files(folder), key=lambda f: (length(f), str(f)))
+    if len(files) < count:
+        raise UsageError(f"--data {folder} holds {len(files)} recordings, fewer than --utterances {count}; ask for fewer")
+    chosen = [files[int((i + 0.5) * len(files) / count)] for i in range(count)]
+    return [torch.from_numpy(read(chosen[i])) for i in np.random.default_rng(0).permutation(count)]
+
+
+def built_in(count: int) -> list[Tensor]:
+    """`count` pieces of seeded noise, log-normal in length like read sentences, in a seeded order."""
+    from statistics import NormalDist
+
+    from .conformance import noise
+    median, spread, shortest, longest = LENGTHS
+    seconds = [median * math.exp(spread * NormalDist().inv_cdf((i + 0.5) / count)) for i in range(count)]
+    return [noise(min(max(seconds[i], shortest), longest), int(i))[0] for i in np.random.default_rng(0).permutation(count)]
+
+
+def goals(table: Any) -> list[str]:
+    """This project's aims for HuBERT Base on a CPU, and what this run says of each."""
+    full, exits = table[table.part == "full depth"], table[table.part == "exits"].set_index("system")
+    lines: list[tuple[str, float, float, bool]] = []
+    against = full[full.system == "ours"].s3prl_padded_to_this.max()
+    if not math.isnan(against):
+        lines.append((f"times faster than s3prl's padded batch of {PADDED}", against, 2.5, True))
+    for _, row in full[(full.system == "ours") & (full.batch == 1)].dropna(subset=["to_best_peer"]).iterrows():
+        lines.append(("time at batch 1 over the best peer's", row.to_best_peer, 1.02, False))
+    for name, row in exits.dropna(subset=["realised"]).iterrows():
+        wanted = {"daisy, all depths tested": 0.90, "daisy, two depths tested": 0.95}.get(name, 0.97)
+        if name.startswith("daisy") or row.exit in (2, 4, 6, 8):
+            lines.append((f"of the ideal saving realised, {name} (left after {row.exit}, {row.branches} branches)", row.realised, wanted, True))
+    if "all branches, nobody leaves" in exits.index:
+        lines.append(("all branches, share of the full pass", -exits.time_saved["all branches, nobody leaves"], 0.04, False))
+    return [f"goal {'met   ' if (value >= wanted if more else value <= wanted) else 'MISSED'} {value:.3f} "
+            f"({'at least' if more else 'at most'} {wanted:g})  {what}" for what, value, wanted, more in lines]

@@ -1,0 +1,210 @@
+"""Speed without a clock: what is not computed, what is not waited for, and what the arithmetic of `speed` makes of given times."""
+import csv
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from earlyexit_superb.benchmark import race as racing
+from earlyexit_superb.benchmark import speed
+from earlyexit_superb.benchmark.cli import main
+from earlyexit_superb.benchmark.errors import MachineError, UsageError
+from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
+from earlyexit_superb.benchmark.lowered import at_precision
+from earlyexit_superb.benchmark.registry import build_upstream
+from earlyexit_superb.upstreams._hubert import PIECE, SHORTEST, STRIDE, Convolutions, HubertShape
+from earlyexit_superb.upstreams.daisy import entropy
+from toy import Toy
+
+LENGTHS = torch.tensor([16_000, 9_999, 12_800])
+SMALL = HubertShape(dim=32, depth=3, heads=2, ffn=64, conv_dim=16, pos_kernel=8, pos_groups=4, units=11, unit_dim=8)
+
+
+@pytest.fixture(scope="module")
+def daisy():
+    return build_upstream("daisy.tiny", {"weights": "random"}).requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def wavs():
+    own = torch.arange(16_000) < LENGTHS[:, None]
+    return 0.1 * torch.randn(3, 16_000, generator=torch.Generator().manual_seed(0)) * own
+
+
+# ---- what is computed -----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("shape", [SMALL, replace(SMALL, conv_norm="layer", conv_bias=True)], ids=["group norm", "layer norm"])
+def test_convolutions_piece_by_piece_are_the_convolutions(shape):
+    torch.manual_seed(0)
+    convolutions = Convolutions(shape)
+    with torch.no_grad():
+        for p in convolutions.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+        for samples in (SHORTEST, 719, 720, 721, STRIDE * PIECE + 79, STRIDE * PIECE + 80, STRIDE * (PIECE + 1) + 80, 2 * STRIDE * PIECE + 5_000):
+            wav = 0.1 * torch.randn(samples) + 0.05
+            torch.testing.assert_close(convolutions.alone(wav), convolutions(wav[None], torch.tensor([samples]))[0], atol=1e-5, rtol=1e-5)
+
+
+def test_no_block_beyond_an_exit_runs_and_none_for_who_left(daisy, wavs, monkeypatch):
+    net, ran = daisy.hubert.net, []
+    block = net.block
+    monkeypatch.setattr(net, "block", lambda depth, x, mask: (ran.append((depth, x.shape[1], mask)), block(depth, x, mask))[1])
+    own = daisy.frames(LENGTHS).tolist()
+    run_until_exit(daisy, wavs, LENGTHS, Exit((4,)))
+    assert ran == [(k, n, None) for k in range(1, 5) for n in own]             # no frame of padding either
+    ran.clear()
+    monkeypatch.setattr(daisy, "evidence", lambda depth, state, previous, frames: (frames != own[1]).float())
+    out = run_until_exit(daisy, wavs, LENGTHS, Exit((2, 5), 0.5))
+    assert out.depth.tolist() == [5, 2, 5] and out.states.shape[:3] == (6, 3, max(own))
+    assert [(k, n) for k, n, _ in ran] == [(k, n) for k in (1, 2) for n in own] + [(k, n) for k in (3, 4, 5) for n in (own[0], own[2])]
+    assert not out.states[3:, 1].any() and out.states[2, 1, : own[1]].any()
+
+
+def test_a_device_is_read_once_at_each_tested_depth_and_nowhere_else(wavs):
+    """The meta device has no numbers: whoever tries to read one fails."""
+    daisy = build_upstream("daisy.tiny", {"weights": "random"}).to("meta")
+    blind = wavs.to("meta")
+    assert run_until_exit(daisy, blind, LENGTHS, Exit((12,))).states.shape == (13, 3, 49, 192)
+    asked, evidence = [], daisy.evidence
+    with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
+        run_until_exit(daisy, blind, LENGTHS, Exit((3, 12), 0.0))
+    daisy.evidence = lambda depth, *args: (asked.append(evidence(depth, *args).device.type), torch.tensor([1.0, -1.0, 1.0][: len(args[0])]))[1]
+    out = run_until_exit(daisy, blind, LENGTHS, Exit((3, 7, 9), 0.0))
+    assert out.depth.tolist() == [9, 3, 7] and asked == ["meta", "meta"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_waits_only_at_tested_depths_and_agrees_with_the_cpu(daisy, wavs):
+    import copy
+    there, on_gpu = copy.deepcopy(daisy).cuda(), wavs.cuda()
+    run_until_exit(there, on_gpu, LENGTHS, Exit((12,)))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        full = run_until_exit(there, on_gpu, LENGTHS, Exit((12,)))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    here = run_until_exit(daisy, wavs, LENGTHS, Exit((12,)))
+    for row, frames in enumerate(here.frames.tolist()):
+        torch.testing.assert_close(full.states[:, row, :frames].cpu(), here.states[:, row, :frames], atol=1e-3, rtol=1e-3)
+
+
+# ---- evidence ---------------------------------------------------------------------------------------------------------------
+
+def test_fused_entropy_is_the_entropy():
+    torch.manual_seed(0)
+    for scale in (0.01, 1.0, 10.0, 300.0):
+        logits = scale * torch.randn(400, 504)
+        exact = torch.special.entr(logits.double().softmax(-1)).sum(-1)
+        assert abs(float(entropy(logits).mean() - exact.mean())) < 1e-6 * max(1.0, float(exact.mean()))
+        torch.testing.assert_close(entropy(logits).double(), exact, atol=5e-6, rtol=5e-6)
+
+
+def test_evidence_and_states_do_not_differ_by_one_bit_between_batches(daisy, wavs):
+    frames = daisy.frames(LENGTHS)
+    with torch.no_grad():
+        together = list(daisy.states(wavs, LENGTHS))
+        for row, samples in enumerate(LENGTHS.tolist()):
+            alone = list(daisy.states(wavs[row: row + 1, :samples], LENGTHS[row: row + 1]))
+            for depth in range(13):
+                assert torch.equal(together[depth][row, : frames[row]], alone[depth][0])
+                if depth:
+                    [mine] = daisy.evidence(depth, alone[depth], alone[depth - 1], frames[row: row + 1])
+                    assert mine == daisy.evidence(depth, together[depth], together[depth - 1], frames)[row]
+
+
+# ---- bfloat16 ---------------------------------------------------------------------------------------------------------------
+
+def test_bf16_has_another_name_and_stays_outside(wavs):
+    toy = Toy().eval()
+    low = at_precision(toy, "bf16")
+    assert at_precision(toy, "fp32") is toy and low.card.name == "toy(bf16)" and low.card.revision == "seed-0.bf16" != toy.card.revision
+    assert low.backbone.card.name == "toy(bf16)" and (low.knob, low.spans) == (toy.knob, toy.spans)
+    with torch.no_grad():
+        for a, b in zip(low.states(wavs, LENGTHS), toy.states(wavs, LENGTHS), strict=True):
+            assert a.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+            assert not torch.equal(a, b) and (a - b).abs().max() < 0.02 * b.abs().max()
+    out = run_until_exit(low, wavs, LENGTHS, Exit((1, 2, 3), 10.0))
+    assert out.depth.tolist() == [1, 1, 1]
+    with pytest.raises(UsageError, match="fp32 or bf16"):
+        at_precision(toy, "fp16")
+
+
+# ---- the race and the table -------------------------------------------------------------------------------------------------
+
+def test_in_a_race_everybody_runs_everything_and_nobody_is_always_first():
+    order = []
+    runners = {name: lambda unit, name=name: order.append((name, unit)) for name in "abc"}
+    seconds = racing.race(runners, [10, 20], 3, "cpu", "race")
+    assert sorted(order) == sorted([(n, u) for n in "abc" for u in (10, 20)] * 3) and all(len(s) == 3 and (s > 0).all() for s in seconds.values())
+    assert {order[i][0] for i in range(0, 18, 3)} == {"a", "b", "c"}
+    assert all(len({u for _, u in order[i: i + 3]}) == 1 for i in range(0, 18, 3))
+
+
+def test_memory_and_neighbours_are_measured():
+    block = [torch.zeros(1)]
+    peak = racing.peak_memory(lambda _: block.append(torch.ones(32 * 2**18).sum()), None, "cpu")      # 32 MiB, gone again
+    assert peak is None or 28 < peak < 60
+    share = racing.Others().share()
+    assert share is None or share >= 0
+
+
+def test_what_a_saving_is_compared_with(monkeypatch):
+    """A full pass of 10 s, blocks of 0.5 s; leaving after 6 took 7.3 s: 2.7 of 3 s. All branches took 0.3 s of 10."""
+    def fixed(runners, units, rounds, device, what):
+        for _ in range(rounds * len(units)):
+            runners["blocks"](units[0])
+        taken = {"full": 10.0, "blocks": 10.0, "all branches": 10.3, "exit 6": 7.3, "daisy, two depths tested": 7.4}
+        return {name: np.full(rounds, taken.get(name, 5.0)) for name in runners}
+    monkeypatch.setattr(speed, "race", fixed)
+    monkeypatch.setattr(speed, "walk", lambda *_: SimpleNamespace(seconds=lambda: np.full(12, 0.25)))
+    monkeypatch.setattr(speed, "peak_memory", lambda *_: None)
+    work = speed.Speed(SimpleNamespace(tag="tiny", weights="random", data=None, utterances=2, rounds=3, device="cpu", precision=None, only="exits",
+                                       csv=None))
+    work.exits()
+    rows = {row["system"]: row for row in work.rows}
+    assert rows["exit 6"]["realised"] == pytest.approx(0.9) and rows["exit 6"]["ideal_saving"] == pytest.approx(0.3)
+    assert rows["daisy, two depths tested"]["branches"] == 2 and rows["daisy, two depths tested"]["realised"] == pytest.approx(2.6 / 3)
+    assert rows["daisy, all depths tested"]["branches"] == rows["daisy, all depths tested"]["exit"] == 6
+    assert rows["all branches, nobody leaves"]["time_saved"] == pytest.approx(-0.03)
+    import pandas as pd
+    said = {line.split(")  ")[1]: line for line in speed.goals(pd.DataFrame(work.rows, columns=list(speed.COLUMNS)))}
+    assert "MISSED 0.900" in said["of the ideal saving realised, exit 6 (left after 6, 0 branches)"]
+    assert "met    0.030" in said["all branches, share of the full pass"]
+
+
+def test_every_utterance_leaves_where_the_plan_says(daisy, wavs):
+    for tested in ((1, 2, 3), (2, 3)):
+        exit, depth, count = speed.leaving_at(3, tested, 12)
+        assert run_until_exit(daisy, wavs, LENGTHS, exit).depth.tolist() == [depth] * 3 and len(exit.tested) == count == len(tested)
+
+
+def test_the_command_prints_and_keeps_a_table(tmp_path, capsys, monkeypatch):
+    def none_here(shape, device):
+        raise MachineError("it cannot be imported; run: pip install it")
+    for name in ("of_transformers", "of_torchaudio", "of_s3prl"):
+        monkeypatch.setattr(f"earlyexit_superb.benchmark.peers.{name}", none_here)
+    assert main(["speed", "--tag", "tiny", "--utterances", "2", "--rounds", "1", "--csv", str(tmp_path / "speed.csv")]) == 0
+    out, err = capsys.readouterr()
+    rows = list(csv.DictReader((tmp_path / "speed.csv").open()))
+    assert tuple(rows[0]) == speed.COLUMNS and all(float(r["seconds"]) > 0 for r in rows)
+    assert [r["system"] for r in rows if r["part"] == "full depth"] == ["ours", "ours"] and rows[0]["to_best_peer"] == ""
+    assert [int(r["exit"]) for r in rows if r["system"].startswith("exit ")] == list(range(1, 12))
+    assert "s3prl is unavailable" in err and "roofline" in out and "goal" in out
+    for wrong in (["--rounds", "0"], ["--data", str(tmp_path / "nowhere")], ["--tag", "huge"], ["--device", "tpu"]):
+        assert main(["speed", *wrong]) == 2
+
+
+@pytest.mark.parametrize("name, states", [("transformers", 4), ("torchaudio", 3), ("s3prl", 4)])
+def test_the_peers_run_as_they_should(name, states):
+    from earlyexit_superb.benchmark import peers
+    try:
+        peer = getattr(peers, f"of_{name}")(SMALL, "cpu")
+    except MachineError as error:
+        pytest.skip(str(error))
+    wavs = [0.1 * torch.randn(n) for n in (16_000, 8_000)]
+    with torch.no_grad():
+        for batch in (wavs, wavs[:1]):
+            found = peer(batch)
+            found = found.hidden_states if name == "transformers" else found[0] if name == "torchaudio" else found
+            assert len(found) == states and {s.shape[0] for s in found} == {len(batch)} and {s.shape[2] for s in found} == {SMALL.dim}
