@@ -89,6 +89,11 @@ def batch(dim=20, seed=1):
     return rows, nn.utils.rnn.pad_sequence(rows, batch_first=True), [Example(f"u{i}", torch.zeros(320), t) for i, t in enumerate(TEXTS)]
 
 
+def records():
+    """What s3prl's runner hands its expert to fill."""
+    return {name: [] for name in ("loss", "target_tokens", "target_words", "pred_tokens", "pred_words", "filenames")}
+
+
 # ---- the head beside s3prl's ----
 
 @pytest.mark.parametrize("name", SMALL)
@@ -97,20 +102,20 @@ def test_scores_loss_hypotheses_and_rates_equal_s3prl(s3prl, name):
     rows, padded, examples = batch()
     frames = torch.tensor(FRAMES)
     labels = [s3prl.dictionary.encode_line(" ".join(t.replace(" ", "|")) + " |", line_tokenizer=str.split).long().numpy() for t in TEXTS]
-    records = {k: [] for k in ("loss", "target_tokens", "target_words", "pred_tokens", "pred_words", "filenames")}
+    kept = records()
     with torch.no_grad():
         log_probs, _ = theirs._get_log_probs(rows)
-        expected = theirs("train", rows, labels, ["a", "b", "c", "d"], records)
+        expected = theirs("train", rows, labels, ["a", "b", "c", "d"], kept)
         prediction = ours(padded, frames, frames * 320)
     for row, n in enumerate(FRAMES):
         torch.testing.assert_close(prediction[row, :n].log_softmax(-1), log_probs[row, :n], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(asr.loss(prediction, examples, frames, SMALL[name]), expected, atol=1e-5, rtol=1e-5)
 
     scores = [asr.score(*row, SMALL[name]) for row in zip(prediction, examples, FRAMES, strict=True)]
-    assert [s["hypothesis"].split() for s in scores] == records["pred_words"]
-    assert [s["reference"].split() for s in scores] == records["target_words"]
-    assert len({tuple(words) for words in records["pred_words"]}) == 4          # they do say something, each its own
-    uer, wer = theirs._compute_metrics(*(records[k] for k in ("pred_tokens", "pred_words", "target_tokens", "target_words")))
+    assert [s["hypothesis"].split() for s in scores] == kept["pred_words"]
+    assert [s["reference"].split() for s in scores] == kept["target_words"]
+    assert len({tuple(words) for words in kept["pred_words"]}) == 4          # they do say something, each its own
+    uer, wer = theirs._compute_metrics(*(kept[k] for k in ("pred_tokens", "pred_words", "target_tokens", "target_words")))
     assert mean([s["uer"] for s in scores]) == pytest.approx(uer)
     assert mean([s["wer"] for s in scores]) == pytest.approx(wer)
 
