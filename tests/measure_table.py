@@ -110,10 +110,11 @@ def main() -> None:
             assert list(kept.exit_histogram) == np.bincount(depths, minlength=run.upstream.card.depth + 1).tolist(), row.cell
             worst = {m: max(worst[m], abs(means[m] - kept.scores[m].mean)) for m in worst}
         distinct = len({tuple(depths) for depths, _ in separate.values()})
+    wall, processor = apart / together
     print(f"{run.upstream.card.name}, {len(rows)} rows ({distinct} different sets of exits), {run.protocol.steps} steps of {run.protocol.batch}, "
           f"{' / '.join(str(len(s)) for s in run.splits.values())} utterances: together {together[0]:.0f} s, each row alone {apart[0]:.0f} s, "
-          f"{apart[0] / together[0]:.1f} times faster (processor time {together[1]:.0f} s, {apart[1]:.0f} s, {apart[1] / together[1]:.1f} times); exits equal; largest difference of a mean: "
-          + ", ".join(f"{m} {d:.4f}" for m, d in worst.items()))
+          f"{wall:.1f} times faster ({processor:.1f} times in processor time: {together[1]:.0f} s, {apart[1]:.0f} s); exits equal; "
+          "largest difference of a mean: " + ", ".join(f"{m} {d:.4f}" for m, d in worst.items()))
 
 
 if __name__ == "__main__":
