@@ -4,6 +4,7 @@ The dictionary is fairseq's four specials and s3prl/downstream/asr/char.dict in 
 boundary and an end of sentence, as there (dataset.py, fairseq_dictionary.py). The blank is symbol 0.
 """
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -20,7 +21,7 @@ def target(text: str) -> list[int]:
 
 def frames_needed(symbols: Sequence[int]) -> int:
     """The fewest frames CTC can write `symbols` in: one each, and a blank between two that are alike."""
-    return len(symbols) + sum(a == b for a, b in zip(symbols, symbols[1:], strict=False))
+    return len(symbols) + sum(a == b for a, b in pairwise(symbols))
 
 
 def greedy(scores: Tensor) -> list[str]:
