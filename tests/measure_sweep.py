@@ -45,7 +45,7 @@ def sweep(data: Path, out: Path, workers: int, seeds: range, how: list[str]) -> 
 
 def main() -> None:
     how = [] if "--local" in sys.argv else ["--ray"]
-    cells = int(next((a for a in sys.argv[1:] if a.isdecimal()), 6))
+    cells = int(next((a for a in sys.argv[1:] if a.isdecimal()), 8))
     with tempfile.TemporaryDirectory() as folder:
         data = corpus(Path(folder) / "corpus")
         sweep(data, Path(folder) / "warm", 1, range(1), [])
