@@ -13,7 +13,9 @@ TRAILING = ["n", "failed", "depth", "macs_saved", "time_saved", "device"]
 
 def row(result: Result) -> dict:
     """One result as one line. Numbers stay numbers; what does not apply is empty."""
-    cell, scores = result.cell, result.scores
+    from .registry import tasks
+    cell = result.cell
+    scores = {m.name: result.scores[m.name] for m in tasks.get(cell.task).metrics}      # as the task orders them
     exit = cell.exit + (" + layer-norm" if cell.layer_norm and not cell.knob else "") + (
         f" ({cell.knob}={cell.value:g})" if cell.knob and cell.knob != "rho" else "")
     means = {name: _rounded(s.mean) for name, s in scores.items()}
