@@ -312,6 +312,13 @@ def test_recipes_are_the_published_ones():
     assert TASK.metrics[0].name == "wer" and not any(m.higher_is_better for m in TASK.metrics)
 
 
+def test_a_recipe_that_contradicts_itself_is_refused():
+    with pytest.raises(UsageError, match="8 and 32 do not go together"):
+        replace(asr.SUPERB_V1, batch=8)
+    with pytest.raises(UsageError, match="join, hidden and layers are at least 1"):
+        replace(asr.SUPERB_V1, join=0)
+
+
 def sets(root, train="train-clean-100"):
     for split in (train, "dev-clean", "test-clean"):
         librispeech(root, TEXTS, split)
@@ -395,7 +402,7 @@ class Recorded:
 
 def test_a_training_cut_short_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     """Augmentation, dropout and the order of batches included."""
-    protocol = replace(asr.SUPERB_V1, hidden=6, steps=8, eval_every=2, bucket=4, time_width=8)
+    protocol = replace(asr.SUPERB_V1, hidden=6, steps=8, eval_every=2, batch=2, bucket=4, time_width=8)
     train, dev = (Recorded([Item(f"{seed}-{i}", Path("x"), 320 * (40 + 3 * i), more={"text": TEXTS[i % 4]}) for i in range(n)], seed)
                   for seed, n in ((0, 9), (50, 3)))
     corpus = Corpus("toy", "0", {})
