@@ -76,6 +76,7 @@ def _parser():
     add("--data", nargs="+", metavar="[TASK=]DIR", help="a corpus for every task or for one; default: the built-in ones")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="handed to every cell")
     add("--device", default="cpu", metavar="DEV", help="cpu or cuda: with cuda, each cell sees one GPU")
+    add("--precision", choices=("fp32", "bf16"), default="fp32", help="of every cell's upstream; default fp32")
     add("--results", type=Path, default=LOCAL, metavar="DIR", help=f"one folder for all; default {LOCAL}")
     add("--config", type=Path, metavar="YAML", help="the same options from a file; the command line wins")
     add("--apart", action="store_true", help="a cell for each rho, where there are more workers than cells")
@@ -114,7 +115,8 @@ def grid(args) -> list[Job]:
         for rho in [(r,) for r in rhos] if args.apart and rhos else [rhos]:
             argv = ["--upstream", upstream, "--task", task, "--seed", str(seed), "--results", str(args.results), "--device", args.device]
             for flag, values in (
-                    ("--protocol", (protocol,)), ("--lr", (args.lr,)), ("--rho", rho), ("--span", (args.span or ()) if knobs[upstream] else ()),
+                    ("--protocol", (protocol,)), ("--lr", (args.lr,)), ("--precision", (args.precision,) if args.precision != "fp32" else ()),
+                    ("--rho", rho), ("--span", (args.span or ()) if knobs[upstream] else ()),
                     ("--data", (data.get(task, data.get("")),)), ("--set", [f"{k}={v}" for k, v in args.set.items()])):
                 given = [str(value) for value in values if value is not None]
                 argv += [flag, *given] if given else []

@@ -15,8 +15,8 @@ def own_cache(tmp_path, monkeypatch):
 def test_the_flags_of_run_are_frozen():
     flags = {o for a in cli.run_parser()._actions for o in a.option_strings if o.startswith("--")} - {"--help", "--version"}
     assert flags == {"--upstream", "--task", "--rho", "--span", "--data", "--protocol", "--seed", "--device", "--results", "--config",
-                     "--set", "--force", "--json", "--lr"}
-    assert set(cli.VERBS) == {"run", "plan", "train", "data", "check", "ls", "doctor", "leaderboard", "cache", "sweep"}
+                     "--set", "--force", "--json", "--lr", "--precision"}
+    assert set(cli.VERBS) == {"run", "plan", "train", "data", "check", "ls", "doctor", "leaderboard", "cache", "sweep", "speed"}
 
 
 DAISY = "--upstream daisy --task se"

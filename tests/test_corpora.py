@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 REAL = Path(__file__).parents[2] / "shared" / "data"
 
 
-def sound(path, samples=800, rate=16_000, level=0.1):
+def sound(path, samples=8000, rate=16_000, level=0.1):
     path.parent.mkdir(parents=True, exist_ok=True)
     wav = level * np.sin(np.arange(samples * rate // 16_000) * (0.1 + len(path.stem) / 50))
     soundfile.write(path, wav, rate, subtype="PCM_16")
@@ -33,7 +33,7 @@ def librispeech(root, sets, speakers=(1, 2), utterances=3):
             folder, lines = root / part / str(speaker) / "7", []
             for i in range(utterances):
                 id = f"{speaker}-7-{i:04d}"
-                sound(folder / f"{id}.flac", 800 + 80 * i)
+                sound(folder / f"{id}.flac", 8000 + 800 * i)
                 lines.append(f"{id} IT'S NUMBER {'ABC'[i % 3]}\n")
             (folder / f"{speaker}-7.trans.txt").write_text("".join(lines))
     return root
@@ -61,7 +61,7 @@ def digits(root, speakers=("ann", "bob")):
     for speaker in speakers:
         for digit in range(10):
             for number in range(8):
-                sound(root / "recordings" / f"{digit}_{speaker}_{number}.wav", 320 + 16 * digit, rate=8_000)
+                sound(root / "recordings" / f"{digit}_{speaker}_{number}.wav", 3200 + 160 * digit, rate=8_000)
     return root
 
 
@@ -84,7 +84,7 @@ def test_librispeechs_published_sets(tmp_path):
     found, notices = entries(root, "asr")
     assert counts(found) == {"train": 6, "dev": 6, "test": 6} and not notices
     first = found[0]
-    assert (first.id, first.speaker, first.text, first.samples) == ("1-7-0000", "1", "IT'S NUMBER A", 800)
+    assert (first.id, first.speaker, first.text, first.samples) == ("1-7-0000", "1", "IT'S NUMBER A", 8000)
     assert "train-clean-100" in str(first.path) and entries(tmp_path, "asr")[0] == found        # one level above
 
 
@@ -161,13 +161,13 @@ def test_a_manifest_reads_as_it_was_written(tmp_path_factory, rows):
 
 
 def test_other_tools_lists_are_understood(tmp_path):
-    sound(tmp_path / "wav" / "a.wav", 1600)
-    (tmp_path / "nemo.jsonl").write_text(json.dumps({"audio_filepath": "wav/a.wav", "duration": 0.05, "offset": 0.025, "text": "it's  me",
+    sound(tmp_path / "wav" / "a.wav", 16_000)
+    (tmp_path / "nemo.jsonl").write_text(json.dumps({"audio_filepath": "wav/a.wav", "duration": 0.5, "offset": 0.25, "text": "it's  me",
                                                      "split": "validation"}) + "\n")
     (tmp_path / "voice.tsv").write_text("client_id\tpath\tsentence\nme\twav/a.wav\tyes\n")
     [one], [two] = _manifest.read(tmp_path / "nemo.jsonl"), _manifest.read(tmp_path / "voice.tsv")
-    assert (one.start, one.samples, one.text, one.split, one.id) == (400, 800, "IT'S ME", "dev", "a")
-    assert (two.start, two.samples, two.text, two.split, two.speaker) == (0, 1600, "YES", "", "me")
+    assert (one.start, one.samples, one.text, one.split, one.id) == (4000, 8000, "IT'S ME", "dev", "a")
+    assert (two.start, two.samples, two.text, two.split, two.speaker) == (0, 16_000, "YES", "", "me")
 
 
 def test_all_bad_lines_of_a_list_are_named(tmp_path):
@@ -250,8 +250,8 @@ def broken_asr(root):
     labels.write_text(labels.read_text().replace("NUMBER A", "NUMBER 5") + "1-7-0008 GONE\n")
     (folder / "1-7-0001.flac").write_bytes((folder / "1-7-0001.flac").read_bytes()[:-100])
     (folder / "1-7-0002.flac").write_bytes(b"")
-    soundfile.write(root / "dev-clean/2/7/2-7-0000.flac", np.zeros(800), 16_000)
-    wav = np.full(800, np.nan, np.float32)
+    soundfile.write(root / "dev-clean/2/7/2-7-0000.flac", np.zeros(8000), 16_000)
+    wav = np.full(8000, np.nan, np.float32)
     (root / "dev-clean/2/7/2-7-0001.flac").unlink()
     soundfile.write(root / "dev-clean/2/7/2-7-0001.wav", wav, 16_000, subtype="FLOAT")
     return ["1-7-0009 has no transcript", "1-7-0000: its transcript has '5'", "points to 1-7-0008, whose audio is missing",
@@ -276,10 +276,10 @@ def test_strangers_and_short_sources_are_named(tmp_path):
                      "points to id10003/v1/1.wav, whose audio is missing", "line 8 is '4 x/y'", "only speaker in training"):
         assert sentence in wrong, wrong
     root = mixtures(tmp_path / "Libri2Mix")
-    sound(next((root / "wav16k/min/dev/s2").iterdir()), 400)
+    sound(next((root / "wav16k/min/dev/s2").iterdir()), 4000)
     next((root / "wav16k/min/test/s1").iterdir()).unlink()
     wrong = scan(root, "ss").wrong("ss")
-    assert len(wrong) == 2 and "is shorter (400 samples at 16 kHz)" in wrong[0] and "there is no audio file" in wrong[1]
+    assert len(wrong) == 2 and "is shorter (4000 samples at 16 kHz)" in wrong[0] and "there is no audio file" in wrong[1]
 
 
 def test_verify_finds_what_changed_since_it_was_listed(tmp_path, capsys):
@@ -287,10 +287,10 @@ def test_verify_finds_what_changed_since_it_was_listed(tmp_path, capsys):
     main(["data", "prepare", "--from", str(root), "--out", str(tmp_path / "out")])
     assert main(["data", "verify", str(tmp_path / "out")]) == 0 and "ready for sid" in capsys.readouterr().out
     changed = next(root.rglob("v1/00001.wav"))
-    sound(changed, 400)
+    sound(changed, 4000)
     assert main(["data", "verify", str(tmp_path / "out")]) == 2
     out = capsys.readouterr().out
-    assert "samples 0 to 800 of" in out and "is not the file that was listed" in out
+    assert "samples 0 to 8000 of" in out and "is not the file that was listed" in out
     changed.unlink()
     with pytest.raises(UsageError, match="there is no audio file"):
         entries(tmp_path / "out", "sid")

@@ -394,7 +394,7 @@ def test_recipes_are_the_published_ones():
     has(V2, n_fft=512, win=400, hop=160, hidden=256, layers=3, dropout=0.1, activation="sigmoid")
     has(V2, aim="am", distance="l1", domain="log1p", tail="drop", pad="constant")
     small = TASK.protocols["minisuperb"]
-    differs = {"steps": 10_000, "eval_every": 1000, "train_limit": 1000, "dev_limit": 300}
+    differs = {"steps": 10_000, "eval_every": 1000, "train_limit": 1000, "dev_limit": 300, "lr_grid": (1e-2, 1e-3, 1e-4)}
     has(small, **differs, test_limit=None, limit_seed=8830)
     assert replace(V2, **differs, name=small.name, source=small.source) == small
     assert (TASK.default, TASK.builtin) == ("superb-v1", "mini")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from earlyexit_superb.benchmark import audio, heads, record
 from earlyexit_superb.benchmark.contract import Example, Item
-from earlyexit_superb.benchmark.exiting import layer_normed
+from earlyexit_superb.benchmark.exiting import Exit, layer_normed
 from earlyexit_superb.benchmark.metrics import Failure
 from earlyexit_superb.benchmark.record import means
 from earlyexit_superb.benchmark.registry import tasks
@@ -197,9 +197,9 @@ def test_rows_of_a_tree_and_a_second_head_without_audio_or_upstream(tree, monkey
     for name in ("read", "header", "inspect", "_open"):
         monkeypatch.setattr(audio, name, None)
     plan = heads.Plan("again", True, 0.01, *(np.full(len(run.splits[s]), 2) for s in ("train", "dev")))
-    heads.fit({"key": plan}, run.task, run.protocol, run.corpus, traces["train"], traces["dev"], tree.parent / "heads", 1)
-    row = replace(run.rows[0])
-    assert len(run._score([row], {row: "key"}, {row: np.full(8, 2)}, traces["test"], tree.parent / "heads")[row]) == 8
+    heads.fit({"key": plan}, run.task, run.protocol, run.corpus, traces["train"], traces["dev"], run.folder, 1)
+    row = run.rows[0]
+    assert len(run._score([row], {row: "key"}, {row: Exit((2,))}, traces["test"])[row]) == 8
 
 
 @pytest.fixture

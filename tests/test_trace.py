@@ -259,7 +259,7 @@ def test_a_disk_with_no_room_at_all_is_refused_before_anything_runs(split, monke
         tracing.trace(Toy().eval(), items, None, "toy")
 
 
-SLOW = """
+GATED = """
 import logging, os, pathlib, sys, time
 logging.basicConfig(level=logging.INFO)
 sys.path[:0] = [{tests!r}, {root!r}]
@@ -268,14 +268,18 @@ from earlyexit_superb.benchmark import record, trace
 from test_trace import items_of
 from toy import Toy
 record.SHARD_BYTES, record.BATCH_SECONDS = 1, 0.01
-items, load = items_of(pathlib.Path(sys.argv[1]), (9000, 4000, 16000, 700))
+folder, free = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+items, load = items_of(folder, (9000, 4000, 16000, 700))
 for item in items:
     os.utime(item.path, ns=(1, 1))
-def slowly(item):
+heard = []
+def gated(item):
     print("heard", item.id, flush=True)
-    time.sleep(float(sys.argv[2]))
+    heard.append(item)
+    while len(heard) > free and not (folder / "go").exists():
+        time.sleep(0.02)
     return load(item)
-trace.trace(Toy().eval(), items, slowly, "toy")
+trace.trace(Toy().eval(), items, gated, "toy")
 print("done", flush=True)
 """
 
@@ -283,24 +287,24 @@ print("done", flush=True)
 def test_two_processes_and_a_kill_leave_one_whole_trace(split):
     """The first is killed, a second goes on from its shards, a third waits for the second and hears nothing."""
     items = split[0]
-    code = SLOW.format(tests=str(Path(__file__).parent), root=str(Path(__file__).parents[1]))
+    code = GATED.format(tests=str(Path(__file__).parent), root=str(Path(__file__).parents[1]))
 
-    def start(pause):
-        return subprocess.Popen([sys.executable, "-c", code, str(items[0].path.parent), str(pause)], stdout=subprocess.PIPE,
+    def start(free):
+        return subprocess.Popen([sys.executable, "-c", code, str(items[0].path.parent), str(free)], stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True)
-    first = start(0.7)
-    for _ in range(3):
-        first.stdout.readline()
+    first = start(2)
+    assert [first.stdout.readline().strip() for _ in range(3)] == ["heard u2", "heard u0", "heard u1"]       # longest first
     first.send_signal(signal.SIGKILL)
     first.wait()
     [folder] = folders(items)
     assert not tracing.finished(folder) and (folder / "0001.done.npz").exists()
-    second = start(0.7)
-    assert second.stdout.readline() == "heard u1\n"                         # longest first: u2 and u0 are there
-    third = start(0.0)
-    out, err = third.communicate(timeout=60)
-    assert out == "done\n" and "another process is at work on the trace of toy" in err
-    assert second.communicate(timeout=60)[0].endswith("done\n") and len(folders(items)) == 1
+    second = start(0)
+    assert second.stdout.readline() == "heard u1\n"
+    third = start(0)
+    assert any("another process is at work on the trace of toy" in line for line in third.stderr)
+    (items[0].path.parent / "go").touch()
+    assert third.communicate(timeout=60)[0] == "done\n"
+    assert second.communicate(timeout=60)[0] == "heard u3\ndone\n" and len(folders(items)) == 1
     assert not list(folder.parent.glob("*.lock")) and tracing.finished(folder)
 
 
