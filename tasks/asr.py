@@ -54,6 +54,9 @@ class ASRProtocol(Protocol):
     def __post_init__(self):
         if self.join < 1 or self.hidden < 1 or self.layers < 1:
             raise UsageError(f"protocol {self.name}: join, hidden and layers are at least 1, not {self.join}, {self.hidden} and {self.layers}")
+        if self.bucket and self.batch != self.bucket // 2:
+            raise UsageError(f"protocol {self.name}: batches are halves of buckets, so {self.batch} and {self.bucket} do not go together; give "
+                             f"both (--set batch=8 bucket=16), or draw batches at random: --set batch={self.batch} bucket=0")
         if bool(self.lm) != bool(self.lexicon):
             raise UsageError("beam search takes a language model and its lexicon; give both: --set lm=4-gram.arpa lexicon=librispeech_lexicon.lst")
 
