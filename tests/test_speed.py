@@ -195,7 +195,8 @@ def test_the_command_prints_and_keeps_a_table(tmp_path, capsys, monkeypatch):
     assert [int(r["exit"]) for r in rows if r["system"].startswith("exit ")] == list(range(1, 12))
     assert {float(r["audio_seconds"]) for r in rows} == {(8800 + 10_400) / 16_000}        # the middle of either half, by length
     assert "s3prl is unavailable" in err and "roofline" in out and "goal" in out
-    for wrong in (["--rounds", "0"], ["--data", str(tmp_path / "wavs"), "--utterances", "5"], ["--data", str(tmp_path / "nowhere")], ["--tag", "huge"], ["--device", "tpu"]):
+    few = ["--data", str(tmp_path / "wavs"), "--utterances", "5"]
+    for wrong in (["--rounds", "0"], few, ["--data", str(tmp_path / "nowhere")], ["--tag", "huge"], ["--device", "tpu"]):
         assert main(["speed", *wrong]) == 2
 
 
