@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from earlyexit_superb.benchmark import audio, speed
 from earlyexit_superb.benchmark import race as racing
-from earlyexit_superb.benchmark import speed
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
@@ -184,14 +184,19 @@ def test_the_command_prints_and_keeps_a_table(tmp_path, capsys, monkeypatch):
         raise MachineError("it cannot be imported; run: pip install it")
     for name in ("of_transformers", "of_torchaudio", "of_s3prl"):
         monkeypatch.setattr(f"earlyexit_superb.benchmark.peers.{name}", none_here)
-    assert main(["speed", "--tag", "tiny", "--utterances", "2", "--rounds", "1", "--csv", str(tmp_path / "speed.csv")]) == 0
+    for i in range(4):
+        audio.write(tmp_path / "wavs" / f"{i}.wav", np.full(8000 + 800 * i, 0.1, np.float32))
+    line = ["speed", "--tag", "tiny", "--data", str(tmp_path / "wavs"), "--utterances", "2", "--rounds", "1", "--csv", str(tmp_path / "speed.csv")]
+    assert main(line) == 0
     out, err = capsys.readouterr()
     rows = list(csv.DictReader((tmp_path / "speed.csv").open()))
     assert tuple(rows[0]) == speed.COLUMNS and all(float(r["seconds"]) > 0 for r in rows)
     assert [r["system"] for r in rows if r["part"] == "full depth"] == ["ours", "ours"] and rows[0]["to_best_peer"] == ""
     assert [int(r["exit"]) for r in rows if r["system"].startswith("exit ")] == list(range(1, 12))
+    assert {float(r["audio_seconds"]) for r in rows} == {(8800 + 10_400) / 16_000}        # the middle of either half, by length
     assert "s3prl is unavailable" in err and "roofline" in out and "goal" in out
-    for wrong in (["--rounds", "0"], ["--data", str(tmp_path / "nowhere")], ["--tag", "huge"], ["--device", "tpu"]):
+    few = ["--data", str(tmp_path / "wavs"), "--utterances", "5"]
+    for wrong in (["--rounds", "0"], few, ["--data", str(tmp_path / "nowhere")], ["--tag", "huge"], ["--device", "tpu"]):
         assert main(["speed", *wrong]) == 2
 
 
