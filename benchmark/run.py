@@ -207,6 +207,10 @@ class Run:
         heads.fit({keys[row][lr]: plan for row, of in tried.items() for lr, plan in of.items()}, self.task, self.recipe.training, self.corpus,
                   traces["train"], traces["dev"], self.folder, self.request.seed, self.request.device)
         chosen = {row: heads.choose(self.folder, of, self.task) for row, of in keys.items()}
+        ends = sum(sweep["chosen"] in (min(sweep["grid"]), max(sweep["grid"])) for _, sweep in chosen.values())
+        if ends and self.recipe.sweep:
+            print(f"notice: {ends} of {len(plans)} rows take a learning rate at an end of the grid, so a better one may lie beyond: "
+                  "--lr sweep --set lr_grid=...", file=sys.stderr)
         return {row: key for row, (key, _) in chosen.items()}, {row: sweep for row, (_, sweep) in chosen.items()}
 
     def _head(self, row: Row, key: str) -> tuple[heads.Readout, dict]:

@@ -68,9 +68,9 @@ def scan(data: Path, task: str, train: str = "") -> Found:
         raise UsageError(f"there is no {data}; check the path: ls {data.parent}")
     root, name = recognise(data) or (None, "")
     if root is None:
-        raise UsageError(f"{data} is in none of the layouts of {task} (LibriSpeech, VoxCeleb1 or a folder a speaker with {LISTS[1]}, "
-                         f"VoiceBank-DEMAND, Libri2Mix, FSDD, {NAME}); list it in a CSV with the columns path, split, speaker, text and "
-                         "give that list")
+        raise UsageError(f"{data} is in none of the layouts{' of ' * bool(task)}{task} (LibriSpeech, VoxCeleb1 or a folder a speaker with "
+                         f"{LISTS[1]}, VoiceBank-DEMAND, Libri2Mix, FSDD, {NAME}); list it in a CSV with the columns path, split, speaker, "
+                         "text and give that list")
     tasks, read = READERS[name]
     if task not in tasks:
         raise UsageError(f"{root} is laid out as {name}, which serves {' and '.join(tasks)}, not {task}; give a corpus for {task}, "

@@ -246,6 +246,7 @@ def broken_asr(root):
     librispeech(root, ("train-clean-100", "dev-clean", "test-clean"))
     folder = root / "train-clean-100" / "1" / "7"
     sound(folder / "1-7-0009.flac")
+    sound(folder.parents[1] / "2" / "7" / "2-7-0002.flac", 4800)
     labels = folder / "1-7.trans.txt"
     labels.write_text(labels.read_text().replace("NUMBER A", "NUMBER 5") + "1-7-0008 GONE\n")
     (folder / "1-7-0001.flac").write_bytes((folder / "1-7-0001.flac").read_bytes()[:-100])
@@ -254,8 +255,9 @@ def broken_asr(root):
     wav = np.full(8000, np.nan, np.float32)
     (root / "dev-clean/2/7/2-7-0001.flac").unlink()
     soundfile.write(root / "dev-clean/2/7/2-7-0001.wav", wav, 16_000, subtype="FLOAT")
-    return ["1-7-0009 has no transcript", "1-7-0000: its transcript has '5'", "points to 1-7-0008, whose audio is missing",
-            "1-7-0001.flac", "1-7-0002.flac is an empty file", "2-7-0000.flac is digital silence", "2-7-0001.wav has samples that are not finite"]
+    return ["1-7-0009 has no transcript", "2-7-0002: CTC needs 15 frames", "1-7-0000: its transcript has '5'",
+            "points to 1-7-0008, whose audio is missing", "1-7-0001.flac", "1-7-0002.flac is an empty file",
+            "2-7-0000.flac is digital silence", "2-7-0001.wav has samples that are not finite"]
 
 
 def test_verify_lists_everything_at_once(tmp_path, capsys):
