@@ -14,8 +14,8 @@ def own_cache(tmp_path, monkeypatch):
 
 def test_the_flags_of_run_are_frozen():
     flags = {o for a in cli.run_parser()._actions for o in a.option_strings if o.startswith("--")} - {"--help", "--version"}
-    assert flags == {"--upstream", "--task", "--rho", "--span", "--data", "--protocol", "--seed", "--device", "--results", "--config",
-                     "--set", "--force", "--json"}
+    assert flags == {"--upstream", "--task", "--rho", "--span", "--data", "--protocol", "--seed", "--device", "--precision", "--results",
+                     "--config", "--set", "--force", "--json"}
     assert set(cli.VERBS) == {"run", "train", "data", "check", "ls", "doctor", "leaderboard"}
 
 
