@@ -52,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def run_parser() -> Parser:
-    parser = Parser(prog="run_benchmark.py", formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
-                    description="Benchmark an early-exit speech upstream on a task: metric versus compute saved, one table.",
+def run_parser(verb: str = "", about: str = "Benchmark an early-exit speech upstream on a task: metric versus compute saved, one table.") -> Parser:
+    parser = Parser(prog=f"run_benchmark.py {verb}".strip(), formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+                    description=about,
                     epilog="verbs: " + ", ".join(VERBS) + "  (run_benchmark.py VERB --help); without a verb: run\n\n"
                     "with nothing but --upstream and --task everything runs on built-in data and models, no download")
     add = parser.add_argument
@@ -64,6 +64,7 @@ def run_parser() -> Parser:
     add("--span", nargs="+", metavar="SPAN", help="where an exit may be tested: mean, threshold, min-max, all; default: the upstream's own")
     add("--data", type=Path, metavar="DIR", help="a corpus in the task's layout; default: the built-in mini corpus")
     add("--protocol", metavar="NAME", help="a published recipe (run_benchmark.py ls tasks); default: mini on built-in data, else SUPERB's")
+    add("--lr", metavar="LR", help="the heads' learning rate, or sweep: train at every rate of the protocol's grid, the dev split chooses")
     add("--seed", type=int, default=0, metavar="N", help="of head weights, batches and dropout; default 0")
     add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="of the upstream's pass; a bf16 row has a name of its own; default fp32")
@@ -78,8 +79,7 @@ def run_parser() -> Parser:
 
 
 def run(argv: Sequence[str]) -> int:
-    parser = run_parser()
-    args = parser.parse_args(argv)
+    args = run_parser().parse_args(argv)
     if args.version:
         from importlib.metadata import PackageNotFoundError, version
         try:
@@ -88,32 +88,15 @@ def run(argv: Sequence[str]) -> int:
             number = "(not installed)"
         print(f"earlyexit-superb {number} in {Path(__file__).resolve().parents[1]}")
         return 0
-    from .settings import from_yaml, pairs
-    settings = pairs(args.set)
-    if args.config:
-        known = {a.dest: a for a in parser._actions if a.dest not in ("help", "config", "version")}
-        for key, value in from_yaml(args.config, known).items():
-            if key == "set":
-                settings = {k: str(v) for k, v in value.items()} | settings
-            elif getattr(args, key) == parser.get_default(key):
-                listed = key in ("rho", "span") and not isinstance(value, list)
-                setattr(args, key, Path(value) if key in ("data", "results") else [value] if listed else value)
-    for wanted in ("upstream", "task"):
-        if not getattr(args, wanted):
-            raise UsageError(f"--{wanted} is missing; for example: run_benchmark.py --upstream daisy --task se --rho 0.7")
-    from .registry import tasks
-    if args.task not in tasks.names():
-        tasks.get(args.task)             # complains, before torch takes its two seconds
-    _device(args.device)
+    request = requested(args)
     from .leaderboard import row, screen
-    from .run import Request, Run, number
-    request = Request(args.upstream, args.task, tuple(number(r, "--rho") for r in args.rho or ()), tuple(args.span or ()), args.data,
-                      args.protocol, args.seed, args.device, args.results, settings, args.force, args.precision)
+    from .run import Run
     work = Run(request)
     results, refused = work.results()
     if args.json:
         for result in results:
-            print(json.dumps(row(result) | {"exit_histogram": result.exit_histogram}))
+            print(json.dumps(row(result) | {"exit_histogram": result.exit_histogram} | {
+                k: result.detail[k] for k in ("protocol_based_on", "protocol_differs", "lr_sweep") if result.detail.get(k)}))
     else:
         import pandas as pd
         with pd.option_context("display.width", None, "display.max_columns", None, "display.max_colwidth", None):
@@ -127,11 +110,44 @@ def run(argv: Sequence[str]) -> int:
     return 2 if refused else 0
 
 
+def with_config(parser: Parser, args: argparse.Namespace, listed: Sequence[str]) -> argparse.Namespace:
+    """`args` with the options of --config where the command line says nothing; --set becomes a mapping. `listed` options are lists."""
+    from .settings import from_yaml, pairs
+    args.set = pairs(args.set)
+    if args.config:
+        known = {a.dest: a for a in parser._actions if a.dest not in ("help", "config", "version")}
+        for key, value in from_yaml(args.config, known).items():
+            if key == "set":
+                args.set = {k: ",".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in value.items()} | args.set
+            elif getattr(args, key) == parser.get_default(key):
+                setattr(args, key, value if key in listed and isinstance(value, list) else [value] if key in listed else
+                        Path(value) if key in ("data", "results") else value)
+    return args
+
+
+def requested(args: argparse.Namespace):
+    """The Request of a command line, with its --config file read; names are checked as far as that is cheap."""
+    from .settings import number
+    with_config(run_parser(), args, listed=("rho", "span"))
+    for wanted in ("upstream", "task"):
+        if not getattr(args, wanted):
+            raise UsageError(f"--{wanted} is missing; for example: run_benchmark.py --upstream daisy --task se --rho 0.7")
+    from .registry import tasks
+    if args.task not in tasks.names():
+        tasks.get(args.task)             # complains, before torch takes its two seconds
+    _device(args.device)
+    from .run import Request
+    return Request(args.upstream, args.task, tuple(number(r, "--rho") for r in args.rho or ()), tuple(args.span or ()), args.data,
+                   args.protocol, args.seed, args.device, args.results, args.set, args.force,
+                   None if args.lr is None else str(args.lr), args.precision)
+
+
 def _histogram(result) -> str:
     counts, cell = list(result.exit_histogram), result.cell
     most = max(counts)
     bars = "  ".join(f"{k}:{n}{'▁▂▃▄▅▆▇█'[round(7 * n / most)]}" for k, n in enumerate(counts) if n)
-    return f"exits by depth, {cell.upstream} {cell.knob} {cell.value:g} {cell.span}: {bars}"
+    control = "" if cell.exit == "adaptive" else f"{cell.exit} "
+    return f"exits by depth, {control}{cell.upstream} {cell.knob} {cell.value:g} {cell.span}: {bars}"
 
 
 def _device(name: str) -> None:
@@ -154,6 +170,7 @@ def train(argv: Sequence[str]) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="fields of the recipe")
     args = parser.parse_args(argv)
+    from . import ranks
     from .registry import upstreams
     from .result import writable
     from .settings import pairs
@@ -164,29 +181,10 @@ def train(argv: Sequence[str]) -> int:
         raise UsageError(f"{name} has nothing to train; upstreams with a recipe: {', '.join(having)}")
     _device(args.device)
     writable(args.out)
-    print(plugin.fit(tag or "tiny", args.data, args.noise, args.out, args.seed, args.device, pairs(args.set)))
-    return 0
-
-
-def data(argv: Sequence[str]) -> int:
-    parser = Parser(prog="run_benchmark.py data", allow_abbrev=False, description="Make corpora.")
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND", parser_class=Parser)
-    noisy = kinds.add_parser("noisy", help="a VoiceBank-DEMAND-shaped corpus from any folders of speech and noise")
-    noisy.add_argument("--speech", type=Path, required=True, metavar="DIR")
-    noisy.add_argument("--noise", type=Path, required=True, metavar="DIR")
-    speech = kinds.add_parser("speech", help="synthetic speech of many built-in voices, for pre-training")
-    speech.add_argument("--minutes", type=float, default=60.0)
-    for kind in (noisy, speech):
-        kind.add_argument("--out", type=Path, required=True, metavar="DIR")
-        kind.add_argument("--seed", type=int, default=0)
-    noisy.add_argument("--limit", type=int, default=None, metavar="N", help="at most N utterances")
-    args = parser.parse_args(argv)
-    if args.kind == "noisy":
-        from ..tasks._noisy import make_noisy
-        print(make_noisy(args.speech, args.noise, args.out, args.seed, args.limit)["message"])
-    else:
-        from ..tasks._mini import make_speech
-        print(make_speech(args.out, args.minutes, args.seed))
+    with ranks.joined(args.device) as device:
+        path = plugin.fit(tag or "tiny", args.data, args.noise, args.out, args.seed, device, pairs(args.set))
+        if ranks.leads():
+            print(path)
     return 0
 
 
@@ -259,5 +257,8 @@ def elsewhere(module: str):
     return lambda argv: import_module(f".{module}", __package__).command(argv)
 
 
-VERBS = {"run": run, "train": train, "data": data, "check": check, "ls": ls, "doctor": doctor, "leaderboard": leaderboard,
-         "speed": elsewhere("speed")}
+VERBS = {"run": run, "plan": elsewhere("plan"), "train": train, "data": elsewhere("data"), "check": check, "ls": ls, "doctor": doctor,
+         "leaderboard": leaderboard, "cache": elsewhere("cache"), "sweep": elsewhere("sweep"), "speed": elsewhere("speed")}
+
+if __name__ == "__main__":
+    sys.exit(main())

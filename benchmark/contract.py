@@ -119,7 +119,7 @@ class Protocol:
     source: str                                    # where each number was read
     lr: float
     steps: int                                     # optimiser updates, not micro-batches
-    batch: int
+    batch: int                                     # utterances of a micro-batch, drawn at random
     eval_every: int                                # updates between two looks at the dev split
     accumulate: int = 1
     optimiser: str = "adam"                        # adam (eps 1e-8) | adamw (eps 1e-7, no decay), as s3prl/optimizers.py sets them
@@ -128,6 +128,8 @@ class Protocol:
     dev_limit: int | None = None
     test_limit: int | None = None
     limit_seed: int = 8830                         # MiniSUPERB's sampler
+    bucket: int = 0                                # instead: cut the utterances, longest first, into buckets of so many, and halve each
+    at_test: ClassVar[tuple[str, ...]] = ()        # fields that only the scoring of the test split looks at: no reason to train again
     lr_grid: tuple[float, ...] = ()                # what --lr sweep tries: the dev split chooses (SUPERB: 1e-1 ... 1e-7)
 
 
@@ -149,3 +151,5 @@ class Task:
     score: Callable[[Tensor, Example, int, Protocol], dict[str, Any]]
     unprocessed: Callable[[Example, Protocol], dict[str, Any]] | None = None  # the score of doing nothing, where that means something
     pooled: bool = False                           # the head only ever sees the mean of a state over its frames: keep that mean alone
+    # Example.target of an item, where loss and score look at nothing else: heads then train and score from a trace and open no audio
+    target: Callable[[Item], Any] | None = None

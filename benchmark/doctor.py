@@ -14,7 +14,8 @@ PACKAGES = {  # module -> (distribution, what for, needed for the built-in defau
     "espeakng_loader": ("espeakng-loader", "the built-in corpora", True),
     "torchaudio": ("torchaudio", "training hubert.tiny, torchaudio weights", False),
     "transformers": ("transformers", "Hugging Face weights", False), "sklearn": ("scikit-learn", "clustering units", False),
-    "asteroid": ("asteroid", "separation; parity tests", False), "jiwer": ("jiwer", "speech recognition", False),
+    "asteroid": ("asteroid", "separation; parity tests", False), "jiwer": ("jiwer", "speech recognition", True),
+    "flashlight.lib.text.decoder.kenlm": ("flashlight-text", "beam search with a language model", False),
     "s3prl.upstream.interfaces": ("s3prl", "s3prl upstreams; parity tests", False),
 }
 KNOWN = (  # what the failure says -> what it is and the command that mends it; each was met (CONTRIBUTING.md, "The pins")

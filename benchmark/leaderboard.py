@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from .paths import locked
 from .result import Result, load_all, write_text
 
 LEADING = ["upstream", "revision", "task", "task_version", "protocol", "corpus", "exit", "rho", "span", "seed"]
@@ -12,7 +13,9 @@ TRAILING = ["n", "failed", "depth", "macs_saved", "time_saved", "device"]
 
 def row(result: Result) -> dict:
     """One result as one line. Numbers stay numbers; what does not apply is empty."""
-    cell, scores = result.cell, result.scores
+    from .registry import tasks
+    cell = result.cell
+    scores = {m.name: result.scores[m.name] for m in tasks.get(cell.task).metrics}      # as the task orders them
     exit = cell.exit + (" + layer-norm" if cell.layer_norm and not cell.knob else "") + (
         f" ({cell.knob}={cell.value:g})" if cell.knob and cell.knob != "rho" else "")
     means = {name: _rounded(s.mean) for name, s in scores.items()}
@@ -42,10 +45,11 @@ def board(results: Sequence[Result]) -> pd.DataFrame:
 
 def write(root: Path, task: str) -> list[Path]:
     """Rebuild leaderboard_<task>.csv and .md in `root` from the JSONs below it."""
-    frame = board(load_all(root, task))
     paths = [root / f"leaderboard_{task}.csv", root / f"leaderboard_{task}.md"]
-    write_text(paths[0], _safe(frame).to_csv(index=False, lineterminator="\n"))
-    write_text(paths[1], f"# {task}\n\n{markdown(screen(frame))}\n")
+    with locked(root / f"leaderboard_{task}.lock"):     # of two who write at once the later has read both's rows
+        frame = board(load_all(root, task))
+        write_text(paths[0], _safe(frame).to_csv(index=False, lineterminator="\n"))
+        write_text(paths[1], f"# {task}\n\n{markdown(screen(frame))}\n")
     return paths
 
 

@@ -4,7 +4,7 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -100,6 +100,11 @@ def as_type_of(default: Any, value: Any, what: str) -> Any:
                 return kind(value)
             except ValueError:
                 raise UsageError(f"{what} is a number like {default!r}, not {value!r}") from None
+    if isinstance(default, tuple):
+        try:
+            return tuple(float(v) for v in (value if isinstance(value, Sequence) and not isinstance(value, str) else str(value).split(",")))
+        except ValueError:
+            raise UsageError(f"{what} is numbers with commas between them, not {value!r}") from None
     return str(value) if isinstance(default, str) else value
 
 

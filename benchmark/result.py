@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from .errors import MachineError, UsageError
 from .metrics import Failure, Ratio, bootstrap_interval, mean
 
 SCHEMA = 1
+STALE = 3600    # seconds; no file takes so long to write
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def writable(root: Path) -> None:
-    """Fail now, not after an hour of training."""
+    """Fail now, not after an hour of training. Half-written files of killed processes are cleared away."""
+    for left in root.rglob("*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE:
+                left.unlink()
     probe = root / f".probe.{os.getpid()}"
     write_text(probe, "x" * 4096)
     probe.unlink()

@@ -1,6 +1,7 @@
 """Options from a command line and a YAML file, as plain values with checked names."""
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,3 +42,13 @@ def from_yaml(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(loaded.get("set", {}), Mapping):
         raise UsageError(f"--config {path}: `set` is a mapping of key: value lines")
     return dict(loaded)
+
+
+def number(text: Any, what: str) -> float:
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise UsageError(f"{what} is a number such as 0.7, not {text!r}")
+    return value

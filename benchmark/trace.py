@@ -3,152 +3,164 @@
 Evidence is stored as computed (fp32), so a replayed exit is exactly the live one. States are stored in fp16 and widened
 when read; the worst rounding error met is written in the manifest. Where the states would not fit, only the evidence is
 kept and states are recomputed batch by batch, through the same `batch` call.
+
+Of a pooled trace only the mean of each state over its valid frames is kept, in fp32, once as it is and once of the
+layer-normed state: a head that is linear up to such a mean gets the same logits and gradients from it as from all frames.
+
+A trace is a folder named by a hash of all that its numbers depend on (`about`). `record.py` writes it; here it is found,
+checked and read, a batch at a time, so that memory does not grow with the corpus.
 """
 import hashlib
+import inspect
 import json
-import os
-import shutil
 import sys
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .contract import SAMPLE_RATE, Example, Item, Upstream
+from .audio import RESAMPLER
+from .contract import Example, Item, Upstream
 from .errors import MachineError, UsageError
-from .paths import cache_dir
+from .exiting import layer_normed
+from .paths import cache_dir, locked
+from .record import padded, pieces, record
 
-VERSION = 1             # of the files below; part of the key
-BATCH_SECONDS = 60.0    # of audio, padding included, in one batch of the pass
-SPARE = 2 * 2**30       # bytes of disk a trace must leave free
+VERSION = 3             # of the pass and of its files; part of the key
 
 
 @dataclass(frozen=True)
 class Batch:
-    states: Tensor      # (L+1, B, T, D), zeros where padded
-    frames: Tensor      # (B,)
+    states: Mapping[bool, Tensor]   # layer-normed or not -> (depths, B, T, D), zeros where padded; T = 1 where pooled
+    frames: Tensor                  # (B,)
+    samples: Tensor                 # (B,)
 
 
 class Trace:
     """What an upstream made of the items of one split, in their order."""
 
     def __init__(self, folder: Path, upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Example], device: str):
-        self.upstream, self.items, self.load, self.device = upstream, items, load, device
-        self.frames: np.ndarray = np.load(folder / "frames.npy")                    # (n,)
-        self.evidence: np.ndarray = np.load(folder / "evidence.npy")                # (n, L), nan where the upstream has none
-        self.offsets = np.concatenate([[0], np.cumsum(self.frames)])
-        states = folder / "states.npy"
-        self.stored = np.load(states, mmap_mode="r") if states.exists() else None   # (sum of frames, L+1, D)
+        self.folder, self.upstream, self.items, self.load, self.device = folder, upstream, items, load, device
+        self.manifest = json.loads((folder / "manifest.json").read_text())
+        self.depths = self.manifest["about"]["deepest"] + 1
+        _, piece = pieces(items)
+        self.index: np.ndarray = np.load(folder / "index.npy")[piece]               # (n, 3): shard, first row in it, rows
+        self.evidence: np.ndarray = np.load(folder / "evidence.npy")[piece]         # (n, L), nan where there is none
+        self.kept, self.pooled = self.manifest["kept"], self.manifest["about"]["pooled"]
+        for shard in self.manifest["shards"] if self.kept else ():
+            path = folder / shard["file"]
+            found = path.stat().st_size if path.exists() else 0
+            if found != shard["bytes"]:
+                raise UsageError(f"the trace {folder} is damaged: {path.name} has {found} bytes of {shard['bytes']}; remove it with "
+                                 f"run_benchmark.py cache rm {folder.name} and repeat the command, which records it again")
 
     def batch(self, rows: Sequence[int]) -> Batch:
         """The states of some items, padded to the longest of them."""
-        if self.stored is None:
-            examples = [self.load(self.items[i]) for i in rows]
-            with torch.no_grad():
-                wavs, lengths = padded([e.wav for e in examples], self.device)
-                return Batch(torch.stack(list(self.upstream.states(wavs, lengths))), self.upstream.frames(lengths).to(self.device))
-        longest = int(max(self.frames[i] for i in rows))
-        out = np.zeros((self.stored.shape[1], len(rows), longest, self.stored.shape[2]), np.float32)
+        samples = torch.tensor([self.items[i].samples for i in rows], device=self.device)
+        if self.kept and self.pooled:
+            plain, normed = torch.from_numpy(np.stack([self._stored(i)[0] for i in rows], 2)).to(self.device)[:, :, :, None]
+            return Batch({False: plain, True: normed}, torch.ones_like(samples), samples)
+        states, frames = self._widened(rows) if self.kept else self._recomputed(rows)
+        return Batch({False: states, True: layer_normed(states)}, frames, samples)
+
+    def _stored(self, row: int) -> np.ndarray:
+        """(1, 2, depths, D) where pooled, else (T, depths, D). Mapped for this one look, so that no pages stay."""
+        number, first, count = (int(x) for x in self.index[row])
+        shard, shape = self.manifest["shards"][number], self.manifest["row"]
+        dtype = np.dtype(self.manifest["about"]["dtype"])
+        path, at = self.folder / shard["file"], shard["at"] + first * int(np.prod(shape)) * dtype.itemsize
+        try:
+            return np.array(np.memmap(path, dtype, "r", at, (count, *shape)))
+        except (OSError, ValueError) as error:
+            raise MachineError(f"the trace {path} was removed or cut while it was in use ({error}); repeat the command, which goes on "
+                               "from the last look at the dev split and records what is missing") from error
+
+    def _widened(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        frames = torch.from_numpy(self.index[list(rows), 2])
+        out = np.zeros((self.depths, len(rows), int(frames.max()), self.manifest["row"][1]), np.float32)
         for b, i in enumerate(rows):
-            own = self.stored[self.offsets[i]: self.offsets[i + 1]]                 # (T, L+1, D)
+            own = self._stored(i)
             out[:, b, : len(own)] = own.transpose(1, 0, 2)
-        return Batch(torch.from_numpy(out).to(self.device), torch.from_numpy(self.frames[list(rows)]).to(self.device))
+        return torch.from_numpy(out).to(self.device), frames.to(self.device)
+
+    @torch.no_grad()
+    def _recomputed(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        wavs, lengths = padded([self.load(self.items[i]).wav for i in rows], self.device)
+        return torch.stack(list(islice(self.upstream.states(wavs, lengths), self.depths))), self.upstream.frames(lengths).to(self.device)
 
 
-def padded(wavs: Sequence[Tensor], device: str) -> tuple[Tensor, Tensor]:
-    """Waveforms of unequal length -> (B, N) with zeros behind, and (B,) samples, which stay on the host."""
-    return torch.nn.utils.rnn.pad_sequence(list(wavs), batch_first=True).to(device), torch.tensor([len(w) for w in wavs])
+def trace(upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Example], what: str, device: str = "cpu",
+          pooled: bool = False, deepest: int | None = None) -> Trace:
+    """The trace of `items`, from the cache or recorded now (progress and size on stderr).
+
+    Args:
+        what: for people, as in "se train".
+        pooled: keep means over time alone.
+        deepest: the last depth that anybody will ask for; a trace that goes deeper will do. None: all.
+    """
+    blocks, root = upstream.card.depth, cache_dir() / "traces"
+    known = about(upstream, items, device, pooled)
+    for depth in range(blocks if deepest is None else deepest, blocks + 1):
+        folder = root / key(known | {"deepest": depth})
+        if finished(folder):
+            break
+    else:
+        known["deepest"] = blocks if deepest is None else deepest
+        folder = root / key(known)
+        with locked(folder.with_suffix(".lock"), f"the trace of {what}"):
+            if not finished(folder):
+                record(folder, known, upstream, items, load, what, device)
+        depth = known["deepest"]
+    found = Trace(folder, upstream, items, load, device)
+    if other := [k for k, v in (known | {"deepest": depth}).items() if found.manifest["about"].get(k) != v]:
+        raise UsageError(f"the trace {folder} is of something else ({', '.join(other)} differ: was it copied or edited?); remove it: "
+                         f"run_benchmark.py cache rm {folder.name}")
+    if not found.kept:
+        print(f"{what}: states did not fit when it was recorded, so they are recomputed for every batch; once there is room, "
+              f"run_benchmark.py cache rm {folder.name} lets them be kept", file=sys.stderr)
+    return found
 
 
-def trace(upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Example], what: str, device: str = "cpu") -> Trace:
-    """The trace of `items`, from the cache or recorded now (progress and size on stderr)."""
-    key = hashlib.sha256(json.dumps([VERSION, upstream.card.name, upstream.card.revision, upstream.card.evidence,
-                                     [(i.id, i.samples, str(i.path), i.path.stat().st_size) for i in items]]).encode()).hexdigest()[:16]
-    folder = cache_dir() / "traces" / key
-    if not (folder / "manifest.json").exists():
-        _record(folder, upstream, items, load, what, device)
-    return Trace(folder, upstream, items, load, device)
+def finished(folder: Path) -> bool:
+    """Whether a whole trace lies there; its manifest says so last of all."""
+    path = folder / "manifest.json"
+    return path.exists() and json.loads(path.read_text())["shards"] is not None
 
 
-def size(upstream: Upstream, items: Sequence[Item]) -> int:
-    """Bytes the states of `items` take, known before anything runs."""
-    frames = upstream.frames(torch.tensor([i.samples for i in items])).sum()
-    return int(frames) * (upstream.card.depth + 1) * upstream.card.dim * 2
+def about(upstream: Upstream, items: Sequence[Item], device: str, pooled: bool) -> dict:
+    """All that the numbers of a trace depend on. The audio is known by path, place, size and time of change, so that asking opens none.
+
+    The front-end's policy and every other option are in the upstream's name; code and weights count as they are, whatever the card says.
+    """
+    files = {path: path.stat() for path in dict.fromkeys(i.path for i in items)}
+    audio = [(str(i.path), i.start, i.samples, files[i.path].st_size, files[i.path].st_mtime_ns) for i in pieces(items)[0]]
+    return {"format": VERSION, "upstream": upstream.card.name, "revision": upstream.card.revision, "evidence": upstream.card.evidence,
+            "weights": _weights(upstream), "code": _code(upstream), "device": torch.device(device).type, "pooled": pooled,
+            "dtype": "float32" if pooled else "float16", "resampler": RESAMPLER, "audio": _hash(json.dumps(audio).encode())}
 
 
-def _record(folder: Path, upstream: Upstream, items: Sequence[Item], load, what: str, device: str) -> None:
-    """Write beside the final place and rename, so that a trace is whole or absent."""
-    from tqdm import tqdm
-    card, need = upstream.card, size(upstream, items)
-    beside = folder.with_name(f"{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}.tmp")
-    keep_states = shutil.disk_usage(cache_dir()).free - need > SPARE
-    seconds = sum(i.samples for i in items) / SAMPLE_RATE
-    print(f"{what}: {card.name} over {seconds / 60:.1f} min of audio, " + (
-        f"{need / 2**20:.0f} MiB of states kept in {cache_dir()}" if keep_states else
-        f"{need / 2**30:.1f} GiB of states would not fit in {cache_dir()}: they are recomputed for every batch"), file=sys.stderr)
-    frames = upstream.frames(torch.tensor([i.samples for i in items])).numpy()
-    offsets = np.concatenate([[0], np.cumsum(frames)])
-    evidence = np.full((len(items), card.depth), np.nan, np.float32)
-    error = 0.0
-    try:
-        beside.mkdir(parents=True)
-        if keep_states:
-            store = np.lib.format.open_memmap(beside / "states.npy", "w+", np.float16, (int(offsets[-1]), card.depth + 1, card.dim))
-        with tqdm(total=round(seconds), desc=what, file=sys.stderr, unit="s", dynamic_ncols=True, mininterval=1) as bar:
-            for rows in by_length(items):
-                examples = [load(items[i]) for i in rows]
-                for i, example in zip(rows, examples, strict=True):
-                    if len(example.wav) != items[i].samples:
-                        raise UsageError(f"{items[i].path}: {len(example.wav)} samples were read where its header promised "
-                                         f"{items[i].samples}; the file changed or is truncated, replace it")
-                wavs, lengths = padded([e.wav for e in examples], device)
-                for depth, (state, own) in enumerate(_walk(upstream, wavs, lengths)):
-                    if own is not None:
-                        evidence[rows, depth - 1] = own.cpu().numpy()
-                    if keep_states:
-                        half = state.half()
-                        error = max(error, float((half.float() - state).abs().max()))
-                        for b, i in enumerate(rows):
-                            store[offsets[i]: offsets[i + 1], depth] = half[b, : frames[i]].cpu().numpy()
-                bar.update(round(sum(items[i].samples for i in rows) / SAMPLE_RATE))
-        if keep_states:
-            store.flush()
-            if not np.isfinite(error):
-                raise UsageError(f"{card.name}: its states do not fit in fp16, so no trace can be kept")
-        np.save(beside / "frames.npy", frames)
-        np.save(beside / "evidence.npy", evidence)
-        (beside / "manifest.json").write_text(json.dumps({
-            "version": VERSION, "upstream": card.name, "revision": card.revision, "evidence": card.evidence, "items": len(items),
-            "seconds": seconds, "dtype": "float16" if keep_states else None, "largest_rounding_error": error}, indent=1) + "\n")
-        if not folder.exists():
-            beside.rename(folder)
-    except OSError as failure:
-        raise MachineError(f"the trace of {what} cannot be written to {beside.parent} ({failure.strerror or failure}); free some "
-                           "space or point EARLYEXIT_SUPERB_CACHE to another folder, and repeat the command") from failure
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+def key(known: Mapping) -> str:
+    return _hash(json.dumps(known, sort_keys=True).encode())
 
 
-@torch.no_grad()
-def _walk(upstream: Upstream, wavs: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """(state, evidence or None) of every depth, nobody leaving."""
-    frames, previous = upstream.frames(lengths).to(wavs.device), None
-    for depth, state in enumerate(upstream.states(wavs, lengths)):
-        yield state, upstream.evidence(depth, state, previous, frames) if depth and upstream.knob else None
-        previous = state
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
-def by_length(items: Sequence[Item]) -> Iterator[list[int]]:
-    """Row numbers in batches of similar length and at most BATCH_SECONDS, longest first: the first batch is the largest."""
-    rows: list[int] = []
-    for i in sorted(range(len(items)), key=lambda i: -items[i].samples):
-        if rows and (len(rows) + 1) * items[rows[0]].samples > BATCH_SECONDS * SAMPLE_RATE:
-            yield rows
-            rows = []
-        rows.append(i)
-    if rows:
-        yield rows
+def _weights(upstream: Upstream) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in upstream.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _code(upstream: Upstream) -> str:
+    """Of the files in which the upstream's own modules are written (torch's are not among them)."""
+    kinds = {kind for module in upstream.modules() for kind in type(module).__mro__} - {object}
+    files = {inspect.getsourcefile(kind) for kind in kinds if kind.__module__.split(".")[0] != "torch"}
+    return _hash(b"".join(Path(file).read_bytes() for file in sorted(f for f in files if f)))

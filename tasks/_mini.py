@@ -17,6 +17,7 @@ import numpy as np
 from ..benchmark.audio import write
 from ..benchmark.contract import SAMPLE_RATE
 from ..benchmark.paths import cache_dir
+from . import _mini_sid, _mini_ss
 from ._noise import GENERATORS, active_power, babble
 from ._noisy import SNRS, Part, write_voicebank
 from ._speech import Voice, sentence, speak, voices
@@ -29,7 +30,12 @@ SHORTEST, LONGEST = 2.0, 4.0                                    # seconds
 SOFTEST, LOUDEST = -30.0, -22.0                                 # dB, active level: recordings differ so much
 PCM = "5438999816f6f1ed875ac76081413833a0e190ee2519a4e75c534c7276ca20d9"  # sha256 of all samples, x86-64, espeak-ng 1.52
 
-CORPORA = {"mini (se)": (f"mini-noisy-{VERSION}", "36 espeak voices in eight kinds of noise, VoiceBank-DEMAND layout")}
+CORPORA = {
+    "mini (se)": (f"mini-noisy-{VERSION}", "36 espeak voices in eight kinds of noise, VoiceBank-DEMAND layout"),
+    "mini (sid)": (_mini_sid.FOLDER, "24 espeak voices, a folder each, each sentence as if recorded elsewhere"),
+    "mini (ss)": (_mini_ss.NAME, "low and high espeak voices, two at a time, Libri2Mix layout"),
+    "mini (asr)": ("mini-asr-1", "60 espeak voices, sentences of 34 words"),
+}
 
 README = f"""The built-in noisy corpus of earlyexit-superb: espeak-ng voices, noises made in code.
 Made by tasks/_mini.py; delete this folder and it is made again.

@@ -94,11 +94,11 @@ def make_noisy(speech: Path, noise: Path, out: Path, seed: int = 0, limit: int |
 
 # ---- what there is ----
 
-def _utterances(folder: Path) -> tuple[dict[str, list[Path]], int]:
+def _utterances(folder: Path, shortest: float = SHORTEST, longest: float = LONGEST) -> tuple[dict[str, list[Path]], int]:
     """Speaker -> files of a usable length, and how many are not."""
     known, found, skipped = _manifest(folder, "speaker"), defaultdict(list), 0
     for path in audio_files(folder):
-        if SHORTEST <= length(path) / SAMPLE_RATE <= LONGEST:
+        if shortest <= length(path) / SAMPLE_RATE <= longest:
             found[known.get(path.resolve()) or _speaker(path)].append(path)
         else:
             skipped += 1
@@ -141,15 +141,15 @@ def _manifest(folder: Path, column: str) -> dict[Path, str]:
     return {}
 
 
-def _shares(groups: dict[str, list[Path]], what: str, folder: Path, seed: int) -> dict[str, list[str]]:
-    """Group names, shuffled and split 8:1:1 with at least one each."""
+def _shares(groups: dict[str, list[Path]], what: str, folder: Path, seed: int, least: int = 1) -> dict[str, list[str]]:
+    """Group names, shuffled and split 8:1:1 with at least `least` each."""
     names = sorted(groups)
-    if len(names) < 3:
-        raise UsageError(f"{folder} has {len(names)} {what} to use and train, dev and test need one of their own; "
+    if len(names) < 3 * least:
+        raise UsageError(f"{folder} has {len(names)} {what} to use and train, dev and test need {'one' if least == 1 else least} of their own; "
                          "add recordings, each in its folder, or list them in a MANIFEST.csv "
                          "(columns path, speaker, source_path)")
     random.Random(f"{what}-{seed}").shuffle(names)
-    n = max(1, round(len(names) / 10))
+    n = max(least, round(len(names) / 10))
     return {"train": names[2 * n:], "dev": names[:n], "test": names[n:2 * n]}
 
 

@@ -23,6 +23,7 @@ from ..benchmark.contract import Protocol
 from ..benchmark.errors import UsageError
 
 STRIDES = (160, 320, 640)   # samples a frame of the upstreams there are: 10, 20, 40 ms
+GRID = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)      # of learning rates: SUPERB's search, on a log scale (s3prl issues 120, 360)
 SLACK = 5                   # s3prl asserts that features and STFT differ by fewer frames than this
 PHASE_EPS = 1e-10           # s3prl/downstream/enhancement_stft2/expert.py
 GUARDED, UNGUARDED = 512, 2048  # samples: the end that is searched for clicks; trailing zeros that call the search off
@@ -69,9 +70,9 @@ class Stft:
         return 1 + samples // self.hop
 
     def __call__(self, wav: Tensor) -> Tensor:
-        """(N,) -> (T, bins), complex."""
+        """(..., N) -> (..., T, bins), complex."""
         return torch.stft(wav, self.n_fft, self.hop, self.win, self._window(wav), center=True, pad_mode=self.pad,
-                          return_complex=True).T
+                          return_complex=True).mT
 
     def inverse(self, spectrum: Tensor, samples: int) -> Tensor:
         """(T, bins) -> (samples,); zeros where no window reaches."""
@@ -149,19 +150,20 @@ class SpectralHead(nn.Module):
         return self.masks(*match(features, frames, samples, self.stride, self.hop))
 
 
-def distance(mask: Tensor, noisy: Tensor, clean: Tensor, protocol: SpectralProtocol) -> Tensor:
-    """How far masked speech is from its aim: sum over frequencies, mean over frames.
-
-    Args:
-        mask: (T, bins). noisy, clean: (T, bins), complex.
-    """
+def compared(noisy: Tensor, clean: Tensor, protocol: SpectralProtocol) -> tuple[Tensor, Tensor]:
+    """Complex (..., T, bins) spectra -> what a mask multiplies and what that should give, both as magnitudes in the recipe's domain."""
     magnitude, aim = noisy.abs(), clean.abs()
     if protocol.aim == "npsm":  # Kolbaek et al., 2017 (uPIT)
         aim = aim * torch.relu(torch.cos(noisy.angle() - clean.angle()))
     if protocol.domain == "log1p":
         magnitude, aim = magnitude.log1p(), aim.log1p()
+    return magnitude, aim
+
+
+def distance(mask: Tensor, magnitude: Tensor, aim: Tensor, protocol: SpectralProtocol) -> Tensor:
+    """How far masked speech is from its aim, (...): sum over frequencies, mean over frames. All (..., T, bins), broadcast."""
     error = mask * magnitude - aim
-    return (error.square() if protocol.distance == "mse" else error.abs()).sum() / len(noisy)
+    return (error.square() if protocol.distance == "mse" else error.abs()).sum(dim=(-2, -1)) / error.shape[-2]
 
 
 def apply(mask: Tensor, wav: Tensor, frames: int, protocol: SpectralProtocol) -> Tensor:

@@ -147,7 +147,7 @@ def _item(pair: Pair, formats: set[tuple[int, int]]) -> Item:
     more = {"clean": pair.clean}
     if pair.row:
         more |= {"noise": pair.row.get("noise", ""), "snr": float(pair.row["snr"]) if pair.row.get("snr") else None}
-    return Item(pair.id, pair.noisy, noisy.samples, pair.speaker, more)
+    return Item(pair.id, pair.noisy, noisy.samples, speaker=pair.speaker, more=more)
 
 
 def _split(pairs: list[Pair], items: list[Item], listed: bool, root: Path) -> tuple[dict[str, list[Item]], list[str]]:

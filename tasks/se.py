@@ -18,7 +18,7 @@ from ..benchmark.contract import Corpus, Example, Item, Metric, Task
 from ..benchmark.metrics import pesq_wb, si_sdr_improvement, stoi
 from ..benchmark.registry import tasks
 from ..downstreams.mask_blstm import MaskBLSTM
-from ._spectral import SpectralHead, SpectralProtocol, apply, distance, fitting, stft_of
+from ._spectral import GRID, SpectralHead, SpectralProtocol, apply, compared, distance, fitting, stft_of
 
 
 @dataclass(frozen=True)
@@ -28,37 +28,45 @@ class SEProtocol(SpectralProtocol):
 
 SUPERB_V1 = SEProtocol(
     name="superb-v1", source="s3prl/downstream/enhancement_stft/configs/cfg_voicebank.yaml (release 0.4.18); librosa < 0.9",
-    lr=1e-4, steps=150_000, batch=8, eval_every=1250, optimiser="adamw",
+    lr=1e-4, steps=150_000, batch=8, eval_every=1250, optimiser="adamw", lr_grid=GRID,
     n_fft=512, win=512, hop=0, pad="reflect", layers=3, hidden=896, dropout=0.5, activation="relu",
     aim="npsm", distance="mse", domain="magnitude", tail="guard")
 
 S3PRL_V2 = SEProtocol(
     name="s3prl-v2", source="s3prl/downstream/enhancement_stft2/configs/cfg_voicebank.yaml (release 0.4.18); librosa >= 0.9",
-    lr=1e-3, steps=100_000, batch=8, eval_every=1250, optimiser="adamw",
+    lr=1e-3, steps=100_000, batch=8, eval_every=1250, optimiser="adamw", lr_grid=GRID,
     n_fft=512, win=400, hop=160, pad="constant", layers=3, hidden=256, dropout=0.1, activation="sigmoid",
     aim="am", distance="l1", domain="log1p", tail="drop")
 
 MINISUPERB = replace(
     S3PRL_V2, name="minisuperb",
     source="Comet0322/MiniSUPERB: downstream/enhancement_stft2/configs/cfg_voicebank.yaml, preprocess/bo.ipynb @ 4588f6e",
-    steps=10_000, eval_every=1000, train_limit=1000, dev_limit=300)
+    steps=10_000, eval_every=1000, train_limit=1000, dev_limit=300, lr_grid=(1e-2, 1e-3, 1e-4))
 
 MINI = replace(  # small enough to train a table's heads in minutes on two CPU cores
     S3PRL_V2, name="mini", source="this project: s3prl-v2's domain, v1's aim, loss and tail, sized for the built-in corpus",
-    lr=4e-3, steps=480, batch=8, eval_every=120, n_fft=640, win=640, hop=0, layers=1, hidden=128, aim="npsm", distance="mse",
-    tail="guard", standardise=True)
+    lr=4e-3, steps=480, batch=8, eval_every=120, lr_grid=(1.6e-2, 4e-3, 1e-3), n_fft=640, win=640, hop=0, layers=1, hidden=128,
+    aim="npsm", distance="mse", tail="guard", standardise=True)
 
 
 def corpus(data: Path | None, protocol: SEProtocol) -> Corpus:
+    from ._layouts import entries as listed
+    from ._manifest import SPLITS, fingerprint, manifest_of
     from ._voicebank import voicebank
     if data is None:
         from ._mini import mini_noisy
         return voicebank(mini_noisy(), "mini")
-    return voicebank(data)
+    if manifest_of(data) is None:
+        return voicebank(data)
+    entries, notices = listed(data, "se")
+    splits = {split: [Item(e.id, e.path, e.samples, e.start, e.speaker, {"clean": e.references[0]}) for e in entries if e.split == split]
+              for split in SPLITS}
+    return Corpus(data.resolve().name, fingerprint(entries), splits, notices)
 
 
 def load(item: Item) -> Example:
-    return Example(item.id, torch.from_numpy(read(item.path)), torch.from_numpy(read(item.more["clean"])))
+    noisy, clean = (torch.from_numpy(read(path, item.start, item.samples)) for path in (item.path, item.more["clean"]))
+    return Example(item.id, noisy, clean)
 
 
 def head(protocol: SEProtocol, dim: int, stride: int, corpus: Corpus) -> SpectralHead:
@@ -75,7 +83,7 @@ def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, protoc
 def _distance(mask: Tensor, example: Example, frames: int, protocol: SEProtocol) -> Tensor:
     stft = stft_of(protocol, len(example.wav), frames)
     noisy, clean = stft(example.wav.to(mask.device)), stft(example.target.to(mask.device))
-    return distance(fitting(mask, noisy), noisy, clean, protocol)
+    return distance(fitting(mask, noisy), *compared(noisy, clean, protocol), protocol)
 
 
 def enhance(prediction_row: Tensor, wav: Tensor, frames: int, protocol: SEProtocol) -> Tensor:

@@ -14,9 +14,9 @@ def own_cache(tmp_path, monkeypatch):
 
 def test_the_flags_of_run_are_frozen():
     flags = {o for a in cli.run_parser()._actions for o in a.option_strings if o.startswith("--")} - {"--help", "--version"}
-    assert flags == {"--upstream", "--task", "--rho", "--span", "--data", "--protocol", "--seed", "--device", "--precision", "--results",
-                     "--config", "--set", "--force", "--json"}
-    assert set(cli.VERBS) == {"run", "train", "data", "check", "ls", "doctor", "leaderboard"}
+    assert flags == {"--upstream", "--task", "--rho", "--span", "--data", "--protocol", "--seed", "--device", "--results", "--config",
+                     "--set", "--force", "--json", "--lr", "--precision"}
+    assert set(cli.VERBS) == {"run", "plan", "train", "data", "check", "ls", "doctor", "leaderboard", "cache", "sweep", "speed"}
 
 
 DAISY = "--upstream daisy --task se"
@@ -25,7 +25,7 @@ DAISY = "--upstream daisy --task se"
 @pytest.mark.parametrize("line, status, said", [
     ("", 2, "--upstream is missing; for example: run_benchmark.py --upstream daisy --task se --rho 0.7"),
     ("--upstream dasy --task se", 2, "no upstream is called 'dasy': did you mean daisy?"),
-    ("--upstream daisy --task si", 2, "no task is called 'si': known: se"),
+    ("--upstream daisy --task si", 2, "no task is called 'si': did you mean sid"),
     ("--upstream daisy.huge --task se", 2, "hubert has no tag 'huge'"),
     (f"{DAISY} --rho -0.1", 2, "rho is a ratio from 0"),
     (f"{DAISY} --rho much", 2, "--rho is a number such as 0.7, not 'much'"),
@@ -36,6 +36,13 @@ DAISY = "--upstream daisy --task se"
     (f"{DAISY} --set lr", 2, "--set takes key=value"),
     (f"{DAISY} --set steps=many", 2, "steps is a number like"),
     (f"{DAISY} --data nowhere", 2, "nowhere"),
+    (f"{DAISY} --lr fast", 2, "--lr (unless it is the word sweep) is a number such as 0.7, not 'fast'"),
+    (f"{DAISY} --lr 0", 2, "a learning rate is above 0"),
+    (f"{DAISY} --lr 1e-3 --set lr=1e-3", 2, "both name the learning rate"),
+    (f"plan {DAISY} --protocol superb", 2, "has no protocol 'superb'"),
+    ("data verify nowhere", 2, "there is no nowhere"),
+    ("data prepare --from nowhere --out x", 2, "there is no nowhere"),
+    ("data prepare --layout timit --from . --out x", 2, "invalid choice: 'timit'"),
     (f"{DAISY} --device tpu9", 2, "--device is cpu"),
     (f"{DAISY} --roh 0.7", 2, "did you mean --rho"),
     ("--upstream hubert --task se --rho 0.7", 2, "hubert has no rho: it does not exit by itself"),
@@ -49,6 +56,16 @@ DAISY = "--upstream daisy --task se"
     ("data noisy --speech nowhere --noise nowhere --out x", 2, "nowhere"),
     ("leaderboard nowhere", 2, "there is no results folder nowhere"),
     ("run --upstream daisy --task se --config none.yaml", 2, "none.yaml"),
+    (f"{DAISY} --set exits=13", 2, "--set exits=13: depths 0 to 12"),
+    ("sweep --upstream daisy", 2, "sweep: --task is missing"),
+    ("sweep --upstream dasy --task se", 2, "no upstream is called 'dasy': did you mean daisy?"),
+    ("sweep --upstream daisy --task si", 2, "no task is called 'si'"),
+    ("sweep --upstream daisy --task se --protocol mni", 2, "task se has no protocol 'mni': did you mean mini"),
+    ("sweep --upstream daisy --task se --seed x", 2, "sweep: --seed takes whole numbers, not 'x'"),
+    ("sweep --upstream daisy --task se --workers 0", 2, "sweep: --workers is a whole number from 1, not 0"),
+    ("sweep --upstream daisy --task se --shard 0/3", 2, "sweep: --shard is I/N with I from 1 to N, such as 1/4, not '0/3'"),
+    ("sweep --upstream daisy --task se --data asr=x", 2, "the grid has no task 'asr'"),
+    ("sweep --upstream daisy --task se --data nowhere", 2, "--data nowhere: there is no such folder"),
 ])
 def test_bad_input_is_one_sentence(line, status, said, capsys):
     assert main(line.split()) == status

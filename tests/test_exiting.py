@@ -4,9 +4,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from earlyexit_superb.benchmark.contract import Upstream, UpstreamCard
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.exiting import Exit, TruncatedWeightedSum, replay, run_until_exit
 from earlyexit_superb.benchmark.shim import s3prl_shim
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from toy import Toy
 
 L, B, T, D = 13, 3, 7, 5
@@ -154,6 +157,51 @@ def test_neighbours_and_padding_do_not_move_an_exit(toy, batch):
         together = run_until_exit(toy, wavs, lengths, Exit((1, 2, 3), tau)).depth
         alone = [int(run_until_exit(toy, wavs[i: i + 1, :n], lengths[i: i + 1], Exit((1, 2, 3), tau)).depth) for i, n in enumerate(lengths)]
         assert together.tolist() == alone
+
+
+class Record(Upstream):
+    """States are row numbers, evidence is read from a table: any record, played live."""
+    knob = "none"
+
+    def __init__(self, table):
+        super().__init__()
+        self.table = torch.from_numpy(table)
+        self.card = UpstreamCard("record", depth=table.shape[1], dim=1, stride=320, revision="", source="")
+
+    def frames(self, lengths):
+        return lengths
+
+    def states(self, wavs, lengths):
+        x = wavs[:, None]
+        for _ in range(self.card.depth + 1):
+            keep = yield x
+            x = x if keep is None else x[keep]
+
+    def evidence(self, depth, state, previous, frames):
+        return self.table[state[:, 0, 0].long(), depth - 1]
+
+
+@st.composite
+def records(draw):
+    """(n, L) evidence with ties, infinities and the threshold itself among its values; an exit of any span and thresholds."""
+    n, blocks = draw(st.integers(1, 6)), draw(st.integers(1, 5))
+    values = [0.1, 0.5, 0.7000000000000001, 1 / 3, math.inf, -math.inf]
+    table = np.array(draw(st.lists(st.lists(st.sampled_from(values) | st.floats(0, 1, width=32), min_size=blocks, max_size=blocks),
+                                   min_size=n, max_size=n)), np.float32)
+    depths = sorted(draw(st.sets(st.integers(0, blocks), min_size=1)))
+    threshold = st.sampled_from(values) | st.floats(0, 1) | st.sampled_from([float(v) for v in table.flat])
+    return table, Exit(depths, draw(threshold | st.lists(threshold, min_size=len(depths), max_size=len(depths))))
+
+
+@settings(max_examples=100, deadline=None)
+@given(records())
+def test_replay_is_the_live_run_on_any_record(record):
+    table, exit = record
+    wavs = torch.arange(len(table), dtype=torch.float32)[:, None]
+    live = run_until_exit(Record(table), wavs, torch.ones(len(table), dtype=torch.long), exit)
+    assert live.depth.tolist() == replay(table, exit).tolist()
+    for row, depth in enumerate(live.depth.tolist()):               # and every utterance brought its own states
+        assert (live.states[: depth + 1, row] == row).all() and not live.states[depth + 1:, row].any()
 
 
 def test_batch_granularity_lets_all_leave_together(toy, batch):

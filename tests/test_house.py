@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("upstreams", "downstreams", "tasks", "benchmark")
-GROUND = {"contract", "registry", "errors", "audio", "calibration", "loop", "metrics", "paths", "shim"}
+GROUND = {"contract", "registry", "errors", "audio", "calibration", "loop", "metrics", "paths", "ranks", "shim"}
 EARLY = {"numpy", "torch", "yaml", "pandas", "soundfile"}          # all that may be imported at module level, beside the stdlib
 FILES = sorted(p for room in ROOMS for p in (ROOT / room).glob("*.py"))
 
@@ -96,13 +96,17 @@ def test_the_readmes_own_upstream_passes_its_check(tmp_path):
 
 def test_the_readmes_commands_parse():
     """Every run_benchmark.py line of README is accepted by the parser it would meet."""
-    from earlyexit_superb.benchmark import cli
+    from earlyexit_superb.benchmark import cli, data
     lines = [line.removeprefix("python ") for block in blocks("sh") for line in block.splitlines()
              if line.removeprefix("python ").startswith("run_benchmark.py")]
     assert len(lines) >= 8
     for line in lines:
         words = line.split("#")[0].split()[1:]
-        if words and not words[0].startswith("-"):
+        if words[:1] == ["data"]:
+            data.parser().parse_args(words[1:])
+        elif words[:1] == ["plan"]:
+            cli.run_parser().parse_args(["--task", *words[1:]])
+        elif words and not words[0].startswith("-"):
             assert words[0] in cli.VERBS, line
         else:
             cli.run_parser().parse_args(words)

@@ -1,11 +1,11 @@
 """The whole way, small: one command's rows, replay against live, killed and gone on, nothing done twice."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -144,6 +144,27 @@ def test_killed_in_the_middle_of_training_it_goes_on_to_the_same_numbers(finishe
     assert not list((tmp_path / "killed").glob("heads/unfinished-*"))
 
 
+def test_rows_beside_the_usual_ones(finished, corpus, tmp_path, capsys):
+    """Controls come from the adaptive rows' own heads: no training, the same histogram, never a worse score than full depth's."""
+    shutil.copytree(finished, tmp_path / "r")
+    heads_before = sorted(p.name for p in (tmp_path / "r" / "heads").iterdir())
+    assert main(command(corpus, tmp_path / "r", "--rho", "1.0", "--set", "exits=oracle,random")) == 0
+    assert sorted(p.name for p in (tmp_path / "r" / "heads").iterdir()) == heads_before
+    assert "exits by depth, random toy rho 1 mean" in capsys.readouterr().out
+    by = {(r["cell"]["exit"], r["cell"]["span"]): r for r in jsons(tmp_path / "r").values()}
+    for span in ("mean", "min-max"):
+        control, adaptive = by["random", span], by["adaptive", span]
+        assert control["exit_histogram"] == adaptive["exit_histogram"] and control["time_saved"] is None and control["detail"]["exit"] is None
+        assert control["macs_saved"] > adaptive["macs_saved"]      # nobody asked a branch
+    bound = by["oracle", "all"]
+    assert sum(bound["exit_histogram"]) == 5 and bound["depth"] <= 3
+    assert main(command(corpus, tmp_path / "r", "--rho", "0", "--span", "all", "--set", "exits=tau:-1,tau:9/9/9")) == 0
+    by = {(r["cell"]["exit"], r["cell"]["value"]): r for r in jsons(tmp_path / "r").values()}
+    assert by["tau -1.0", None]["scores"] == by["adaptive", 0.0]["scores"]                      # nothing is as sure as that
+    assert by["tau 9.0/9.0/9.0", None]["scores"] == by["depth 1", None]["scores"]              # everything is
+    assert by["tau 9.0/9.0/9.0", None]["detail"]["exit"] == {"depths": [1, 2, 3], "tau": [9.0, 9.0, 9.0]}
+
+
 def test_json_lines_are_the_table(finished, corpus, capsys):
     assert main(command(corpus, finished, "--rho", "1.0", "--json")) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -161,11 +182,3 @@ def test_limits_draw_the_same_utterances_every_time():
     items = list(range(100))
     assert limited(items, 10, 8830) == limited(items, 10, 8830) == sorted(limited(items, 10, 8830)) and limited(items, None, 0) is items
     assert limited(items, 10, 1) != limited(items, 10, 2)
-
-
-def test_a_changed_field_makes_the_protocol_custom_and_keeps_types():
-    from earlyexit_superb.benchmark.registry import tasks
-    from earlyexit_superb.benchmark.run import changed
-    mini = tasks.get("se").protocols["mini"]
-    assert changed(mini, {}) is mini and changed(mini, {"lr": "1e-4"}) == replace(mini, lr=1e-4)
-    assert changed(mini, {"train_limit": "7"}).train_limit == 7

@@ -47,7 +47,7 @@ def test_convolutions_piece_by_piece_are_the_convolutions(shape):
 
 
 def test_no_block_beyond_an_exit_runs_and_none_for_who_left(daisy, wavs, monkeypatch):
-    net, ran = daisy.hubert.net, []
+    net, ran = daisy.inner.net, []
     block = net.block
     monkeypatch.setattr(net, "block", lambda depth, x, mask: (ran.append((depth, x.shape[1], mask)), block(depth, x, mask))[1])
     own = daisy.frames(LENGTHS).tolist()

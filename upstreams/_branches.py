@@ -5,6 +5,7 @@ independent. A backbone without its self-supervised head (Hugging Face and torch
 units of a middle block as targets instead, and the card says so.
 """
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..benchmark import loop
+from ..benchmark import loop, ranks
 from ..benchmark.contract import SAMPLE_RATE
 from ..benchmark.errors import UsageError, need
 from ..benchmark.registry import as_type_of
@@ -24,10 +25,10 @@ from .hubert import Hubert, own_units
 @dataclass(frozen=True)
 class Recipe:
     """The paper: 88,000 steps of batch 32, lr 5e-5 on 960 h. These defaults are for a tiny model and a few hours."""
-    steps: int = 3000
+    steps: int = 2400
     lr: float = 5e-3
     frames: int = 4096          # of a step, drawn from what was heard last
-    every: int = 500            # steps between two hearings: the upstream runs once for many steps of twelve small layers
+    every: int = 600            # steps between two hearings: the upstream runs once for many steps of twelve small layers
     heard: int = 48             # batches of a hearing
     batch: int = 16             # crops
     seconds: float = 2.505
@@ -71,56 +72,52 @@ def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, dev
     targets, units, said = _targets(hubert, pool, recipe, seed, device)
     torch.manual_seed(seed)
     branches = nn.ModuleList(nn.Linear(hubert.card.dim, units) for _ in range(hubert.card.depth)).to(device)
-    samples, last = int(recipe.seconds * SAMPLE_RATE), {"hearing": -1}
+    samples, last, (rank, ranked) = int(recipe.seconds * SAMPLE_RATE), {"hearing": -1}, ranks.place()
+    ranks.own(recipe.heard, "heard")
 
     @torch.no_grad()
-    def hear(rng: np.random.Generator, held_out: bool = False) -> tuple[Tensor, Tensor]:
-        """One batch of crops: (L, frames, D) states and (frames,) targets."""
+    def hear(rng: np.random.Generator, held_out: bool = False, own: bool = True) -> tuple[Tensor, Tensor] | None:
+        """One batch of crops: (L, frames, D) states and (frames,) targets. Another process's is drawn, and not heard."""
         wavs, _ = pool.crops(rng, recipe.batch, samples, held_out=held_out)
         wavs = wavs if held_out else pool.add_noise(wavs, rng, recipe.noisy)
+        if not own:
+            return None
         states = list(hubert.states(wavs.to(device), torch.full((recipe.batch,), samples, device=device)))[1:]
         return torch.stack(states).flatten(1, 2), targets(states).flatten()
 
     def hearing(number: int) -> tuple[Tensor, Tensor]:
         if last["hearing"] != number:
             rng = np.random.default_rng([seed, number])
-            parts = [(states.half(), target) for states, target in (hear(rng) for _ in range(recipe.heard))]
+            heard = (hear(rng, own=b % ranked == rank) for b in range(recipe.heard))
+            parts = [(part[0].half(), part[1]) for part in heard if part]
             last.update(hearing=number, states=torch.cat([p[0] for p in parts], 1), target=torch.cat([p[1] for p in parts]))
         return last["states"], last["target"]
 
     # The branches learn on standardised states and are folded back into plain linear layers at the end: most of a state is
     # the same in every frame, which makes gradient descent on it as it is slow.
     first = hearing(0)[0].float()
-    mean, spread = first.mean(1, keepdim=True), first.std(1, keepdim=True) + 1e-5
+    mean = ranks.mean(first.mean(1, keepdim=True))
+    spread = ranks.mean((first - mean).square().mean(1, keepdim=True)).sqrt() + 1e-5
     del first
 
     def loss(i: int) -> Tensor:
         states, target = hearing(i // recipe.every)
-        rows = torch.randint(len(target), (recipe.frames,), device=target.device)
+        each = len(target) * ranked // recipe.heard                    # frames of a batch heard, by whichever process
+        rows = torch.randint(len(target) * ranked, (recipe.frames,), device=target.device)
+        rows = rows[rows // each % ranked == rank]
+        rows = rows // each // ranked * each + rows % each
         x = (states[:, rows].float() - mean) / spread
-        return sum(F.cross_entropy(branch(x[k]), target[rows]) for k, branch in enumerate(branches))
-
-    def look() -> dict[str, float]:
-        """Entropy (nats per frame) and agreement by block, on held-out clean speech."""
-        rng, entropy, right, rounds = np.random.default_rng(seed), np.zeros(len(branches)), np.zeros(len(branches)), 8
-        for _ in range(rounds):
-            states, target = hear(rng, held_out=True)
-            for k, branch in enumerate(branches):
-                logits = branch((states[k] - mean[k]) / spread[k])
-                entropy[k] += float(torch.special.entr(logits.softmax(-1)).sum(-1).mean()) / rounds
-                right[k] += float((logits.argmax(-1) == target).float().mean()) / rounds
-        return {f"entropy@{k}": e for k, e in enumerate(entropy, 1)} | {f"agreement@{k}": r for k, r in enumerate(right, 1)}
+        return sum(F.cross_entropy(branch(x[k]), target[rows], reduction="sum") for k, branch in enumerate(branches)) * ranked / recipe.frames
 
     optimiser = torch.optim.AdamW(branches.parameters(), recipe.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.0)
     warm = max(1, int(0.08 * recipe.steps))
     loop.train(branches, loss, optimiser, steps=recipe.steps, every=recipe.every, folder=out / "branches", seed=seed, clip=10.0,
-               look=look, device=device, what=f"daisy.{tag} branches",
+               look=lambda: _look(branches, hear, mean, spread, seed), device=device, what=f"daisy.{tag} branches",
                schedule=lambda s: min((s + 1) / warm, max(0.01, (recipe.steps - s) / (recipe.steps - warm))))
-    with torch.no_grad():
-        for k, branch in enumerate(branches):
-            branch.weight /= spread[k]
-            branch.bias -= branch.weight @ mean[k, 0]
+    _fold(branches, mean, spread)
     path = out / f"daisy.{tag}.safetensors"
+    if not ranks.leads():
+        return path
     write(branches.cpu(), path, backbone=hubert.card.revision, targets=said)
     card = {"name": f"daisy.{tag}", "revision": content_hash(branches.half().float()), "backbone": hubert.card.name,
             "backbone_revision": hubert.card.revision, "targets": said,
@@ -128,6 +125,27 @@ def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, dev
             "held_out_clean": json.loads((out / "branches" / "log.jsonl").read_text().splitlines()[-1])}
     path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
     return path
+
+
+@torch.no_grad()
+def _look(branches: nn.ModuleList, hear: Callable, mean: Tensor, spread: Tensor, seed: int) -> dict[str, float]:
+    """Entropy (nats per frame) and agreement by block, on held-out clean speech."""
+    rng, entropy, right, rounds = np.random.default_rng(seed), np.zeros(len(branches)), np.zeros(len(branches)), 8
+    for _ in range(rounds):
+        states, target = hear(rng, held_out=True)
+        for k, branch in enumerate(branches):
+            logits = branch((states[k] - mean[k]) / spread[k])
+            entropy[k] += float(torch.special.entr(logits.softmax(-1)).sum(-1).mean()) / rounds
+            right[k] += float((logits.argmax(-1) == target).float().mean()) / rounds
+    return {f"entropy@{k}": e for k, e in enumerate(entropy, 1)} | {f"agreement@{k}": r for k, r in enumerate(right, 1)}
+
+
+@torch.no_grad()
+def _fold(branches: nn.ModuleList, mean: Tensor, spread: Tensor) -> None:
+    """Branches on standardised states become the same branches on states as they are."""
+    for k, branch in enumerate(branches):
+        branch.weight /= spread[k]
+        branch.bias -= branch.weight @ mean[k, 0]
 
 
 def _default(key: str):

@@ -1,4 +1,4 @@
-"""Pre-training a small HuBERT by masked prediction of cluster units (Hsu et al., 2021, sec. III): minutes on a GPU, hours on a CPU.
+"""Pre-training a small HuBERT by masked prediction of cluster units (Hsu et al., 2021, sec. III), within a few CPU hours.
 
 Three stages, each resumable, each warm-started from the one before:
 
@@ -7,11 +7,11 @@ Three stages, each resumable, each warm-started from the one before:
 2. `mfcc`: the blocks predict k-means units of 39-dimensional MFCCs at masked frames (HuBERT's first iteration).
 3. `block`: units of a middle block of stage 2's model (HuBERT's second iteration).
 
-Units are always those of clean speech; half of each batch is heard with noise, so the blocks learn to see through it. The
-last block must also still tell the clean log-mel spectrum where nothing was masked (`carry`, which HuBERT does not have), so
-that deep states keep some of what speech sounded like. At the end the states are centred (`_centre.py`).
+Units are always those of clean speech; half of each batch is heard with noise, so the blocks learn to see through it. In
+stage 3 the last block must also still tell the clean convolution output (`carry`), so that deep states keep some of what
+speech sounded like. HuBERT has no such term.
 
-`warm=FILE` goes on from trained weights instead: units of that model's middle block, stage 3 only.
+`warm=FILE` goes on from trained weights instead of stages 1 and 2: units of that model's middle block, then stage 3.
 """
 import json
 import sys
@@ -25,11 +25,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..benchmark import loop
+from ..benchmark import loop, ranks
 from ..benchmark.contract import SAMPLE_RATE
 from ..benchmark.errors import UsageError, closest, need
 from ..benchmark.registry import as_type_of
-from ._centre import centre, mean_states
 from ._hubert import STRIDE, HubertNet, HubertShape, frame_counts
 from ._hubert_weights import content_hash, load, save
 from ._pool import Pool
@@ -45,10 +44,10 @@ class Recipe:
     front_lr: float = 2.0e-3
     mfcc_steps: int = 900
     mfcc_units: int = 100
-    mfcc_carry: float = 5.0        # weight of the error with which the last block still tells the clean log-mel spectrum
+    mfcc_carry: float = 0.0
     mfcc_unmasked: float = 1.0     # weight of the loss on frames that were not masked (HuBERT: 0); 1 leaves the first plateau
     block_steps: int = 2000
-    block_carry: float = 5.0
+    block_carry: float = 2.0       # weight of the error with which the last block still tells the clean convolution output
     block_units: int = 256
     block_layer: int = 7           # units are clusters of this block's output
     block_unmasked: float = 0.1
@@ -70,29 +69,36 @@ def fit_backbone(shape: HubertShape, name: str, data: list[Path], noise: list[Pa
         if key not in fields:
             raise UsageError(f"train {name} has no setting {key!r}: {closest(key, fields)}")
     recipe = Recipe(**{k: as_type_of(fields[k].default, v, f"train {name}: {k}") for k, v in settings.items()})
+    ranks.own(recipe.batch)
     pool = Pool(data, noise)
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.json").write_text(json.dumps(asdict(recipe) | {"seed": seed, "hours": pool.sources}, indent=1) + "\n")
     if recipe.warm:
-        net, warm = load(recipe.warm, shape)
-        heard = Heard(net.to(device), pool, seed, device)
+        net = load(recipe.warm, shape)[0].to(device)
+        heard = Heard(net, pool, seed, device)
     else:
-        net, warm = _front(shape, recipe, pool, out / "front", seed, device), None
+        net = _front(shape, recipe, pool, out / "front", seed, device)
         heard = Heard(net, pool, seed, device)
         units = _units(_mfcc(pool), recipe.mfcc_units, pool, out / "mfcc", seed)
         net = _masked(replace(shape, units=recipe.mfcc_units), recipe, "mfcc", net, heard, units, out / "mfcc", seed, device)
     units = _units(_block_states(net, heard, recipe.block_layer, device), recipe.block_units, pool, out / "block", seed)
     net = _masked(replace(shape, units=recipe.block_units), recipe, "block", net, heard, units, out / "block", seed, device)
-    if not shape.pre_norm:
-        centre(net, mean_states(net, (_projected(net, heard.clean[clip], device) for clip in pool.training[::10])))
     path = out / f"{name}.safetensors"
+    if not ranks.leads():
+        return path
     save(net.cpu(), path)
     logs = {log.parent.name: json.loads(log.read_text().splitlines()[-1]) for log in sorted(out.glob("*/log.jsonl"))}
     path.with_suffix(".json").write_text(json.dumps({
         "name": name, "revision": content_hash(net.half().float()), "parameters": sum(p.numel() for p in net.parameters()),
-        "shape": asdict(net.shape), "recipe": asdict(recipe), "warm_from": warm, "seed": seed,
+        "shape": asdict(net.shape), "recipe": asdict(recipe) | {"warm": Path(recipe.warm).name}, "warm_from": _card(recipe.warm), "seed": seed,
         "hours": {k: round(v, 3) for k, v in pool.sources.items()}, "last_look": logs}, indent=1) + "\n")
     return path
+
+
+def _card(weights: str) -> dict | None:
+    """What the card beside the weights gone on from says of their own training."""
+    beside = Path(weights or "none").with_suffix(".json")
+    return json.loads(beside.read_text()) if beside.exists() else None
 
 
 # ---- stage 1 ------------------------------------------------------------------------------------------------------------
@@ -108,6 +114,7 @@ def _front(shape: HubertShape, recipe: Recipe, pool: Pool, folder: Path, seed: i
     def loss_on(rng: np.random.Generator, held_out: bool) -> Tensor:
         wavs, _ = pool.crops(rng, 2 * recipe.batch, samples, held_out=held_out)
         wavs = pool.add_noise(wavs, rng, recipe.noisy)
+        wavs = wavs if held_out else wavs[ranks.own(len(wavs))]
         target = log_mel(wavs).to(device)
         with _half(device):
             x = model.net.feature_extractor(wavs.to(device), torch.full((len(wavs),), samples, device=device))
@@ -139,13 +146,12 @@ def initialise(net: HubertNet) -> None:
 
 
 class Heard:
-    """Every clip after the frozen convolutions, (T, C) fp16: clean, and with noise at one ratio a clip. And its clean log-mel
-    spectrum, (T, MELS) fp16, every bin standardised over the pool."""
+    """Every clip after the frozen convolutions, (T, C) fp16: clean, and with noise at one ratio a clip."""
 
     def __init__(self, net: HubertNet, pool: Pool, seed: int, device: str):
         from tqdm import tqdm
-        self.pool, self.clean, self.noisy, self.mel = pool, [], [], []
-        log_mel, rng = _log_mel(), np.random.default_rng(seed)
+        self.pool, self.clean, self.noisy = pool, [], []
+        rng = np.random.default_rng(seed)
         for clip in tqdm(range(len(pool.clips)), desc="front-end over the pool", file=sys.stderr, unit="clip", mininterval=1):
             wav = torch.from_numpy(pool.wav(clip))[None]
             both = torch.cat([wav, pool.add_noise(wav, rng, share=1.0)])
@@ -156,22 +162,18 @@ class Heard:
                 x = net.feature_extractor(both, lengths)[:, : frame_counts(wav.shape[1])].half().cpu()
             self.clean.append(x[0].clone())
             self.noisy.append(x[1].clone())
-            self.mel.append(log_mel(wav)[0].half())
-        everything = torch.cat(self.mel).float()
-        mean, spread = everything.mean(0), everything.std(0)
-        self.mel = [((mel.float() - mean) / spread).half() for mel in self.mel]
 
     def crops(self, rng: np.random.Generator, recipe: Recipe, held_out: bool) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
-        """(B, T, C) as heard, (B, T, MELS) clean, and where each was taken: (clip, first frame). Held-out crops are clean."""
+        """(B, T, C) as heard, the same clean, and where each was taken: (clip, first frame). Held-out crops are clean."""
         clips = rng.choice(self.pool.held_out, recipe.batch) if held_out else rng.choice(self.pool.training, recipe.batch, p=self.pool.share)
-        rows, mel, places = [], [], []
+        rows, clean, places = [], [], []
         for clip in map(int, clips):
             start = int(rng.integers(0, len(self.clean[clip]) - recipe.frames + 1))
             source = self.noisy if not held_out and rng.random() < recipe.noisy else self.clean
             rows.append(source[clip][start: start + recipe.frames])
-            mel.append(self.mel[clip][start: start + recipe.frames])
+            clean.append(self.clean[clip][start: start + recipe.frames])
             places.append((clip, start))
-        return torch.stack(rows).float(), torch.stack(mel).float(), places
+        return torch.stack(rows).float(), torch.stack(clean).float(), places
 
 
 # ---- stages 2 and 3 -----------------------------------------------------------------------------------------------------
@@ -191,7 +193,7 @@ def _masked(shape: HubertShape, recipe: Recipe, stage: str, warm: HubertNet, hea
     torch.manual_seed(seed)
     model = nn.Module()
     model.net, model.mask_embedding = HubertNet(shape), nn.Parameter(torch.empty(shape.dim).uniform_())
-    model.carried = nn.Linear(shape.dim, MELS)
+    model.carried = nn.Linear(shape.dim, shape.conv_dim)
     initialise(model.net)
     kept = {k: v for k, v in warm.state_dict().items() if not k.startswith("head.label")}     # the units are new
     model.net.load_state_dict(kept, strict=False)
@@ -200,30 +202,34 @@ def _masked(shape: HubertShape, recipe: Recipe, stage: str, warm: HubertNet, hea
     steps, unmasked, carry = (getattr(recipe, f"{stage}_{field}") for field in ("steps", "unmasked", "carry"))
     amp = _half(device)
 
-    def forward(rng: np.random.Generator, held_out: bool) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
-        x, mel, places = heard.crops(rng, recipe, held_out)
+    def forward(rng: np.random.Generator, held_out: bool) -> tuple[list[Tensor], Tensor, Tensor, Tensor, int]:
+        x, clean, places = heard.crops(rng, recipe, held_out)
         target = torch.from_numpy(np.stack([units[clip][s: s + recipe.frames] for clip, s in places])).long()
         mask = span_mask(rng, recipe.batch, recipe.frames, recipe.mask_start, recipe.mask_span)
+        masked = int(mask.sum())                     # of the whole batch, whoever computes which rows
+        if not held_out:
+            x, clean, target, mask = (t[ranks.own(recipe.batch)] for t in (x, clean, target, mask))
         with amp, sdpa_kernel(SDPBackend.MATH):      # plain matrix products: bf16 suits them on a CPU
             x = model.net.feature_projection.projection(model.net.feature_projection.layer_norm(x.to(device)))
             x = torch.where(mask[..., None].to(device), model.mask_embedding.to(x.dtype), x)
             states = list(model.net.blocks(model.net.position(x), None))
-        return states, mask.to(device), target.to(device), mel.to(device)
+        return states, mask.to(device), target.to(device), F.layer_norm(clean.to(device), clean.shape[-1:]), masked
 
     def loss(i: int) -> Tensor:
-        states, mask, target, mel = forward(np.random.default_rng(loop.step_seed(seed, i)), False)
+        states, mask, target, clean, masked = forward(np.random.default_rng(loop.step_seed(seed, i)), False)
+        opened, size = recipe.batch * recipe.frames - masked, ranks.place()[1]
         with amp:
             logits, told = model.net.head(states[-1]), model.carried(states[-1])
         ce = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="none")
-        return (ce[mask.flatten()].mean() + unmasked * ce[~mask.flatten()].mean()
-                + carry * (told.float() - mel)[~mask].square().mean())
+        return size * (ce[mask.flatten()].sum() / masked + unmasked * ce[~mask.flatten()].sum() / opened
+                       + carry * (told.float() - clean)[~mask].square().mean(-1).sum() / opened)
 
     def look() -> dict[str, float]:
         """On held-out clean speech: how often the head names the right unit at masked frames, from every second block's output."""
         rng, right, masked, open_right, opened, error = np.random.default_rng(seed), np.zeros(shape.depth + 1), 0, 0, 0, 0.0
         for _ in range(8):
-            states, mask, target, mel = forward(rng, True)
-            error += float((model.carried(states[-1].float()) - mel)[~mask].square().mean()) / 8
+            states, mask, target, clean, _ = forward(rng, True)
+            error += float((model.carried(states[-1].float()) - clean)[~mask].square().mean()) / 8
             guesses = [model.net.head(x.float()).argmax(-1) == target for x in states]
             for k, right_here in enumerate(guesses, 1):
                 right[k] += int(right_here[mask].sum())
@@ -242,6 +248,11 @@ def _masked(shape: HubertShape, recipe: Recipe, stage: str, warm: HubertNet, hea
 def _units(features: Callable[[int], np.ndarray], count: int, pool: Pool, folder: Path, seed: int) -> list[np.ndarray]:
     """One unit a frame for every clip of the pool, kept in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
+    with ranks.in_turn():
+        return _clustered(features, count, pool, folder, seed)
+
+
+def _clustered(features: Callable[[int], np.ndarray], count: int, pool: Pool, folder: Path, seed: int) -> list[np.ndarray]:
     file = folder / "units.npz"
     if file.exists():
         with np.load(file) as flat:
@@ -289,16 +300,12 @@ def _block_states(net: HubertNet, heard: Heard, layer: int, device: str) -> Call
     @torch.no_grad()
     def features(clip: int) -> np.ndarray:
         with _half(device):
-            x = net.position(_projected(net, heard.clean[clip], device))
+            x = heard.clean[clip][None].float().to(device)
+            x = net.position(net.feature_projection.projection(net.feature_projection.layer_norm(x)))
             for depth, state in enumerate(net.blocks(x, None), 1):
                 if depth == layer:
                     return state[0].float().cpu().numpy()
     return features
-
-
-def _projected(net: HubertNet, heard: Tensor, device: str) -> Tensor:
-    """(T, C) convolution outputs of one clip -> (1, T, D)."""
-    return net.feature_projection.projection(net.feature_projection.layer_norm(heard[None].float().to(device)))
 
 
 def _half(device: str) -> torch.autocast:

@@ -4,7 +4,6 @@ Every block has one linear branch that guesses, frame by frame, the unit HuBERT'
 Its mean frame entropy (eq. 2) against tau = rho (Emax + Emin) / 2 (eq. 3) decides. The branches are trained once, without
 any task's labels, by `run_benchmark.py train daisy.<tag>`; `_branches.py` holds that recipe.
 """
-from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from ..benchmark.calibration import midpoint
-from ..benchmark.contract import Upstream, UpstreamCard
+from ..benchmark.contract import UpstreamCard
 from ..benchmark.registry import spelled, upstreams
 from . import _branches
+from ._wrapping import Wrapping
 from .hubert import Hubert
 
 BRANCHES = {"tiny": str(Path(__file__).with_name("daisy.tiny.safetensors"))}
 
 
 @upstreams.register("daisy")
-class Daisy(Upstream):
+class Daisy(Wrapping):
     """
     Args:
         tag, weights, seed: of the backbone, as `hubert` takes them.
@@ -32,26 +32,16 @@ class Daisy(Upstream):
 
     def __init__(self, tag: str = "tiny", weights: str = "", branches: str = "", front: str = "projection", seed: int = 0):
         super().__init__()
-        self.hubert = Hubert(tag, weights, front, seed)
+        self.inner = Hubert(tag, weights, front, seed)
         branches = branches or ("random" if weights == "random" else BRANCHES.get(tag, ""))
-        self.branches, revision = _branches.load(branches, self.hubert, seed)
-        card = self.hubert.card
+        self.branches, revision = _branches.load(branches, self.inner, seed)
+        card = self.inner.card
         self.card = UpstreamCard(
             name=spelled("daisy", tag, weights=(weights, ""), branches=("" if branches in BRANCHES.values() else branches, ""),
                          front=(front, "projection"), seed=(seed, 0)),
             depth=card.depth, dim=card.dim, stride=card.stride, revision=f"{card.revision}+{revision}",
             source="Lin, Lee and Tang, 2024, DAISY, arXiv:2406.05464",
             evidence="mean frame entropy of the block's branch, nats per frame")
-
-    @property
-    def backbone(self) -> Upstream:
-        return self.hubert
-
-    def frames(self, lengths: Tensor) -> Tensor:
-        return self.hubert.frames(lengths)
-
-    def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
-        return self.hubert.states(wavs, lengths)
 
     def evidence(self, depth: int, state: Tensor, previous: Tensor, frames: Tensor) -> Tensor:
         branch = self.branches[depth - 1]
@@ -63,12 +53,9 @@ class Daisy(Upstream):
     def tau(self, evidence: np.ndarray, value: float) -> float:
         return midpoint(evidence, value)
 
-    def macs(self, samples: int, depth: int) -> int:
-        return self.hubert.macs(samples, depth)
-
     def evidence_macs(self, samples: int, depth: int) -> int:
         branch: nn.Linear = self.branches[depth - 1]
-        return int(self.hubert.frames(torch.tensor(samples))) * branch.in_features * branch.out_features
+        return int(self.inner.frames(torch.tensor(samples))) * branch.in_features * branch.out_features
 
     @staticmethod
     def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, device: str, settings: dict[str, str]) -> Path:

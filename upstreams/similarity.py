@@ -3,20 +3,19 @@
 Zaiem et al., 2023, "Fine-tuning strategies for faster inference" (arXiv:2303.06740), layer similarity. It needs no training
 and works on any backbone; the threshold is chosen so that the training split leaves at a wanted mean depth.
 """
-from collections.abc import Generator
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..benchmark.calibration import for_mean_depth
-from ..benchmark.contract import Upstream, UpstreamCard
+from ..benchmark.contract import UpstreamCard
 from ..benchmark.registry import build_upstream, spelled, upstreams
+from ._wrapping import Wrapping
 
 
 @upstreams.register("similarity")
-class Similarity(Upstream):
+class Similarity(Wrapping):
     """`backbone` is any upstream's name, `weights` its weights option."""
     knob, knob_values = "target_depth", (6.0,)
 
@@ -29,25 +28,12 @@ class Similarity(Upstream):
             stride=card.stride, revision=card.revision, source="Zaiem et al., 2023, arXiv:2303.06740",
             evidence="1 - mean cosine of successive depths' frames")
 
-    @property
-    def backbone(self) -> Upstream:
-        return self.inner
-
-    def frames(self, lengths: Tensor) -> Tensor:
-        return self.inner.frames(lengths)
-
-    def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
-        return self.inner.states(wavs, lengths)
-
     def evidence(self, depth: int, state: Tensor, previous: Tensor, frames: Tensor) -> Tensor:
         own = torch.arange(state.shape[1], device=state.device) < frames[:, None]
         return 1 - (F.cosine_similarity(state, previous, dim=-1) * own).sum(1) / frames
 
     def tau(self, evidence: np.ndarray, value: float) -> float:
         return for_mean_depth(evidence, value)
-
-    def macs(self, samples: int, depth: int) -> int:
-        return self.inner.macs(samples, depth)
 
     def evidence_macs(self, samples: int, depth: int) -> int:
         return 3 * int(self.inner.frames(torch.tensor(samples))) * self.card.dim     # one dot product and two norms a frame

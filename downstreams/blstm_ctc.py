@@ -1,0 +1,35 @@
+"""The SUPERB head of speech recognition: a projection, bidirectional LSTMs, and one score a symbol and frame, for CTC.
+
+Yang et al., 2021 (SUPERB), sec. 3; sizes and places of dropout as in s3prl/downstream/asr/{config.yaml,model.py}, whose
+weights it can carry (tests/test_asr.py).
+"""
+from torch import Tensor, nn
+
+from .mask_blstm import blstm
+
+
+class BLSTMCTC(nn.Module):
+    """
+    Args:
+        dim: features a frame. symbols: outputs, the blank among them.
+        hidden, layers: of the LSTM, `hidden` in each direction; the projection before it is as wide.
+        dropout: after every layer.
+        join: neighbouring frames read as one; a remainder at the end is left out.
+
+    Shape:
+        (B, T, D) and (B,) valid frames -> (B, T // join, symbols), of which a row's first frames // join mean something.
+    """
+
+    def __init__(self, dim: int, symbols: int = 32, hidden: int = 1024, layers: int = 2, dropout: float = 0.2, join: int = 1):
+        super().__init__()
+        self.join = join
+        self.project = nn.Linear(dim, hidden)
+        self.lstm = nn.LSTM(join * hidden, hidden, layers, batch_first=True, bidirectional=True,
+                            dropout=dropout if layers > 1 else 0.0)     # torch warns of a dropout between one layer
+        self.dropout = nn.Dropout(dropout)
+        self.to_symbols = nn.Linear(2 * hidden, symbols)
+
+    def forward(self, features: Tensor, frames: Tensor) -> Tensor:
+        rows, time = features.shape[0], features.shape[1] // self.join
+        x = self.project(features[:, : time * self.join]).reshape(rows, time, -1)
+        return self.to_symbols(self.dropout(blstm(self.lstm, x, frames // self.join)))

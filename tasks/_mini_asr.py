@@ -1,0 +1,99 @@
+"""The built-in corpus of speech recognition: espeak voices say sentences of a small grammar; made on first use and kept.
+
+34 words, apostrophes among them, in five sentence shapes of 4 to 7 words: about 20 minutes. The voices are those of the noisy
+corpus (`_mini.py`), which pre-training never hears, dealt out so that no two splits share one, the fast ones slowed down. Listed in
+a manifest like anybody's corpus. Its word error rates say that things work and in which order models come, nothing about real speech.
+"""
+import hashlib
+import logging
+import os
+import random
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from ..benchmark.audio import to_pcm, write
+from ..benchmark.errors import MachineError
+from ..benchmark.paths import cache_dir
+from . import _manifest
+from ._mini import CORPORA, SEED
+from ._speech import speak, voices
+
+SIZES = {"train": (40, 480), "dev": (6, 48), "test": (14, 112)}  # voices, utterances
+FASTEST = 150        # words a minute: every voice has two frames of 20 ms a letter and more
+PCM = "e3c512485795c1322b97dae7e10a57b38e2cf5bf97ebaac75968d82eba3eee04"  # sha256 of all samples, x86-64, espeak-ng 1.52
+FOLDER = CORPORA["mini (asr)"][0]
+
+_LISTS = {
+    "name": "alice george victor",
+    "verb": "bring find paint",
+    "adj": "green heavy yellow little",
+    "thing": "basket candle jacket horse",
+    "things": "baskets candles jackets horses",
+    "place": "garden kitchen river",
+    "number": "two five seven nine",
+    "wont": "don't can't",
+}
+_WORDS = {kind: words.split() for kind, words in _LISTS.items()}
+_SHAPES = """
+name will verb the adj thing
+please verb number things
+we wont verb the adj thing
+the adj thing is in the place
+number things are in the place
+""".strip().splitlines()
+
+
+def mini_asr() -> Path:
+    """The folder of the corpus, with its manifest; made now if this machine has none. Safe in parallel."""
+    out, log = cache_dir() / FOLDER, logging.getLogger("earlyexit_superb")
+    if not (out / _manifest.NAME).is_file():
+        log.info("making the built-in corpus of speech recognition in %s, once; this takes about 20 s", out)
+        _make(out)
+    if (out / "pcm.txt").read_text() != PCM:
+        log.warning("the built-in corpus in %s is not sample for sample the usual one (another espeak-ng, numpy or scipy?), so rows "
+                    "made with it carry another corpus hash and stand apart", out)
+    return out
+
+
+def sentence(rng: random.Random) -> str:
+    """4 to 7 lower-case words."""
+    return " ".join(rng.choice(_WORDS[slot]) if slot in _WORDS else slot for slot in rng.choice(_SHAPES).split())
+
+
+def _make(out: Path) -> None:
+    """Beside its place, then renamed: whole or not at all."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    try:
+        _speak_all(folder)
+        folder.chmod(0o755)     # mkdtemp makes it private
+        try:
+            os.rename(folder, out)
+        except OSError:
+            if not (out / _manifest.NAME).is_file():    # else another process was faster with the same thing
+                raise
+    except OSError as error:
+        raise MachineError(f"the corpus {out} cannot be written ({error}); look at the free space: df -h {out.parent}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _speak_all(folder: Path) -> None:
+    from tqdm import tqdm
+    cast = (replace(voice, rate=min(voice.rate, FASTEST)) for voice in voices(sum(speakers for speakers, _ in SIZES.values()), SEED))
+    digest, entries = hashlib.sha256(), []
+    with tqdm(total=sum(n for _, n in SIZES.values()), desc=f"speaking to {FOLDER}", file=sys.stderr, unit="utt", mininterval=1) as bar:
+        for split, (speakers, utterances) in SIZES.items():
+            talkers, rng = [next(cast) for _ in range(speakers)], random.Random(f"mini-asr-{SEED}-{split}")
+            for i in range(utterances):
+                text, who = sentence(rng), f"{split}{i % speakers:02d}"
+                pcm = to_pcm(speak(talkers[i % speakers], text))
+                digest.update(pcm.tobytes())
+                path = folder / split / f"{who}_{i // speakers:03d}.wav"
+                write(path, pcm)
+                entries.append(_manifest.of_file(path.stem, split, path, who, text))
+                bar.update()
+    (folder / "pcm.txt").write_text(digest.hexdigest())
+    _manifest.write(folder / _manifest.NAME, entries)

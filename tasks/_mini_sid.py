@@ -1,0 +1,102 @@
+"""The built-in corpus of identification: two dozen espeak voices, made on first use and kept.
+
+Each is an accent and a vocal tract with a pitch and a rate of its own. Sentences are short, and every one is at another level,
+with another spectral tilt and under another faint noise, as if recorded elsewhere, so that loudness and the colour of a
+microphone give nobody away. In folders and with a list like VoxCeleb1's. Its numbers say that things work and in which
+order models come, nothing about people.
+"""
+import hashlib
+import logging
+import os
+import random
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..benchmark.audio import to_pcm, write
+from ..benchmark.contract import SAMPLE_RATE
+from ..benchmark.errors import MachineError
+from ..benchmark.paths import cache_dir
+from ._noise import active_power
+from ._speech import Voice, sentence, speak, voices
+
+VERSION = 1
+SEED = 20_28
+FOLDER = f"mini-speakers-{VERSION}"
+SPEAKERS = 24
+PARTS = {1: 28, 2: 4, 3: 6}                 # the list's numbers for training, dev and test: utterances of each voice
+SHORTEST, LONGEST = 2.0, 3.8                # seconds
+SOFTEST, LOUDEST = -30.0, -22.0             # dB, active level
+TILT = 0.4                                  # at most: y[n] = x[n] - tilt x[n-1]
+FAINTEST, STRONGEST = -60.0, -50.0          # dB, of the noise
+PCM = "4e7b6341ec6590c5f0869bb5c67f26bed4e27244bff9480712e4a105eaa6d990"   # sha256 of all samples, x86-64, espeak-ng 1.52
+
+README = f"""The built-in corpus of speaker identification of earlyexit-superb: espeak-ng voices, a folder each, and VoxCeleb1's list.
+Made by tasks/_mini_sid.py; delete this folder and it is made again.
+recipe: {VERSION}
+"""
+
+
+def mini_speakers() -> Path:
+    """The folder of the corpus, for `_layouts.entries`; made now if this machine has none. Safe in parallel."""
+    out, log = cache_dir() / FOLDER, logging.getLogger("earlyexit_superb")
+    if not (out / "README.txt").is_file():
+        log.info("making the built-in speakers in %s, once; this takes about 20 s", out)
+        _make(out)
+    made = re.search(r"^pcm: (\w+)$", (out / "README.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    if made is None or made[1] != PCM:
+        log.warning("the built-in speakers in %s are not sample for sample the usual ones (another espeak-ng, numpy or scipy?), so rows "
+                    "made with them carry another corpus hash and stand apart", out)
+    return out
+
+
+def _make(out: Path) -> None:
+    """Beside its place, then renamed: whole or not at all."""
+    from tqdm import tqdm
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    try:
+        digest, lines = hashlib.sha256(), []
+        for part, name, pcm in tqdm(utterances(), desc=f"speaking to {out.name}", total=SPEAKERS * sum(PARTS.values()), file=sys.stderr,
+                                    unit="utt", mininterval=1):
+            write(folder / "wav" / name, pcm)
+            digest.update(pcm.astype("<i2").tobytes())
+            lines.append(f"{part} {name}\n")
+        (folder / "iden_split.txt").write_text("".join(lines), encoding="utf-8")
+        (folder / "README.txt").write_text(f"{README}pcm: {digest.hexdigest()}\n", encoding="utf-8")
+        folder.chmod(0o755)  # mkdtemp makes it private
+        try:
+            os.rename(folder, out)
+        except OSError:
+            if not (out / "README.txt").is_file():  # else another process was faster with the same thing
+                raise
+    except OSError as error:
+        raise MachineError(f"the corpus {out} cannot be written ({error}); look at the free space: df -h {out.parent}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def utterances() -> Iterator[tuple[int, str, np.ndarray]]:
+    """(part of the list, speaker/file, (N,) int16) of every utterance."""
+    for number, voice in enumerate(voices(SPEAKERS, SEED)):
+        words, draw = random.Random(f"mini-speakers-{SEED}-{number}"), np.random.default_rng([SEED, number])
+        for i, part in enumerate(part for part, count in PARTS.items() for _ in range(count)):
+            yield part, f"voice{number:02d}/{i:03d}.wav", to_pcm(_disguised(_spoken(voice, words), draw))
+
+
+def _spoken(voice: Voice, words: random.Random) -> np.ndarray:
+    while True:
+        wav = speak(voice, sentence(words))
+        if SHORTEST <= len(wav) / SAMPLE_RATE <= LONGEST:
+            return wav.astype(np.float64)
+
+
+def _disguised(wav: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """As another microphone at another distance would have it."""
+    tilted = wav - draw.uniform(-TILT, TILT) * np.concatenate([[0.0], wav[:-1]])
+    noise = draw.standard_normal(len(wav)) * 10 ** (draw.uniform(FAINTEST, STRONGEST) / 20)
+    return tilted * 10 ** (draw.uniform(SOFTEST, LOUDEST) / 20) / active_power(tilted) ** 0.5 + noise

@@ -1,0 +1,92 @@
+"""The built-in corpus of separation: two espeak voices at a time, Libri2Mix-shaped, made on first use and kept.
+
+One voice of a pair has a low and the other a high pitch, so that a model of minutes has a chance: which mask is whose then
+follows from the voice alone. Its numbers say that things work and in which order models come; LibriMix, where half of the
+pairs are of one sex, is harder.
+"""
+import hashlib
+import logging
+import random
+import re
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ..benchmark.audio import read, to_pcm
+from ..benchmark.contract import SAMPLE_RATE
+from ..benchmark.paths import cache_dir
+from ._mixtures import FOLDERS, SIDES, Mixture, write_librimix
+from ._noise import active_power
+from ._speech import Voice, sentence, speak, voices
+
+VERSION = 4
+SEED = 20_27
+SIZES = {"train": (64, 400), "dev": (8, 32), "test": (16, 64)}   # voices, mixtures
+LOW = {"m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "Alex", "Andy", "Denis", "Gene", "Michael", "Mike", "ed", "max", "paul", "quincy", "rob"}
+HIGH = {"f1", "f2", "f3", "f4", "f5", "belinda", "Annie", "grandma"}
+LOWEST, HIGHEST = 35, 60                                        # espeak's pitch: low voices are below, high ones above
+SHORTEST, LONGEST = 2.0, 4.0                                    # seconds of a sentence; a mixture is as long as its shorter one
+SOFTEST, LOUDEST = -28.0, -23.0                                 # dB, active level
+PCM = ""
+NAME = f"mini-mixtures-{VERSION}"
+
+README = f"""The built-in corpus of two-speaker mixtures of earlyexit-superb: espeak-ng voices in the layout of Libri2Mix.
+Made by tasks/_mini_ss.py; delete this folder and it is made again.
+recipe: {VERSION}
+pcm: {{pcm}}
+"""
+
+
+def mini_mixtures() -> Path:
+    """The folder of the corpus; made now if this machine has none. Safe in parallel, and a killed making goes on."""
+    out = cache_dir() / NAME
+    log = logging.getLogger("earlyexit_superb")
+    if not (out / "README.txt").is_file():
+        log.info("making the built-in mixtures in %s, once; this takes about 20 s", out)
+        mixtures = _mixtures()
+        write_librimix(out, mixtures)
+        (out / "README.txt").write_text(README.format(pcm=_pcm(out, mixtures)), encoding="utf-8")
+    made = re.search(r"^pcm: (\w+)$", (out / "README.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    if made is None or made[1] != PCM:
+        log.warning("the built-in mixtures in %s are not sample for sample the usual ones (another espeak-ng or scipy?), so rows made "
+                    "with them carry another corpus hash and stand apart", out)
+    return out
+
+
+def _pcm(out: Path, mixtures: list[Mixture]) -> str:
+    digest = hashlib.sha256()
+    for mixture in mixtures:
+        for side in SIDES:
+            digest.update(to_pcm(read(out / "wav16k" / "min" / FOLDERS[mixture.split] / side / f"{mixture.id}.wav")).astype("<i2").tobytes())
+    return digest.hexdigest()
+
+
+def _mixtures() -> list[Mixture]:
+    cast = voices(600, SEED)
+    low = iter([v for v in cast if v.base.split("+")[1] in LOW and v.pitch < LOWEST])
+    high = iter([v for v in cast if v.base.split("+")[1] in HIGH and v.pitch > HIGHEST])
+    mixtures = []
+    for split, (speakers, count) in SIZES.items():
+        deep, light = ([next(kind) for _ in range(speakers // 2)] for kind in (low, high))
+        for i in range(count):
+            rng = random.Random(f"mixture-{SEED}-{split}-{i}")
+            a, b = rng.randrange(len(deep)), rng.randrange(len(light))
+            pair = [(f"{split}low{a:02d}-{i:04d}", deep[a]), (f"{split}high{b:02d}-{i:04d}", light[b])]
+            rng.shuffle(pair)
+            mixtures.append(Mixture("_".join(name for name, _ in pair), split, partial(_spoken, [voice for _, voice in pair], rng.random())))
+    return mixtures
+
+
+def _spoken(cast: list[Voice], seed: float) -> tuple[np.ndarray, np.ndarray]:
+    rng = random.Random(seed)
+    first, second = (_utterance(voice, rng) for voice in cast)
+    return first, second
+
+
+def _utterance(voice: Voice, rng: random.Random) -> np.ndarray:
+    """(N,) float32: the first sentence that lasts 2 to 4 s in this voice, at a level of its own."""
+    while True:
+        wav = speak(voice, sentence(rng))
+        if SHORTEST <= len(wav) / SAMPLE_RATE <= LONGEST:
+            return (wav * 10 ** (rng.uniform(SOFTEST, LOUDEST) / 20) / active_power(wav) ** 0.5).astype(np.float32)

@@ -1,0 +1,127 @@
+"""`data prepare`: a corpus as it lies on disk into a folder with a manifest, which `--data` takes from then on.
+
+The audio stays where it is, except FSDD's single digits, which are joined to digit strings, and the manifest keeps a content
+hash a file. Asking again is free. Why not lhotse: its LibriSpeech, LibriMix and VoxCeleb recipes give whole published sets, so
+splits.csv, identification lists and Libri-Light's 10 h would still have to be laid over them here, it has none for
+VoiceBank-DEMAND, and a reader of LibriSpeech's folders is 20 lines. Its manifests are JSON lines of another shape: turn them into
+a CSV with a column `path`.
+"""
+import hashlib
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..benchmark.audio import audio_files, read, write
+from ..benchmark.contract import SAMPLE_RATE
+from ..benchmark.errors import UsageError
+from . import _layouts, _manifest
+from ._layouts import LISTS, NOTICES, Found
+from ._manifest import NAME, SPLITS, Entry, listed, of_file, progress
+
+LAYOUTS = {"librispeech": "LibriSpeech", "voxceleb1": "VoxCeleb1", "voicebank-demand": "VoiceBank-DEMAND", "libri2mix": "Libri2Mix",
+           "fsdd": "FSDD", "speechocean762": "speakers", "speakers": "speakers", "csv": "manifest"}
+STRING = (3, 7)             # digits in a string
+PAUSE = (0.05, 0.2)         # seconds between two digits
+PASSES = {"train": 4, "dev": 1, "test": 1}      # how often a split's recordings are used, each time in other company
+HELD = 0.1                  # of a speaker's utterances for dev, and again for test, where no list says
+
+
+def prepare(source: Path, out: Path, layout: str = "", task: str = "", train: str = "", seed: int = 0) -> str:
+    """Write `out`/manifest.csv (and, for FSDD, `out`/wav) from the corpus at `source`; what was done, in words.
+
+    Args:
+        layout: a key of LAYOUTS; "" = what the folder looks like.
+        task: whose splits to take, where tasks split a corpus differently; "" = the first that it is there for.
+        train: as in `_layouts.entries`.
+        seed: of digit strings, and of splits by speaker where no list gives them.
+    """
+    source, out = Path(source), Path(out)
+    found, task = _scanned(source, layout, task, train, seed)
+    if wrong := found.wrong(task):
+        raise UsageError(f"{found.root} ({found.layout}) cannot serve {task}: {listed(wrong)}; nothing was written; mend it, and see all that "
+                         f"is wrong with: run_benchmark.py data verify {source} --task {task}")
+    request = hashlib.sha256(f"{task} {seed} {found.layout} {_manifest.fingerprint(found.entries)}".encode()).hexdigest()[:12]
+    readme = out / NOTICES
+    if (out / NAME).exists():
+        if not readme.is_file() or f"request: {request}\n" not in readme.read_text(encoding="utf-8"):
+            raise UsageError(f"{out / NAME} exists and is not what this command makes (another corpus, task or seed); choose another --out, "
+                             f"or remove it: rm {out / NAME}")
+        return f"{out} holds this corpus already; nothing was done"
+    entries = list(_joined(found, out, seed)) if found.layout == "FSDD" else found.entries
+    entries = [replace(e, sha=e.sha or _manifest.sha(e)) for e in progress(entries, "hashing")]
+    out.mkdir(parents=True, exist_ok=True)
+    notices = "".join(f"notice: {n}\n" for n in found.notices if n not in _manifest.notices(entries))
+    readme.write_text(f"A list of utterances for {task}, made by: run_benchmark.py data prepare --from {source.name} (layout {found.layout}, "
+                      f"seed {seed})\nThe licences of the recordings still hold.\nrequest: {request}\n{notices}", encoding="utf-8")
+    _manifest.write(out / NAME, entries)        # last: its presence says that all is there
+    counts = ", ".join(f"{sum(e.split == s for e in entries)} {s}" for s in SPLITS)
+    return f"{out / NAME}: {counts}, {sum(e.samples for e in entries) / SAMPLE_RATE / 3600:.2f} h, for {task}"
+
+
+def _scanned(source: Path, layout: str, task: str, train: str, seed: int) -> tuple[Found, str]:
+    if layout == "speakers" and source.is_dir() and not any((source / name).exists() for name in LISTS):
+        return _by_speaker(source, seed), task or "sid"
+    name = (_layouts.recognise(source) or (None, ""))[1] if source.exists() else ""
+    if layout and name and name != LAYOUTS[layout]:
+        fitting = " or ".join(k for k, v in LAYOUTS.items() if v == name)
+        raise UsageError(f"{source} is laid out as {name}, not as {LAYOUTS[layout]}; leave --layout out, or give {fitting}")
+    if not task and name:
+        task = (*_layouts.default_tasks(source), "asr")[0]
+    return _layouts.scan(source, task, train), task
+
+
+def _by_speaker(root: Path, seed: int) -> Found:
+    """A closed set drawn here: of every speaker's utterances a tenth for dev, a tenth for test, at least one each."""
+    found, spoken = Found("speakers", root, ("sid",)), defaultdict(list)
+    for path in audio_files(root):
+        spoken[path.relative_to(root).parts[0] if path.parent != root else ""].append(path)
+    if loose := spoken.pop("", []):
+        found.problems.append(f"{len(loose)} files lie in {root} itself and so have no speaker")
+    for speaker, paths in sorted(spoken.items()):
+        if len(paths) < 3:
+            found.problems.append(f"speaker {speaker} has {len(paths)} utterances where three splits need one each")
+        random.Random(f"{seed}-{speaker}").shuffle(paths)
+        held = max(1, round(HELD * len(paths)))
+        for i, path in enumerate(paths):
+            split = "test" if i < held else "dev" if i < 2 * held else "train"
+            found.entries.append(of_file("-".join(path.relative_to(root).with_suffix("").parts), split, path, speaker))
+    found.notices = [f"splits drawn here, utterance by utterance of each speaker (seed {seed})", *_manifest.notices(found.entries)]
+    return found
+
+
+def _joined(found: Found, out: Path, seed: int) -> Iterator[Entry]:
+    """Digit strings of one speaker each, with every recording in PASSES strings of its split, written to `out`/wav at 16 kHz."""
+    clips: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for e in found.entries:
+        clips[e.split, e.speaker].append(e)
+    found.notices.append(f"single digits joined to strings of {STRING[0]} to {STRING[1]} with pauses of digital silence")
+    for (split, speaker), own in progress(sorted(clips.items()), "joining digits"):
+        rng, number = random.Random(f"{seed}-{split}-{speaker}"), 0
+        for _ in range(PASSES[split]):
+            left = rng.sample(own, len(own))
+            while left:
+                string, left = _string(left, rng)
+                path = out / "wav" / split / f"{speaker}_{number:04d}.flac"
+                write(path, _spoken(string, rng))
+                made = of_file(path.stem if split == "train" else f"{split}_{path.stem}", split, path, speaker, " ".join(e.text for e in string))
+                yield replace(made, rate=string[0].rate, channels=string[0].channels)
+                number += 1
+
+
+def _string(left: Sequence[Entry], rng: random.Random) -> tuple[Sequence[Entry], Sequence[Entry]]:
+    """The next string and what remains; never a remainder too short to be one."""
+    n = rng.randint(*STRING)
+    if len(left) - n < STRING[0]:
+        n = len(left) if len(left) <= STRING[1] else len(left) - STRING[0]
+    return left[:n], left[n:]
+
+
+def _spoken(string: Sequence[Entry], rng: random.Random) -> np.ndarray:
+    parts = []
+    for e in string:
+        parts += [read(e.path, e.start, e.samples), np.zeros(round(rng.uniform(*PAUSE) * SAMPLE_RATE), np.float32)]
+    return np.concatenate(parts[:-1])

@@ -1,0 +1,161 @@
+"""Speech recognition: characters by CTC, judged by the words they spell.
+
+SUPERB's task (Yang et al., 2021, sec. 3) on LibriSpeech, MiniSUPERB's on Libri-Light's 10 hours, or on any corpus with
+transcripts. Word error rate over the whole test split (errors over reference words, not a mean over utterances), with its
+substitutions, deletions and insertions; the dev split's picks the checkpoint. No language model, unless two files are given.
+"""
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..benchmark.audio import read
+from ..benchmark.contract import Corpus, Example, Item, Metric, Protocol, Task
+from ..benchmark.errors import UsageError, need
+from ..benchmark.metrics import Failure, Ratio
+from ..benchmark.registry import tasks
+from ..downstreams._specaugment import SpecAugment
+from ..downstreams.blstm_ctc import BLSTMCTC
+from . import _beam
+from ._characters import BLANK, END, SYMBOLS, greedy, spelled, target
+from ._spectral import standardised
+
+KINDS = ("substitutions", "deletions", "insertions")
+METRICS = ("wer", "cer", "uer", *KINDS)
+
+
+@dataclass(frozen=True)
+class ASRProtocol(Protocol):
+    """The fields of a recipe of recognition; the defaults are SUPERB's."""
+    layers: int = 2
+    hidden: int = 1024               # of the projection, and of the LSTMs in each direction
+    dropout: float = 0.2
+    join: int = 1                    # frames read as one before the LSTMs
+    standardise: bool = False        # features to zero mean and unit variance over an utterance's own frames, per dimension
+    warp: int = 5                    # SpecAugment, in training only: frames
+    feature_masks: int = 4
+    feature_width: int = 50          # each mask is 0 to this - 1 wide
+    time_masks: int = 2
+    time_width: int = 40
+    train_set: str = ""              # which training set, where a layout has several
+    lm: str = ""                     # a KenLM model (ARPA or binary): the test split is decoded by beam search with it
+    lexicon: str = ""                # its words, one a line with their spelling: HELLO H E L L O |
+    beam: int = 5
+    beam_threshold: float = 25.0
+    lm_weight: float = 2.0
+    word_score: float = -1.0
+    sil_score: float = 0.0
+    at_test: ClassVar[tuple[str, ...]] = ("lm", "lexicon", "beam", "beam_threshold", "lm_weight", "word_score", "sil_score")
+
+    def __post_init__(self):
+        if self.join < 1 or self.hidden < 1 or self.layers < 1:
+            raise UsageError(f"protocol {self.name}: join, hidden and layers are at least 1, not {self.join}, {self.hidden} and {self.layers}")
+        if self.bucket and self.batch != self.bucket // 2:
+            raise UsageError(f"protocol {self.name}: batches are halves of buckets, so {self.batch} and {self.bucket} do not go together; give "
+                             f"both (--set batch=8 bucket=16), or draw batches at random: --set batch={self.batch} bucket=0")
+        if bool(self.lm) != bool(self.lexicon):
+            raise UsageError("beam search takes a language model and its lexicon; give both: --set lm=4-gram.arpa lexicon=librispeech_lexicon.lst")
+
+
+SUPERB_V1 = ASRProtocol(
+    name="superb-v1", source="s3prl/downstream/asr/config.yaml, dataset.py, char.dict (release 0.4.18)",
+    lr=1e-4, steps=200_000, batch=16, bucket=32, eval_every=2000,
+    lr_grid=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7))
+
+MINISUPERB = replace(
+    SUPERB_V1, name="minisuperb", source="Comet0322/MiniSUPERB: downstream/asr/config.yaml @ fde8f34",
+    steps=20_000, eval_every=20_000, layers=3, hidden=256, train_set="librispeech_finetuning")
+
+MINI = replace(  # small enough to train a table's heads in minutes on two CPU cores
+    SUPERB_V1, name="mini", source="this project: superb-v1's task, batches and loss, sized for the built-in corpus",
+    lr=5e-3, steps=400, eval_every=100, layers=1, hidden=128, join=2, standardise=True, warp=0, feature_masks=0, time_masks=0,
+    lr_grid=(2e-3, 5e-3, 1e-2))
+
+
+def corpus(data: Path | None, protocol: ASRProtocol) -> Corpus:
+    from . import _check, _layouts, _manifest
+    if protocol.lm:
+        _beam.decoder(protocol)     # what is wrong with it is said now
+    if data is None:
+        from ._mini_asr import mini_asr
+    root = mini_asr() if data is None else data
+    entries, notices = _layouts.entries(root, "asr", protocol.train_set)
+    if tight := [said for e in entries if (said := _check.too_long(e, protocol.join))]:
+        raise UsageError(f"{root} cannot be read {protocol.join} frames at a time: {_manifest.listed(tight)}; read every frame: --set join=1")
+    items = {split: [Item(e.id, e.path, e.samples, e.start, e.speaker, {"text": e.text}) for e in entries if e.split == split]
+             for split in _manifest.SPLITS}
+    return Corpus("mini" if data is None else root.stem, _manifest.fingerprint(entries), items, (*notices, *_manifest.notices(entries)))
+
+
+def text(item: Item) -> str:
+    return item.more["text"]
+
+
+def load(item: Item) -> Example:
+    return Example(item.id, torch.from_numpy(read(item.path, item.start, item.samples)), text(item))
+
+
+class ASRHead(nn.Module):
+    """What happens to features on their way: standardised (or not), augmented in training, read. (B, T, D) -> (B, T // join, 32)."""
+
+    def __init__(self, protocol: ASRProtocol, dim: int):
+        super().__init__()
+        p = self.protocol = protocol
+        self.augment = SpecAugment(p.warp, p.feature_masks, p.feature_width, p.time_masks, p.time_width)
+        self.network = BLSTMCTC(dim, len(SYMBOLS), p.hidden, p.layers, p.dropout, p.join)
+
+    def forward(self, features: Tensor, frames: Tensor, samples: Tensor) -> Tensor:
+        if self.protocol.standardise:
+            features = standardised(features, frames)
+        return self.network(self.augment(features, frames), frames)
+
+
+def head(protocol: ASRProtocol, dim: int, stride: int, corpus: Corpus) -> ASRHead:
+    return ASRHead(protocol, dim)
+
+
+def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, protocol: ASRProtocol) -> Tensor:
+    """(B, T', 32) scores -> (): CTC a target symbol, mean over utterances; 0 for one whose target does not fit its frames."""
+    targets = [torch.tensor(target(example.target)) for example in examples]
+    lengths = torch.tensor([len(symbols) for symbols in targets])
+    return F.ctc_loss(prediction.log_softmax(-1).transpose(0, 1), torch.cat(targets).to(prediction.device), (frames // protocol.join).cpu(),
+                      lengths, BLANK, zero_infinity=True)
+
+
+def score(prediction_row: Tensor, example: Example, frames: int, protocol: ASRProtocol) -> dict[str, Any]:
+    scores = prediction_row[: frames // protocol.join].detach().float().cpu()
+    if not scores.isfinite().all():
+        return dict.fromkeys(METRICS, Failure("prediction is not finite"))
+    symbols = greedy(scores)
+    hypothesis = _beam.words(scores, protocol) if protocol.lm else None
+    if hypothesis is None:                                  # greedy, also where no path of the beam ends in a word: as s3prl
+        hypothesis = spelled(symbols)
+    return errors(example.target, hypothesis, symbols) | {"hypothesis": hypothesis, "reference": example.target}
+
+
+def errors(reference: str, hypothesis: str, symbols: Sequence[str]) -> dict[str, Ratio]:
+    """Percentages that add up over a corpus: of its words; cer of its characters, spaces included; uer as s3prl counts it, of its
+    symbols with a word boundary after every word, always from the greedy `symbols`."""
+    jiwer = need("jiwer", "word error rates", "pip install -c constraints.txt jiwer")
+    words, characters = jiwer.process_words(reference, hypothesis), jiwer.process_characters(reference, hypothesis)
+    wanted = [SYMBOLS[i] for i in target(reference) if i != END]
+    units = jiwer.process_words(" ".join(wanted), " ".join(symbols))      # symbols stand for words: the same edit distance
+    return {"wer": _rate(words, words.substitutions + words.deletions + words.insertions),
+            "cer": _rate(characters, characters.substitutions + characters.deletions + characters.insertions),
+            "uer": _rate(units, units.substitutions + units.deletions + units.insertions),
+            **{kind: _rate(words, getattr(words, kind)) for kind in KINDS}}
+
+
+def _rate(found: Any, errors: int) -> Ratio:
+    """Percent of what jiwer counted in the reference."""
+    return Ratio(100 * errors, found.hits + found.substitutions + found.deletions)
+
+
+tasks.register("asr")(Task(
+    name="asr", version=1, metrics=tuple(Metric(name, False, "%") for name in METRICS),
+    protocols={p.name: p for p in (SUPERB_V1, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
+    corpus=corpus, load=load, head=head, loss=loss, score=score, target=text))

@@ -1,0 +1,165 @@
+"""Speech separation: one mask a talker on the spectrum of a mixture, judged by what the masks do to the waveform.
+
+SUPERB-SG's task (Tsai et al., 2022, sec. 3) on Libri2Mix (Cosentino et al., 2020; wav16k, min, mix_clean), or on any folder
+laid out like it. One metric: the improvement of SI-SDR over the mixture, mean over both talkers, then over mixtures. Nobody
+says which mask is whose: training takes the better order for each utterance (Kolbaek et al., 2017: uPIT; by asteroid), and
+scoring has a rule of its own, which differs between the recipes (`permutation`):
+
+* bss_eval: the order that mir_eval's bss_eval_sources picks, the one of the higher mean SIR (Vincent et al., 2006). So does
+  s3prl/downstream/separation_stft/expert.py, through asteroid.metrics.get_metrics(compute_permutation=True).
+* si_sdr: the order of the higher mean SI-SDR, as in separation_stft2/expert.py; never the lower of the two numbers.
+"""
+import itertools
+import random
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..benchmark.audio import read
+from ..benchmark.contract import Corpus, Example, Item, Metric, Task
+from ..benchmark.errors import UsageError, need
+from ..benchmark.metrics import Failure, si_sdr_improvement
+from ..benchmark.registry import tasks
+from ..downstreams.mask_blstm import MaskBLSTM
+from ._spectral import GRID, SpectralHead, SpectralProtocol, apply, compared, distance, fitting, stft_of
+
+SOURCES = 2
+INSTALL = "pip install -c constraints.txt asteroid"
+
+
+@dataclass(frozen=True)
+class SSProtocol(SpectralProtocol):
+    """A recipe of separation."""
+    permutation: str = "bss_eval"    # what decides in scoring whose estimate is whose: bss_eval | si_sdr
+    dev_shuffled: int | None = None  # as many of dev's utterances, chosen as s3prl's dev_1000 is; None = all
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.permutation not in ("bss_eval", "si_sdr"):
+            raise UsageError(f"protocol {self.name}: permutation is bss_eval or si_sdr, not {self.permutation!r}")
+
+
+SUPERB_V1 = SSProtocol(
+    name="superb-v1", source="s3prl/downstream/separation_stft/configs/cfg.yaml, scripts/LibriMix/subsample.py (release 0.4.18); librosa < 0.9",
+    lr=1e-4, steps=150_000, batch=8, eval_every=2000, optimiser="adamw", lr_grid=GRID,
+    n_fft=512, win=512, hop=0, pad="reflect", layers=3, hidden=896, dropout=0.5, activation="relu",
+    aim="npsm", distance="mse", domain="magnitude", tail="guard", permutation="bss_eval", dev_shuffled=1000)
+
+S3PRL_V2 = SSProtocol(
+    name="s3prl-v2", source="s3prl/downstream/separation_stft2/configs/cfg.yaml (release 0.4.18); librosa >= 0.9",
+    lr=1e-3, steps=150_000, batch=8, eval_every=2000, optimiser="adamw", lr_grid=GRID,
+    n_fft=1024, win=1024, hop=0, pad="constant", layers=3, hidden=256, dropout=0.1, activation="sigmoid",
+    aim="npsm", distance="mse", domain="log1p", tail="drop", permutation="si_sdr")
+
+MINISUPERB = replace(
+    S3PRL_V2, name="minisuperb",
+    source="Comet0322/MiniSUPERB: downstream/separation_stft2/configs/cfg.yaml, preprocess/bo.ipynb @ 4588f6e",
+    steps=15_000, eval_every=1500, train_limit=1400, dev_shuffled=1000, lr_grid=(1e-2, 1e-3, 1e-4))
+
+MINI = replace(  # small enough to train a table's heads in minutes on two CPU cores
+    S3PRL_V2, name="mini", source="this project: s3prl-v2 with v1's tail, sized for the built-in corpus",
+    lr=4e-3, steps=600, batch=8, eval_every=150, n_fft=640, win=640, layers=1, hidden=128, tail="guard", standardise=True,
+    lr_grid=(1.6e-2, 4e-3, 1e-3))
+
+
+def corpus(data: Path | None, protocol: SSProtocol) -> Corpus:
+    from ._layouts import entries
+    from ._manifest import SPLITS, fingerprint
+    if data is None:
+        from ._mini_ss import mini_mixtures
+    found, notices = entries(mini_mixtures() if data is None else data, "ss")
+    splits = {split: [Item(e.id, e.path, e.samples, e.start, e.speaker, {"sources": e.references}) for e in found if e.split == split]
+              for split in SPLITS}
+    if protocol.dev_shuffled is not None:
+        splits["dev"] = shuffled(splits["dev"], protocol.dev_shuffled)
+    return Corpus("mini" if data is None else data.resolve().name, fingerprint(found), splits, tuple(notices))
+
+
+def shuffled(items: Sequence[Item], n: int, seed: int = 7) -> list[Item]:
+    """s3prl's dev_1000 of Libri2Mix: the first `n` ids of the sorted and shuffled list, in their order (scripts/LibriMix/subsample.py)."""
+    order = sorted(items, key=lambda item: item.id)
+    random.Random(seed).shuffle(order)
+    return sorted(order[:n], key=lambda item: item.id)
+
+
+def load(item: Item) -> Example:
+    """The mixture and, as the target, its (2, N) sources; what a source has beyond the mixture is left out."""
+    sources = [read(path, item.start, item.samples) for path in item.more["sources"]]
+    return Example(item.id, torch.from_numpy(read(item.path, item.start, item.samples)), torch.from_numpy(np.stack(sources)))
+
+
+def head(protocol: SSProtocol, dim: int, stride: int, corpus: Corpus) -> SpectralHead:
+    masks = MaskBLSTM(dim, protocol.n_fft // 2 + 1, protocol.hidden, protocol.layers, protocol.dropout, protocol.activation, SOURCES)
+    return SpectralHead(masks, stride, protocol.hop, protocol.standardise)
+
+
+def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, protocol: SSProtocol) -> Tensor:
+    """(B, 2, T, bins) masks -> (): of the better order, the mean over talkers, then over utterances."""
+    pit = need("asteroid.losses", "separation", INSTALL).PITLossWrapper
+    pairs = torch.stack([_distances(masks, example, int(n), protocol)
+                         for masks, example, n in zip(prediction, examples, frames, strict=True)])
+    return pit.find_best_perm(pairs)[0].mean()
+
+
+def _distances(masks: Tensor, example: Example, frames: int, protocol: SSProtocol) -> Tensor:
+    """(2, T', bins) masks -> (2, 2): how far each (rows) is from each talker (columns)."""
+    magnitude, aims = _spectra(example, frames, protocol, masks.device)
+    return distance(fitting(masks, magnitude)[:, None], magnitude, aims, protocol)
+
+
+@lru_cache(maxsize=64)
+def _spectra(example: Example, frames: int, protocol: SSProtocol, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(T, bins) of the mixture, (2, T, bins) aims. Kept while a batch lasts: every head of a run asks for the same."""
+    stft = stft_of(protocol, len(example.wav), frames)
+    return compared(stft(example.wav.to(device)), stft(example.target.to(device)), protocol)
+
+
+def separate(prediction_row: Tensor, wav: Tensor, frames: int, protocol: SSProtocol) -> Tensor:
+    """(2, T, bins) masks, (N,) mixture -> (2, N) talkers."""
+    wav = wav.to(prediction_row.device)
+    return torch.stack([apply(mask, wav, frames, protocol) for mask in prediction_row])
+
+
+def score(prediction_row: Tensor, example: Example, frames: int, protocol: SSProtocol) -> dict[str, Any]:
+    estimates = separate(prediction_row.detach().float().cpu(), example.wav.cpu(), frames, protocol)
+    return _compare(estimates.numpy(), example, protocol.permutation)
+
+
+def unprocessed(example: Example, protocol: SSProtocol) -> dict[str, Any]:
+    """The mixture as the answer for both talkers: the floor under every row, an improvement of 0 dB whoever is whose."""
+    return _compare(np.stack([example.wav.cpu().numpy()] * SOURCES), example, "si_sdr")
+
+
+def _compare(estimates: np.ndarray, example: Example, permutation: str) -> dict[str, Any]:
+    return {"si_sdr_improvement": improvement(example.target.cpu().numpy(), estimates, example.wav.cpu().numpy(), permutation)}
+
+
+def improvement(talkers: np.ndarray, estimates: np.ndarray, mixture: np.ndarray, permutation: str) -> float | Failure:
+    """(2, N), (2, N) in any order, (N,) -> the improvement of SI-SDR in dB, mean over the talkers; a Failure where one has none."""
+    gain = [[si_sdr_improvement(talker, estimate, mixture) for estimate in estimates] for talker in talkers]
+    for value in itertools.chain(*gain):
+        if isinstance(value, Failure):
+            return value
+    mean = {order: float(np.mean([gain[t][e] for t, e in enumerate(order)])) for order in itertools.permutations(range(len(estimates)))}
+    return max(mean.values()) if permutation == "si_sdr" else mean[_bss_eval(talkers, estimates)]
+
+
+def _bss_eval(talkers: np.ndarray, estimates: np.ndarray) -> tuple[int, ...]:
+    """The number of each talker's estimate."""
+    separation = need("mir_eval.separation", "the permutation of superb-v1", INSTALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)     # mir_eval 0.8 announces the function's removal; asteroid needs it too
+        return tuple(int(e) for e in separation.bss_eval_sources(talkers, estimates, compute_permutation=True)[3])
+
+
+tasks.register("ss")(Task(
+    name="ss", version=1, metrics=(Metric("si_sdr_improvement", True, "dB"),),
+    protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
+    corpus=corpus, load=load, head=head, loss=loss, score=score, unprocessed=unprocessed))

@@ -1,0 +1,67 @@
+"""Several processes, one training: the result is that of one process with the same batch."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from earlyexit_superb.benchmark import ranks
+from earlyexit_superb.benchmark.errors import UsageError
+from safetensors.torch import load_file
+from test_training import FEW, speech  # noqa: F401  the fixture
+
+ROOT = Path(__file__).parents[1]
+TRAIN = """
+import sys; sys.path[:0] = sys.argv[1:3]
+import run_benchmark
+from pathlib import Path
+from earlyexit_superb.benchmark import ranks
+from test_training import SMALL, FEW, Daisy, fit
+root, out = Path(sys.argv[3]), Path(sys.argv[4])
+with ranks.joined("cpu"):
+    fit(root, out / "backbone")
+    Daisy.fit("tiny", [root / "clips"], [root / "noise"], out / "branches", 0, "cpu",
+              {"weights": "random", "steps": "4", "batch": "2", "every": "2", "heard": "4", "frames": "64"})
+    print("led" if ranks.leads() else "followed")
+"""
+
+
+def test_alone_everything_is_mine():
+    assert ranks.place() == (0, 1) and ranks.leads() and list(range(6))[ranks.own(6)] == list(range(6))
+    value = torch.randn(3)
+    assert ranks.mean(value) is value
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6])
+def test_shares_cover_a_batch_once(size, monkeypatch):
+    def rows(rank):
+        monkeypatch.setattr(ranks, "place", lambda: (rank, size))
+        return list(range(12))[ranks.own(12)]
+    shares = [rows(rank) for rank in range(size)]
+    assert sorted(row for share in shares for row in share) == list(range(12)) and len({len(share) for share in shares}) == 1
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
+    monkeypatch.setattr(ranks, "place", lambda: (0, 4))
+    with pytest.raises(UsageError, match=r"4 processes cannot share a batch of 6 equally; choose one that 4 divides \(--set batch=N\)"):
+        ranks.own(6)
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(speech, tmp_path):  # noqa: F811
+    """Backbone and branches, from torchrun over gloo and from a plain process."""
+    (tmp_path / "train.py").write_text(TRAIN)
+    line = [str(tmp_path / "train.py"), str(ROOT / "tests"), str(ROOT), str(speech)]
+    run = {"check": True, "capture_output": True, "text": True, "env": os.environ | {"OMP_NUM_THREADS": "1"}}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    two = subprocess.run([*torchrun, *line, str(tmp_path / "two")], **run)
+    one = subprocess.run([sys.executable, *line, str(tmp_path / "one")], **run)
+    assert sorted(two.stdout.split()) == ["followed", "led"] and one.stdout.split() == ["led"]
+    for name in ("backbone/hubert.small", "branches/daisy.tiny"):
+        a, b = (load_file(tmp_path / n / f"{name}.safetensors") for n in ("one", "two"))
+        assert a.keys() == b.keys()
+        for key in a:
+            torch.testing.assert_close(a[key].float(), b[key].float(), atol=2e-3, rtol=2e-3)      # written as fp16
+    logs = [(tmp_path / n / "branches" / "branches" / "log.jsonl").read_text().count("\n") for n in ("one", "two")]
+    assert logs == [2, 2] and FEW["batch"] == "2"
