@@ -13,9 +13,11 @@ from earlyexit_superb.benchmark import heads
 from earlyexit_superb.benchmark.audio import write
 from earlyexit_superb.benchmark.contract import Corpus, Example, Item
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
+from earlyexit_superb.benchmark.exiting import layer_normed
 from earlyexit_superb.benchmark.metrics import Failure, mean
 from earlyexit_superb.benchmark.registry import tasks
 from earlyexit_superb.benchmark.shim import s3prl_shim
+from earlyexit_superb.benchmark.trace import Batch
 from earlyexit_superb.downstreams._specaugment import SpecAugment
 from earlyexit_superb.tasks import _beam, _characters, _manifest, _mini_asr, asr
 from torch import nn
@@ -397,7 +399,8 @@ class Recorded:
 
     def batch(self, rows):
         states = nn.utils.rnn.pad_sequence([self.states[r].transpose(0, 1) for r in rows], batch_first=True).permute(2, 0, 1, 3)
-        return types.SimpleNamespace(states=states, frames=torch.tensor([self.states[r].shape[1] for r in rows]))
+        return Batch({False: states, True: layer_normed(states)}, torch.tensor([self.states[r].shape[1] for r in rows]),
+                     torch.tensor([self.items[r].samples for r in rows]))
 
 
 def test_a_training_cut_short_goes_on_to_the_same_weights(tmp_path, monkeypatch):
@@ -406,7 +409,7 @@ def test_a_training_cut_short_goes_on_to_the_same_weights(tmp_path, monkeypatch)
     train, dev = (Recorded([Item(f"{seed}-{i}", Path("x"), 320 * (40 + 3 * i), more={"text": TEXTS[i % 4]}) for i in range(n)], seed)
                   for seed, n in ((0, 9), (50, 3)))
     corpus = Corpus("toy", "0", {})
-    plan = heads.Plan("full", False, np.full(9, 2), np.full(3, 2))
+    plan = heads.Plan("full", False, 4e-3, np.full(9, 2), np.full(3, 2))
 
     def fitted(folder):
         heads.fit({"k": plan}, TASK, protocol, corpus, train, dev, tmp_path / folder, 0)
