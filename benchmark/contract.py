@@ -149,6 +149,7 @@ class Task:
     loss: Callable[[Tensor, Sequence[Example], Tensor, Protocol], Tensor]   # (prediction, examples, frames, protocol) -> ()
     # (one row, example, its frames, protocol) -> for every metric a float, a Ratio or a Failure; other keys go to the utterances' CSV
     score: Callable[[Tensor, Example, int, Protocol], dict[str, Any]]
+    look: Callable[[Tensor, Example, int, Protocol], dict[str, Any]] | None = None    # score by metrics[0] alone, where the others take long
     unprocessed: Callable[[Example, Protocol], dict[str, Any]] | None = None  # the score of doing nothing, where that means something
     pooled: bool = False                           # the head only ever sees the mean of a state over its frames: keep that mean alone
     # Example.target of an item, where loss and score look at nothing else: heads then train and score from a trace and open no audio

@@ -80,6 +80,12 @@ def side_by_side(task: Task, protocol: Protocol, corpus: Corpus, card: UpstreamC
         return max(1, MEMORY // (16 * size(Readout(task, protocol, corpus, card, True))))
 
 
+def small(task: Task, protocol: Protocol, corpus: Corpus, card: UpstreamCard) -> bool:
+    """Whether a head has so little to do in one step that threads would wait for each other."""
+    with torch.device("meta"):
+        return size(Readout(task, protocol, corpus, card, True)) < SMALL
+
+
 def size(readout: nn.Module) -> int:
     """Parameters."""
     return sum(p.numel() for p in readout.parameters())
@@ -123,7 +129,7 @@ def _train(missing: Mapping[str, Plan], task: Task, protocol: Protocol, corpus: 
             compared, batch = example(task, item), dev.batch([row])
             for key, plan in missing.items():
                 prediction = readouts[key](batch.states[plan.normalise], torch.from_numpy(plan.dev[[row]]), batch.frames, batch.samples)
-                value = task.score(prediction[0], compared, int(batch.frames[0]), protocol)[metric.name]
+                value = (task.look or task.score)(prediction[0], compared, int(batch.frames[0]), protocol)[metric.name]
                 if not isinstance(value, Failure):
                     values[key].append(value)
         return {key: mean(v) if v else float("nan") for key, v in values.items()}
@@ -131,10 +137,8 @@ def _train(missing: Mapping[str, Plan], task: Task, protocol: Protocol, corpus: 
     group = hashlib.sha256("".join(sorted(missing)).encode()).hexdigest()[:16]
     work = folder / f"unfinished-{group}"
     write_text(work / "heads", "\n".join(sorted(missing)) + "\n")
-    # a small recurrent head has little in one step to share between threads
-    small = device == "cpu" and max(map(size, readouts.values())) < SMALL
     threads = torch.get_num_threads()
-    torch.set_num_threads(1 if small else threads)
+    torch.set_num_threads(1 if device == "cpu" and small(task, protocol, corpus, card) else threads)
     rates = [{"params": readouts[key].parameters(), "lr": plan.lr} for key, plan in missing.items()]
     done = loop.train(
         readouts, loss, _optimiser(protocol, rates), steps=protocol.steps, every=protocol.eval_every, folder=work, seed=seed,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from . import cost, heads
+from . import cost, heads, team
 from .cli import requested, run_parser
 from .contract import SAMPLE_RATE, Item
 from .errors import Complaint
@@ -63,13 +63,14 @@ def plan(request: Request) -> Plan:
     lines = list(_counted(run, audio, need, kept, len(rows), count, looks))
     if not rows:
         return Plan([*lines, "every row of this run is there already: nothing would be done"], {})
-    speed, step, look = _upstream_probe(run), *_head_probe(run)
+    workers = 1 + team.size(run, count)
+    speed, step, look, score = _upstream_probe(run), *_head_probe(run)
     return Plan(lines, {
         "upstream over the splits": sum(cost.audio_seconds(pieces(of)[0]) for of in items.values()) * speed,
         "upstream again, a batch at a time": again * speed,
-        "training the heads": micro * step * count,
-        "looks at the dev split": looks * len(items["dev"]) * look * count,
-        "scoring the test split": len(items["test"]) * look * len(rows),
+        "training the heads": micro * step * count / workers,
+        "looks at the dev split": looks * len(items["dev"]) * look * count / workers,
+        "scoring the test split": len(items["test"]) * score * len(rows) / workers,
         "timing, at most": cost.PASSES * exits * audio["test"] * speed}, 3600 * speed)
 
 
@@ -120,8 +121,8 @@ def _upstream_probe(run: Run) -> float:
     return _timed(lambda: run_until_exit(run.upstream, wav, torch.tensor([wav.shape[1]], device=device), exit), device) / seconds
 
 
-def _head_probe(run: Run) -> tuple[float, float]:
-    """Seconds for one micro-batch of one head's training, and for scoring one dev utterance."""
+def _head_probe(run: Run) -> tuple[float, float, float]:
+    """Seconds for one micro-batch of one head's training, for a look at one dev utterance and for all scores of one."""
     task, protocol, device, card = run.task, run.protocol, run.request.device, run.upstream.card
     readout = heads.Readout(task, protocol, run.corpus, card, True).to(device)
     optimiser = torch.optim.Adam(readout.parameters(), protocol.lr)
@@ -143,7 +144,9 @@ def _head_probe(run: Run) -> tuple[float, float]:
     readout.eval()
     [example], frames, given = inputs(_middle(run.splits["dev"], 1))
     with torch.no_grad():
-        return training, _timed(lambda: task.score(readout(*given)[0], example, int(frames[0]), protocol), device)
+        look, score = (_timed(lambda: of(readout(*given)[0], example, int(frames[0]), protocol), device)
+                       for of in (task.look or task.score, task.score))
+    return training, look, score
 
 
 def _middle(items: Sequence[Item], n: int) -> list[Item]:

@@ -14,12 +14,13 @@ What is worth knowing of the original:
   leave zeros behind it (`tail="drop"`).
 """
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..benchmark.contract import Protocol
+from ..benchmark.contract import Example, Protocol
 from ..benchmark.errors import UsageError
 
 STRIDES = (160, 320, 640)   # samples a frame of the upstreams there are: 10, 20, 40 ms
@@ -158,6 +159,13 @@ def compared(noisy: Tensor, clean: Tensor, protocol: SpectralProtocol) -> tuple[
     if protocol.domain == "log1p":
         magnitude, aim = magnitude.log1p(), aim.log1p()
     return magnitude, aim
+
+
+@lru_cache(maxsize=64)
+def spectra(example: Example, frames: int, protocol: SpectralProtocol, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What `compared` makes of what was heard, (T, bins), and of the target, (..., T, bins). Kept while a batch lasts, for every head."""
+    stft = stft_of(protocol, len(example.wav), frames)
+    return compared(stft(example.wav.to(device)), stft(example.target.to(device)), protocol)
 
 
 def distance(mask: Tensor, magnitude: Tensor, aim: Tensor, protocol: SpectralProtocol) -> Tensor:

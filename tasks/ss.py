@@ -14,7 +14,6 @@ import random
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from ..benchmark.errors import UsageError, need
 from ..benchmark.metrics import Failure, si_sdr_improvement
 from ..benchmark.registry import tasks
 from ..downstreams.mask_blstm import MaskBLSTM
-from ._spectral import GRID, SpectralHead, SpectralProtocol, apply, compared, distance, fitting, stft_of
+from ._spectral import GRID, SpectralHead, SpectralProtocol, apply, distance, fitting, spectra
 
 SOURCES = 2
 INSTALL = "pip install -c constraints.txt asteroid"
@@ -110,15 +109,8 @@ def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, protoc
 
 def _distances(masks: Tensor, example: Example, frames: int, protocol: SSProtocol) -> Tensor:
     """(2, T', bins) masks -> (2, 2): how far each (rows) is from each talker (columns)."""
-    magnitude, aims = _spectra(example, frames, protocol, masks.device)
+    magnitude, aims = spectra(example, frames, protocol, masks.device)
     return distance(fitting(masks, magnitude)[:, None], magnitude, aims, protocol)
-
-
-@lru_cache(maxsize=64)
-def _spectra(example: Example, frames: int, protocol: SSProtocol, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(T, bins) of the mixture, (2, T, bins) aims. Kept while a batch lasts: every head of a run asks for the same."""
-    stft = stft_of(protocol, len(example.wav), frames)
-    return compared(stft(example.wav.to(device)), stft(example.target.to(device)), protocol)
 
 
 def separate(prediction_row: Tensor, wav: Tensor, frames: int, protocol: SSProtocol) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from earlyexit_superb.benchmark import audio, heads
+from earlyexit_superb.benchmark import audio, heads, job, team
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
 from earlyexit_superb.benchmark.run import Request, Run
@@ -105,7 +105,7 @@ def test_the_rows_exits_are_the_live_runs(finished, corpus):
 
 def test_a_second_identical_command_does_no_work_and_prints_the_same(finished, corpus, capsys, monkeypatch):
     stamps = {p: p.stat().st_mtime_ns for p in finished.rglob("*.json")}
-    import earlyexit_superb.benchmark.run as running
+    import earlyexit_superb.benchmark.job as running
     monkeypatch.setattr(running, "trace", None)                 # would raise if any state were needed
     assert main(command(corpus, finished, "--rho", "1.0")) == 0
     first = capsys.readouterr().out
@@ -126,6 +126,24 @@ def test_a_head_does_not_depend_on_those_trained_beside_it(finished, corpus, tmp
     both, alone = numbers(tmp_path), numbers(finished)
     shared = both.keys() & alone.keys()
     assert len(shared) == 5 and all(both[n] == alone[n] for n in shared)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_helpers_change_no_number_and_what_a_dead_one_left_is_done(killed, finished, corpus, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(job, "size", lambda run, missing: 1)
+    asked = []
+
+    def ask(self, what, *arguments):
+        asked.append(what)
+        if killed:
+            self.process.kill()
+            self.process.join()
+        told(self, what, *arguments)
+    told = team.Helper.ask
+    monkeypatch.setattr(team.Helper, "ask", ask)
+    assert main(command(corpus, tmp_path, "--rho", "1.0")) == 0
+    assert numbers(tmp_path).items() <= numbers(finished).items() and asked == ["train", "score"]
+    assert capsys.readouterr().err.count("a helper process ended early") == 2 * killed
 
 
 def test_killed_in_the_middle_of_training_it_goes_on_to_the_same_numbers(finished, corpus, tmp_path):

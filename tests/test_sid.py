@@ -10,7 +10,7 @@ import pytest
 import torch
 from earlyexit_superb.benchmark import audio, heads, record
 from earlyexit_superb.benchmark.contract import Example, Item
-from earlyexit_superb.benchmark.exiting import Exit, layer_normed
+from earlyexit_superb.benchmark.exiting import layer_normed
 from earlyexit_superb.benchmark.metrics import Failure
 from earlyexit_superb.benchmark.record import means
 from earlyexit_superb.benchmark.registry import tasks
@@ -186,20 +186,19 @@ def test_a_prediction_that_is_no_number_is_a_failure():
 # ---- the whole way ----
 
 def test_rows_of_a_tree_and_a_second_head_without_audio_or_upstream(tree, monkeypatch, capsys):
+    from earlyexit_superb.benchmark.job import Job
     from earlyexit_superb.benchmark.run import Request, Run
     settings = {"steps": "60", "eval_every": "30", "batch": "8", "accumulate": "1", "lr": "0.03", "crop": "0.5", "crops": "2"}
     request = Request(f"{Path(__file__).with_name('toy.py')}:Toy", "sid", (1.0,), data=tree, results=tree.parent / "results", settings=settings)
     results, refused = Run(request).results()
     assert not refused and len(results) == 5 and all(r.scores["accuracy"].n == 8 for r in results)
     run = Run(replace(request, seed=1))
-    traces = {s: trace(run.upstream, items, None, s, pooled=True) for s, items in run.splits.items()}
     monkeypatch.setattr(type(run.upstream), "states", None)              # would raise if called, as would any audio that is opened
     for name in ("read", "header", "inspect", "_open"):
         monkeypatch.setattr(audio, name, None)
-    plan = heads.Plan("again", True, 0.01, *(np.full(len(run.splits[s]), 2) for s in ("train", "dev")))
-    heads.fit({"key": plan}, run.task, run.protocol, run.corpus, traces["train"], traces["dev"], run.folder, 1)
-    row = run.rows[0]
-    assert len(run._score([row], {row: "key"}, {row: Exit((2,))}, traces["test"])[row]) == 8
+    job = Job(run, run.rows)                                             # finds the traces; every head is another one, by its seed
+    job.train(list(job.heads))
+    assert len(job.score(range(8))) == 8
 
 
 @pytest.fixture

@@ -1,0 +1,81 @@
+"""Helpers: more processes of the same run, for work that keeps one core busy however many there are (small heads, metrics).
+
+A helper builds the run anew from its request, finds the traces in the cache, and does its share of the heads and of the test
+utterances. A head does not depend on those trained beside it, so who trains it changes no number. The share of a helper that
+dies is done by whoever asked for it; a helper whose run was killed leaves, too.
+"""
+import contextlib
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from . import heads
+
+WORTH = 1000        # head updates in all, about two minutes: a helper takes ten seconds to start
+
+
+def size(run: Any, missing: int) -> int:
+    """How many helpers are worth starting for so many heads that are to be trained."""
+    protocol, card = run.protocol, run.upstream.card
+    if run.request.device != "cpu" or missing * protocol.steps * protocol.accumulate < WORTH:
+        return 0
+    return min(torch.get_num_threads(), missing) - 1 if heads.small(run.task, protocol, run.corpus, card) else 0
+
+
+@contextlib.contextmanager
+def team(run: Any, rows: Sequence[int], helpers: int) -> Iterator[list["Helper"]]:
+    """`helpers` processes that know the rows of `run` with these numbers; one thread each meanwhile, here too."""
+    threads = torch.get_num_threads()
+    hired = [Helper(run.request, rows) for _ in range(helpers)]
+    torch.set_num_threads(1 if hired else threads)
+    try:
+        yield hired
+    finally:
+        torch.set_num_threads(threads)
+        for helper in hired:
+            helper.process.terminate()
+            helper.process.join()
+
+
+class Helper:
+    def __init__(self, request: Any, rows: Sequence[int]):
+        context = multiprocessing.get_context("spawn")      # a fork would share torch's threads, which are not there
+        self.line, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, request, rows), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def ask(self, what: str, *arguments: Any) -> None:
+        with contextlib.suppress(OSError):                  # it is gone: the answer will tell
+            self.line.send((what, arguments))
+
+    def answer(self) -> Any:
+        """What it found; None where it ended without an answer, which is said."""
+        try:
+            return self.line.recv()
+        except (EOFError, OSError):
+            print("a helper process ended early; its share is done here", file=sys.stderr)
+            return None
+
+
+def _serve(line: Any, request: Any, rows: Sequence[int]) -> None:
+    from .job import Job
+    from .run import Run
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())       # one bar and one set of notices are enough
+    torch.set_num_threads(1)
+    run = Run(request)
+    job = Job(run, [run.rows[i] for i in rows])
+    while True:
+        what, arguments = line.recv()
+        line.send(getattr(job, what)(*arguments))
+
+
+def _leave_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
