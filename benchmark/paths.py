@@ -3,6 +3,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,33 @@ def cache_dir() -> Path:
         raise MachineError(f"the cache folder {path} cannot be written ({error.strerror or error}); "
                            f"choose another: export {CACHE}=/some/folder") from error
     return path
+
+
+@contextlib.contextmanager
+def whole(out: Path, sign: str) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` when the block ends and is gone where it does not: a corpus is there whole or not at all.
+
+    Args:
+        sign: a file of it. Where `out` has one by then, another process was faster with the same thing, and that one stays.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    except OSError as error:
+        raise MachineError(f"the folder {out.parent} cannot be written ({error.strerror}); choose another or mend its "
+                           f"permissions: ls -ld {out.parent}") from error
+    try:
+        yield folder
+        folder.chmod(0o755)     # mkdtemp makes it private
+        try:
+            os.rename(folder, out)
+        except OSError:
+            if not (out / sign).is_file():
+                raise
+    except OSError as error:
+        raise MachineError(f"the corpus {out} cannot be written ({error}); look at the free space: df -h {out.parent}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -6,17 +6,13 @@ a manifest like anybody's corpus. Its word error rates say that things work and 
 """
 import hashlib
 import logging
-import os
 import random
-import shutil
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from ..benchmark.audio import to_pcm, write
-from ..benchmark.errors import MachineError
-from ..benchmark.paths import cache_dir
+from ..benchmark.paths import cache_dir, whole
 from . import _manifest
 from ._mini import CORPORA, SEED
 from ._speech import speak, voices
@@ -51,7 +47,8 @@ def mini_asr() -> Path:
     out, log = cache_dir() / FOLDER, logging.getLogger("earlyexit_superb")
     if not (out / _manifest.NAME).is_file():
         log.info("making the built-in corpus of speech recognition in %s, once; this takes about 20 s", out)
-        _make(out)
+        with whole(out, _manifest.NAME) as folder:
+            _speak_all(folder)
     if (out / "pcm.txt").read_text() != PCM:
         log.warning("the built-in corpus in %s is not sample for sample the usual one (another espeak-ng, numpy or scipy?), so rows "
                     "made with it carry another corpus hash and stand apart", out)
@@ -61,23 +58,6 @@ def mini_asr() -> Path:
 def sentence(rng: random.Random) -> str:
     """4 to 7 lower-case words."""
     return " ".join(rng.choice(_WORDS[slot]) if slot in _WORDS else slot for slot in rng.choice(_SHAPES).split())
-
-
-def _make(out: Path) -> None:
-    """Beside its place, then renamed: whole or not at all."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
-    try:
-        _speak_all(folder)
-        folder.chmod(0o755)     # mkdtemp makes it private
-        try:
-            os.rename(folder, out)
-        except OSError:
-            if not (out / _manifest.NAME).is_file():    # else another process was faster with the same thing
-                raise
-    except OSError as error:
-        raise MachineError(f"the corpus {out} cannot be written ({error}); look at the free space: df -h {out.parent}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _speak_all(folder: Path) -> None:

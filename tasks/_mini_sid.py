@@ -7,12 +7,9 @@ order models come, nothing about people.
 """
 import hashlib
 import logging
-import os
 import random
 import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +17,7 @@ import numpy as np
 
 from ..benchmark.audio import to_pcm, write
 from ..benchmark.contract import SAMPLE_RATE
-from ..benchmark.errors import MachineError
-from ..benchmark.paths import cache_dir
+from ..benchmark.paths import cache_dir, whole
 from ._noise import active_power
 from ._speech import Voice, sentence, speak, voices
 
@@ -47,7 +43,8 @@ def mini_speakers() -> Path:
     out, log = cache_dir() / FOLDER, logging.getLogger("earlyexit_superb")
     if not (out / "README.txt").is_file():
         log.info("making the built-in speakers in %s, once; this takes about 20 s", out)
-        _make(out)
+        with whole(out, "README.txt") as folder:
+            _make(folder)
     made = re.search(r"^pcm: (\w+)$", (out / "README.txt").read_text(encoding="utf-8"), re.MULTILINE)
     if made is None or made[1] != PCM:
         log.warning("the built-in speakers in %s are not sample for sample the usual ones (another espeak-ng, numpy or scipy?), so rows "
@@ -55,29 +52,16 @@ def mini_speakers() -> Path:
     return out
 
 
-def _make(out: Path) -> None:
-    """Beside its place, then renamed: whole or not at all."""
+def _make(folder: Path) -> None:
     from tqdm import tqdm
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
-    try:
-        digest, lines = hashlib.sha256(), []
-        for part, name, pcm in tqdm(utterances(), desc=f"speaking to {out.name}", total=SPEAKERS * sum(PARTS.values()), file=sys.stderr,
-                                    unit="utt", mininterval=1):
-            write(folder / "wav" / name, pcm)
-            digest.update(pcm.astype("<i2").tobytes())
-            lines.append(f"{part} {name}\n")
-        (folder / "iden_split.txt").write_text("".join(lines), encoding="utf-8")
-        (folder / "README.txt").write_text(f"{README}pcm: {digest.hexdigest()}\n", encoding="utf-8")
-        folder.chmod(0o755)  # mkdtemp makes it private
-        try:
-            os.rename(folder, out)
-        except OSError:
-            if not (out / "README.txt").is_file():  # else another process was faster with the same thing
-                raise
-    except OSError as error:
-        raise MachineError(f"the corpus {out} cannot be written ({error}); look at the free space: df -h {out.parent}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    digest, lines = hashlib.sha256(), []
+    for part, name, pcm in tqdm(utterances(), desc=f"speaking to {FOLDER}", total=SPEAKERS * sum(PARTS.values()), file=sys.stderr,
+                                unit="utt", mininterval=1):
+        write(folder / "wav" / name, pcm)
+        digest.update(pcm.astype("<i2").tobytes())
+        lines.append(f"{part} {name}\n")
+    (folder / "iden_split.txt").write_text("".join(lines), encoding="utf-8")
+    (folder / "README.txt").write_text(f"{README}pcm: {digest.hexdigest()}\n", encoding="utf-8")
 
 
 def utterances() -> Iterator[tuple[int, str, np.ndarray]]:

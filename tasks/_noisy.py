@@ -6,11 +6,8 @@ each signal (`_noise.py`). The same folders, seed and limit give the same bytes.
 """
 import csv
 import hashlib
-import os
 import random
 import re
-import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,7 +17,8 @@ import numpy as np
 
 from ..benchmark.audio import audio_files, length, read, to_pcm, write
 from ..benchmark.contract import SAMPLE_RATE
-from ..benchmark.errors import MachineError, UsageError
+from ..benchmark.errors import UsageError
+from ..benchmark.paths import whole
 from ._noise import mix, snr
 from ._voicebank import FOLDERS, SPLITS
 
@@ -188,27 +186,10 @@ def write_voicebank(out: Path, parts: Iterable[Part], total: int, readme: str, s
     Returns:
         {"pcm": sha256 of all samples, "samples": how many a side, "snr_error": the largest, in dB}
     """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
-    except OSError as error:
-        raise MachineError(f"the folder {out.parent} cannot be written ({error.strerror}); choose another or mend its "
-                           f"permissions: ls -ld {out.parent}") from error
-    try:
+    with whole(out, "README.txt") as folder:
         made = _write_all(folder, parts, total, seed)
         (folder / "README.txt").write_text(f"{readme}pcm: {made['pcm']}\n", encoding="utf-8")
-        folder.chmod(0o755)  # mkdtemp makes it private
-        try:
-            os.rename(folder, out)
-        except OSError:
-            if not (out / "README.txt").is_file():  # else another process was faster with the same thing
-                raise
-        return made
-    except OSError as error:
-        raise MachineError(f"the corpus {out} cannot be written ({error}); look at the free space: "
-                           f"df -h {out.parent}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return made
 
 
 def _pair(part: Part, seed: int, number: int) -> tuple[np.ndarray, np.ndarray, float]:
