@@ -1,4 +1,4 @@
-"""Making rows: record what the upstream does, train the heads that are missing, score, time, and keep each row."""
+"""Making rows: what the upstream does is recorded, heads that are missing are trained, test utterances scored, each row kept."""
 import math
 import shlex
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +17,8 @@ from .errors import UsageError
 from .exiting import Exit, replay
 from .result import Cell, Result, Score
 from .stamp import git_commit, versions
-from .team import Helper, size, team
+from .team import Helper
 from .trace import trace
-
-if TYPE_CHECKING:
-    from .run import Run
 
 
 @dataclass(frozen=True)
@@ -34,27 +31,14 @@ class Row:
     path: Path = Path()
 
 
-def make(run: "Run", rows: Sequence[Row], helpers: bool) -> list[str]:
-    """Every row is kept as soon as it is there. Returns a sentence for every row that could not be made."""
-    if nothing := [row for row in rows if row.cell.exit == "unprocessed"]:
-        _unprocessed(run, nothing[0])
-    rows = [row for row in rows if row.cell.exit != "unprocessed"]
-    if not rows:
-        return []
-    job = Job(run, rows)
-    if run.request.force:
-        for key in job.heads:
-            (job.folder / f"{key}.json").unlink(missing_ok=True)
-    missing = [key for key in job.heads if not (job.folder / f"{key}.json").exists()]
-    with team(run, [run.rows.index(row) for row in rows], size(run, len(missing)) if helpers else 0) as hired:
-        train(job, hired)
-        utterances = score(job, hired)
-    full = Exit((run.upstream.card.depth,))
-    live = {str(e): e for row, e in job.exits.items() if e != full and row.cell.exit not in controls.CONTROLS}
-    timings = cost.seconds(run.upstream, run.splits["test"], run.task.load, {"full": full} | live, run.request.device)
-    for number, row in enumerate(job.exits):
-        job.keep(row, [of[number] for of in utterances], timings)
-    return job.refused
+def unprocessed(run: Any, row: Row) -> None:
+    """The floor under every row: the score of doing nothing."""
+    from tqdm import tqdm
+    scored = []
+    for item in tqdm(run.splits["test"], desc="unprocessed", file=sys.stderr, unit="utt", mininterval=1):
+        scored.append({"id": item.id, **run.task.unprocessed(run.task.load(item), run.protocol)})
+    Result(row.cell, {m.name: Score.over([u[m.name] for u in scored]) for m in run.task.metrics},
+           detail=_detail(run)).save(run.request.results, plain(scored))
 
 
 def train(job: "Job", hired: Sequence[Helper]) -> None:
@@ -82,9 +66,9 @@ def score(job: "Job", hired: Sequence[Helper]) -> list[list[dict]]:
 
 
 class Job:
-    """Rows of a run that are to be made, with all that their exits and heads follow from; traces are recorded now where there are none."""
+    """Rows of a `Run` that are to be made, with all that their exits and heads follow from; traces are recorded now where there are none."""
 
-    def __init__(self, run: "Run", rows: Sequence[Row]):
+    def __init__(self, run: Any, rows: Sequence[Row]):
         self.run, self.folder, self.blocks = run, run.request.results / "heads", run.upstream.card.depth
         deepest = max(self.blocks if row.depth is None else row.depth for row in rows)
         self.traces = {s: trace(run.upstream, items, run.task.load, f"{run.task.name} {s}", run.request.device, run.task.pooled, deepest)
@@ -218,16 +202,7 @@ def _own(row: Row, blocks: int) -> Exit:
     return Exit(range(1, blocks + 1), row.taus if len(row.taus) > 1 else row.taus[0])
 
 
-def _unprocessed(run: "Run", row: Row) -> None:
-    from tqdm import tqdm
-    scored = []
-    for item in tqdm(run.splits["test"], desc="unprocessed", file=sys.stderr, unit="utt", mininterval=1):
-        scored.append({"id": item.id, **run.task.unprocessed(run.task.load(item), run.protocol)})
-    Result(row.cell, {m.name: Score.over([u[m.name] for u in scored]) for m in run.task.metrics},
-           detail=_detail(run)).save(run.request.results, plain(scored))
-
-
-def _detail(run: "Run") -> dict:
+def _detail(run: Any) -> dict:
     return {"protocol": run.recipe.settings, "protocol_based_on": run.recipe.published.name, "protocol_differs": run.recipe.differs,
             "corpus_notices": list(run.corpus.notices), "utterances": {s: len(i) for s, i in run.splits.items()},
             "versions": versions(), "git": git_commit(), "command": shlex.join(sys.argv),

@@ -10,15 +10,17 @@ from typing import Any
 
 import torch
 
-from . import calibration, controls, leaderboard
+from . import calibration, controls, cost, leaderboard
 from .contract import Corpus, Item, Protocol, Task, Upstream
 from .errors import UsageError, closest
-from .job import Row, make
+from .exiting import Exit
+from .job import Job, Row, score, train, unprocessed
 from .lowered import at_precision
 from .recipe import recipe
 from .registry import build_upstream, tasks, upstream_class
 from .result import Cell, Result, writable
 from .settings import number, short_hash
+from .team import size, team
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,36 @@ class Run:
             print(f"notice: {self.recipe.sentence()}", file=sys.stderr)
         for notice in self.corpus.notices if missing else ():
             print(f"notice: {notice}", file=sys.stderr)
-        refused = make(self, missing, helpers)
+        refused = self._make(missing, helpers)
         leaderboard.write(self.request.results, self.task.name)
         return [Result.load(row.path) for row in self.rows if row.path.exists()], refused
+
+    def _make(self, rows: Sequence[Row], helpers: bool) -> list[str]:
+        """Make rows; a sentence for every one that could not be."""
+        if nothing := [row for row in rows if row.cell.exit == "unprocessed"]:
+            unprocessed(self, nothing[0])
+        rows = [row for row in rows if row.cell.exit != "unprocessed"]
+        if not rows:
+            return []
+        job = Job(self, rows)
+        for key in job.heads if self.request.force else ():
+            (job.folder / f"{key}.json").unlink(missing_ok=True)
+        missing = sum(not (job.folder / f"{key}.json").exists() for key in job.heads)
+        with team(size(self, missing) if helpers else 0, again, self.request, [self.rows.index(row) for row in rows]) as hired:
+            train(job, hired)
+            utterances = score(job, hired)
+        full = Exit((self.upstream.card.depth,))
+        live = {str(e): e for row, e in job.exits.items() if e != full and row.cell.exit not in controls.CONTROLS}
+        timings = cost.seconds(self.upstream, self.splits["test"], self.task.load, {"full": full} | live, self.request.device)
+        for n, row in enumerate(job.exits):
+            job.keep(row, [of[n] for of in utterances], timings)
+        return job.refused
+
+
+def again(request: Request, rows: Sequence[int]) -> Job:
+    """The job that another process of this run is at, from the numbers of its rows."""
+    run = Run(request)
+    return Job(run, [run.rows[i] for i in rows])
 
 
 def limited(items: Sequence[Item], limit: int | None, seed: int) -> Sequence[Item]:

@@ -1,7 +1,7 @@
 """Helpers: more processes of the same run, for work that keeps one core busy however many there are (small heads, metrics).
 
-A helper builds the run anew from its request, finds the traces in the cache, and does its share of the heads and of the test
-utterances. A head does not depend on those trained beside it, so who trains it changes no number. The share of a helper that
+A helper builds the job anew from what was asked of the run, finds the traces in the cache, and does its share of the heads and
+of the test utterances. A head does not depend on those trained beside it, so who trains it changes no number. The share of a helper that
 dies is done by whoever asked for it; a helper whose run was killed leaves, too.
 """
 import contextlib
@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -28,10 +28,10 @@ def size(run: Any, missing: int) -> int:
 
 
 @contextlib.contextmanager
-def team(run: Any, rows: Sequence[int], helpers: int) -> Iterator[list["Helper"]]:
-    """`helpers` processes that know the rows of `run` with these numbers; one thread each meanwhile, here too."""
+def team(helpers: int, again: Callable[..., Any], *arguments: Any) -> Iterator[list["Helper"]]:
+    """`helpers` processes, each with the job that `again(*arguments)` makes; one thread each meanwhile, here too."""
     threads = torch.get_num_threads()
-    hired = [Helper(run.request, rows) for _ in range(helpers)]
+    hired = [Helper(again, *arguments) for _ in range(helpers)]
     torch.set_num_threads(1 if hired else threads)
     try:
         yield hired
@@ -43,14 +43,15 @@ def team(run: Any, rows: Sequence[int], helpers: int) -> Iterator[list["Helper"]
 
 
 class Helper:
-    def __init__(self, request: Any, rows: Sequence[int]):
+    def __init__(self, again: Callable[..., Any], *arguments: Any):
         context = multiprocessing.get_context("spawn")      # a fork would share torch's threads, which are not there
         self.line, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, request, rows), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, again, *arguments), daemon=True)
         self.process.start()
         theirs.close()
 
     def ask(self, what: str, *arguments: Any) -> None:
+        """Start a method of its job."""
         with contextlib.suppress(OSError):                  # it is gone: the answer will tell
             self.line.send((what, arguments))
 
@@ -63,17 +64,14 @@ class Helper:
             return None
 
 
-def _serve(line: Any, request: Any, rows: Sequence[int]) -> None:
-    from .job import Job
-    from .run import Run
+def _serve(line: Any, again: Callable[..., Any], *arguments: Any) -> None:
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())       # one bar and one set of notices are enough
     torch.set_num_threads(1)
-    run = Run(request)
-    job = Job(run, [run.rows[i] for i in rows])
+    job = again(*arguments)
     while True:
-        what, arguments = line.recv()
-        line.send(getattr(job, what)(*arguments))
+        what, given = line.recv()
+        line.send(getattr(job, what)(*given))
 
 
 def _leave_with_parent() -> None:

@@ -89,8 +89,8 @@ def test_yaml_gives_defaults_and_the_command_line_wins(tmp_path, capsys):
 
 def test_a_results_folder_that_cannot_be_written_fails_before_any_training(tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("")
-    from earlyexit_superb.benchmark import run
-    monkeypatch.setattr(run, "make", None)
+    from earlyexit_superb.benchmark.run import Run
+    monkeypatch.setattr(Run, "_make", None)
     from test_run import TOY
     root = tmp_path / "corpus"
     import numpy as np

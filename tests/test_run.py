@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from earlyexit_superb.benchmark import audio, heads, job, team
+from earlyexit_superb.benchmark import audio, heads, run, team
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
 from earlyexit_superb.benchmark.run import Request, Run
@@ -130,7 +130,7 @@ def test_a_head_does_not_depend_on_those_trained_beside_it(finished, corpus, tmp
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_helpers_change_no_number_and_what_a_dead_one_left_is_done(killed, finished, corpus, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(job, "size", lambda run, missing: 1)
+    monkeypatch.setattr(run, "size", lambda asked, missing: 1)
     asked = []
 
     def ask(self, what, *arguments):
