@@ -8,9 +8,8 @@ Three stages, each resumable, each warm-started from the one before:
 3. `block`: units of a middle block of stage 2's model (HuBERT's second iteration).
 
 Units are always those of clean speech; half of each batch is heard with noise, so the blocks learn to see through it. In
-stage 3 every block must also still tell the clean log-mel spectrum where nothing was masked, after the layer-norm that a head
-may put on its states (`carry`): left alone, the deep states of a model this small forget what speech sounded like, and
-enhancement and separation have nothing to work with. HuBERT has no such term.
+stage 3 the last block must also still tell the clean convolution output (`carry`), so that deep states keep some of what
+speech sounded like. HuBERT has no such term.
 
 `warm=FILE` goes on from trained weights instead of stages 1 and 2: units of that model's middle block, then stage 3.
 """
@@ -45,9 +44,10 @@ class Recipe:
     front_lr: float = 2.0e-3
     mfcc_steps: int = 900
     mfcc_units: int = 100
+    mfcc_carry: float = 0.0
     mfcc_unmasked: float = 1.0     # weight of the loss on frames that were not masked (HuBERT: 0); 1 leaves the first plateau
     block_steps: int = 2000
-    carry: float = 5.0             # weight of the error with which the blocks still tell the clean log-mel spectrum, stage 3
+    block_carry: float = 2.0       # weight of the error with which the last block still tells the clean convolution output
     block_units: int = 256
     block_layer: int = 7           # units are clusters of this block's output
     block_unmasked: float = 0.1
@@ -146,13 +146,12 @@ def initialise(net: HubertNet) -> None:
 
 
 class Heard:
-    """Every clip after the frozen convolutions, (T, C) fp16: clean, and with noise at one ratio a clip. And its clean log-mel
-    spectrum, (T, MELS) fp16, every bin standardised over the pool."""
+    """Every clip after the frozen convolutions, (T, C) fp16: clean, and with noise at one ratio a clip."""
 
     def __init__(self, net: HubertNet, pool: Pool, seed: int, device: str):
         from tqdm import tqdm
-        self.pool, self.clean, self.noisy, self.mel = pool, [], [], []
-        log_mel, rng = _log_mel(), np.random.default_rng(seed)
+        self.pool, self.clean, self.noisy = pool, [], []
+        rng = np.random.default_rng(seed)
         for clip in tqdm(range(len(pool.clips)), desc="front-end over the pool", file=sys.stderr, unit="clip", mininterval=1):
             wav = torch.from_numpy(pool.wav(clip))[None]
             both = torch.cat([wav, pool.add_noise(wav, rng, share=1.0)]).to(device)
@@ -163,22 +162,18 @@ class Heard:
                     clean, noisy = net.feature_extractor(both, torch.full((2,), wav.shape[1]))
             self.clean.append(clean.half().cpu())
             self.noisy.append(noisy.half().cpu())
-            self.mel.append(log_mel(wav)[0].half())
-        everything = torch.cat(self.mel).float()
-        mean, spread = everything.mean(0), everything.std(0)
-        self.mel = [((mel.float() - mean) / spread).half() for mel in self.mel]
 
     def crops(self, rng: np.random.Generator, recipe: Recipe, held_out: bool) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
-        """(B, T, C) as heard, (B, T, MELS) clean, and where each was taken: (clip, first frame). Held-out crops are clean."""
+        """(B, T, C) as heard, the same clean, and where each was taken: (clip, first frame). Held-out crops are clean."""
         clips = rng.choice(self.pool.held_out, recipe.batch) if held_out else rng.choice(self.pool.training, recipe.batch, p=self.pool.share)
-        rows, mel, places = [], [], []
+        rows, clean, places = [], [], []
         for clip in map(int, clips):
             start = int(rng.integers(0, len(self.clean[clip]) - recipe.frames + 1))
             source = self.noisy if not held_out and rng.random() < recipe.noisy else self.clean
             rows.append(source[clip][start: start + recipe.frames])
-            mel.append(self.mel[clip][start: start + recipe.frames])
+            clean.append(self.clean[clip][start: start + recipe.frames])
             places.append((clip, start))
-        return torch.stack(rows).float(), torch.stack(mel).float(), places
+        return torch.stack(rows).float(), torch.stack(clean).float(), places
 
 
 # ---- stages 2 and 3 -----------------------------------------------------------------------------------------------------
@@ -198,49 +193,43 @@ def _masked(shape: HubertShape, recipe: Recipe, stage: str, warm: HubertNet, hea
     torch.manual_seed(seed)
     model = nn.Module()
     model.net, model.mask_embedding = HubertNet(shape), nn.Parameter(torch.empty(shape.dim).uniform_())
-    model.carried = nn.ModuleList(nn.Linear(shape.dim, MELS) for _ in range(shape.depth))
+    model.carried = nn.Linear(shape.dim, shape.conv_dim)
     initialise(model.net)
     kept = {k: v for k, v in warm.state_dict().items() if not k.startswith("head.label")}     # the units are new
     model.net.load_state_dict(kept, strict=False)
     model.net.feature_extractor.requires_grad_(False)
     model.to(device)
-    steps, unmasked = getattr(recipe, f"{stage}_steps"), getattr(recipe, f"{stage}_unmasked")
-    carry = recipe.carry if stage == "block" else 0.0
+    steps, unmasked, carry = (getattr(recipe, f"{stage}_{field}") for field in ("steps", "unmasked", "carry"))
     amp = _half(device)
 
     def forward(rng: np.random.Generator, held_out: bool) -> tuple[list[Tensor], Tensor, Tensor, Tensor, int]:
-        x, mel, places = heard.crops(rng, recipe, held_out)
+        x, clean, places = heard.crops(rng, recipe, held_out)
         target = torch.from_numpy(np.stack([units[clip][s: s + recipe.frames] for clip, s in places])).long()
         mask = span_mask(rng, recipe.batch, recipe.frames, recipe.mask_start, recipe.mask_span)
         masked = int(mask.sum())                     # of the whole batch, whoever computes which rows
         if not held_out:
-            x, mel, target, mask = (t[ranks.own(recipe.batch)] for t in (x, mel, target, mask))
+            x, clean, target, mask = (t[ranks.own(recipe.batch)] for t in (x, clean, target, mask))
         with amp, sdpa_kernel(SDPBackend.MATH):      # plain matrix products: bf16 suits them on a CPU
             x = model.net.feature_projection.projection(model.net.feature_projection.layer_norm(x.to(device)))
             x = torch.where(mask[..., None].to(device), model.mask_embedding.to(x.dtype), x)
             states = list(model.net.blocks(model.net.position(x), None))
-        return states, mask.to(device), target.to(device), mel.to(device), masked
-
-    def untold(states: list[Tensor], mask: Tensor, mel: Tensor) -> Tensor:
-        """The share of the spectrum's variance that the blocks cannot tell: the sum over unmasked frames of the mean over blocks and bins."""
-        told = torch.stack([read(F.layer_norm(x, x.shape[-1:]))[~mask].float() for read, x in zip(model.carried, states, strict=True)])
-        return (told - mel[~mask]).square().mean((0, 2)).sum()
+        return states, mask.to(device), target.to(device), F.layer_norm(clean.to(device), clean.shape[-1:]), masked
 
     def loss(i: int) -> Tensor:
-        states, mask, target, mel, masked = forward(np.random.default_rng(loop.step_seed(seed, i)), False)
+        states, mask, target, clean, masked = forward(np.random.default_rng(loop.step_seed(seed, i)), False)
         opened, size = recipe.batch * recipe.frames - masked, ranks.place()[1]
         with amp:
-            logits = model.net.head(states[-1])
-            error = untold(states, mask, mel) if carry else 0.0
+            logits, told = model.net.head(states[-1]), model.carried(states[-1])
         ce = F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), reduction="none")
-        return size * (ce[mask.flatten()].sum() / masked + unmasked * ce[~mask.flatten()].sum() / opened + carry * error / opened)
+        return size * (ce[mask.flatten()].sum() / masked + unmasked * ce[~mask.flatten()].sum() / opened
+                       + carry * (told.float() - clean)[~mask].square().mean(-1).sum() / opened)
 
     def look() -> dict[str, float]:
         """On held-out clean speech: how often the head names the right unit at masked frames, from every second block's output."""
         rng, right, masked, open_right, opened, error = np.random.default_rng(seed), np.zeros(shape.depth + 1), 0, 0, 0, 0.0
         for _ in range(8):
-            states, mask, target, mel, _ = forward(rng, True)
-            error += float(untold([x.float() for x in states], mask, mel) / (~mask).sum()) / 8
+            states, mask, target, clean, _ = forward(rng, True)
+            error += float((model.carried(states[-1].float()) - clean)[~mask].square().mean()) / 8
             guesses = [model.net.head(x.float()).argmax(-1) == target for x in states]
             for k, right_here in enumerate(guesses, 1):
                 right[k] += int(right_here[mask].sum())
