@@ -185,7 +185,7 @@ class Job:
                 "e_max": float(calibrated["means"].max()), "e_min": float(calibrated["means"].min()), "split": "train",
                 "n": len(run.splits["train"]), "evidence": run.upstream.card.evidence},
             "cost": {"macs": spent, "macs_full": most, "audio_seconds": cost.audio_seconds(items), "passes_seconds": () if control else taken.seconds,
-                     "passes_seconds_full": whole.seconds, "threads": torch.get_num_threads(), "batch": 1},
+                     "passes_seconds_full": whole.seconds, "timed": len(cost.timed(items)), "threads": torch.get_num_threads(), "batch": 1},
             "training": self._head(row, key)[1]}
         if run.recipe.sweep:
             detail["lr_sweep"] = sweep

@@ -71,7 +71,7 @@ def plan(request: Request) -> Plan:
         "training the heads": micro * step * count / workers,
         "looks at the dev split": looks * len(items["dev"]) * look * count / workers,
         "scoring the test split": len(items["test"]) * score * len(rows) / workers,
-        "timing, at most": cost.PASSES * exits * audio["test"] * speed}, 3600 * speed)
+        "timing, at most": cost.PASSES * exits * cost.audio_seconds(cost.timed(items["test"])) * speed}, 3600 * speed)
 
 
 def told(plan: Plan) -> str:
@@ -102,7 +102,8 @@ def _counted(run: Run, audio: dict[str, float], need: int, kept: bool, rows: int
     for split, items in run.splits.items():
         yield f"  {split:5} {len(items):7} utterances {audio[split] / 3600:9.3f} h"
     total = sum(cost.audio_seconds(pieces(of)[0]) for of in run.splits.values())     # what is listed twice is heard once
-    yield f"upstream passes: each split once, {total / 3600:.3f} h of audio; for timing the test split at most {cost.PASSES} times an exit"
+    yield (f"upstream passes: each split once, {total / 3600:.3f} h of audio; for timing {len(cost.timed(run.splits['test']))} test "
+           f"utterances at most {cost.PASSES} times an exit")
     a_head = f"{need / 2**30:.2f} GiB of {'pooled ' if pooled else ''}states ({need / total * 3600 / 2**30:.2f} GiB an hour of audio)"
     yield f"cache: {a_head} in {cache_dir()}" + ("" if kept else ", which has no room: states are recomputed for every batch")
     yield (f"heads: {count} of {parameters:,} parameters for {rows} rows, {min(count, heads.side_by_side(run.task, protocol, run.corpus, card))} "

@@ -156,7 +156,7 @@ class Run:
             utterances = score(job, hired)
         full = Exit((self.upstream.card.depth,))
         live = {str(e): e for row, e in job.exits.items() if e != full and row.cell.exit not in controls.CONTROLS}
-        timings = cost.seconds(self.upstream, self.splits["test"], self.task.load, {"full": full} | live, self.request.device)
+        timings = cost.seconds(self.upstream, cost.timed(self.splits["test"]), self.task.load, {"full": full} | live, self.request.device)
         for n, row in enumerate(job.exits):
             job.keep(row, [of[n] for of in utterances], timings)
         return job.refused

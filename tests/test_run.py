@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from earlyexit_superb.benchmark import audio, heads, run, team
+from earlyexit_superb.benchmark import audio, cost, heads, run, team
 from earlyexit_superb.benchmark.cli import main
+from earlyexit_superb.benchmark.contract import Item
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
 from earlyexit_superb.benchmark.run import Request, Run
 
@@ -112,6 +113,14 @@ def test_a_second_identical_command_does_no_work_and_prints_the_same(finished, c
     assert main(command(corpus, finished, "--rho", "1.0")) == 0
     assert capsys.readouterr().out == first and "unprocessed" in first and "exits by depth" in first
     assert {p: p.stat().st_mtime_ns for p in finished.rglob("*.json")} == stamps
+
+
+def test_what_is_timed_is_everything_or_of_every_length():
+    items = [Item(str(i), Path("x"), samples) for i, samples in enumerate(np.random.default_rng(0).permutation(1000) + 1)]
+    chosen = cost.timed(items)
+    assert len(chosen) == cost.TIMED == len({i.id for i in chosen}) and chosen == sorted(chosen, key=lambda i: int(i.id))
+    assert np.diff(sorted(i.samples for i in chosen)).max() <= 1000 // cost.TIMED + 1
+    assert cost.timed(items[:5]) == items[:5]
 
 
 def test_rho_zero_is_the_full_model(finished, corpus):
