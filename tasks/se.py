@@ -45,7 +45,7 @@ MINISUPERB = replace(
 
 MINI = replace(  # small enough to train a table's heads in minutes on two CPU cores
     S3PRL_V2, name="mini", source="this project: s3prl-v2's domain, v1's aim, loss and tail, sized for the built-in corpus",
-    lr=4e-3, steps=300, batch=8, eval_every=150, lr_grid=(1.6e-2, 4e-3, 1e-3), n_fft=640, win=640, hop=0, layers=1, hidden=128,
+    lr=4e-3, steps=360, batch=8, eval_every=180, lr_grid=(1.6e-2, 4e-3, 1e-3), n_fft=640, win=640, hop=0, layers=1, hidden=128,
     aim="npsm", distance="mse", tail="guard", standardise=True)
 
 
