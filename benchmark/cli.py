@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from .errors import Complaint, UsageError, closest
+from .errors import Complaint, MachineError, UsageError, closest
 
 LOCAL = Path("results/local")
 
@@ -44,6 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Complaint as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code
+    except ModuleNotFoundError as error:
+        if (error.name or __package__).split(".")[0] == __package__.split(".")[0]:
+            raise
+        print(f"error: the package {error.name} is not installed for {sys.executable}; use the environment that make demo sets up "
+              "(. .venv/bin/activate), or run: pip install -c constraints.txt \".[mini]\"", file=sys.stderr)
+        return MachineError.code
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130

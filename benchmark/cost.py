@@ -14,7 +14,7 @@ from .contract import SAMPLE_RATE, Example, Item, Upstream
 from .exiting import Exit, run_until_exit
 
 PASSES = 3      # over what is timed; the median counts
-TIMED = 32      # utterances of the test split: a share of time does not change with more, and every exit is run live on each
+TIMED = 32      # utterances of the test split, at most: every exit is run live on each of them
 
 
 def macs(upstream: Upstream, items: Sequence[Item], depth: np.ndarray, exit: Exit) -> int:

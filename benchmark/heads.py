@@ -76,19 +76,18 @@ def fit(plans: Mapping[str, Plan], task: Task, protocol: Protocol, corpus: Corpu
 
 def side_by_side(task: Task, protocol: Protocol, corpus: Corpus, card: UpstreamCard) -> int:
     """How many heads MEMORY holds at a time: parameter, gradient and Adam's two moments take 16 bytes."""
-    with torch.device("meta"):
-        return max(1, MEMORY // (16 * size(Readout(task, protocol, corpus, card, True))))
+    return max(1, MEMORY // (16 * parameters(task, protocol, corpus, card)))
 
 
 def small(task: Task, protocol: Protocol, corpus: Corpus, card: UpstreamCard) -> bool:
     """Whether a head has so little to do in one step that threads would wait for each other."""
+    return parameters(task, protocol, corpus, card) < SMALL
+
+
+def parameters(task: Task, protocol: Protocol, corpus: Corpus, card: UpstreamCard) -> int:
+    """How many a head has; none is made."""
     with torch.device("meta"):
-        return size(Readout(task, protocol, corpus, card, True)) < SMALL
-
-
-def size(readout: nn.Module) -> int:
-    """Parameters."""
-    return sum(p.numel() for p in readout.parameters())
+        return sum(p.numel() for p in Readout(task, protocol, corpus, card, True).parameters())
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ def unprocessed(run: Any, row: Row) -> None:
 
 
 def train(job: "Job", hired: Sequence[Helper]) -> None:
-    """All heads, the helpers a share each; a share is the same in a repeated command, so that it goes on where it was."""
+    """All heads, the helpers a share each. As many helpers have the same shares in a repeated command, and go on where they were."""
     shares, keys = len(hired) + 1, list(job.heads)
     for share, helper in enumerate(hired, 1):
         helper.ask("train", keys[share::shares])
@@ -121,12 +121,11 @@ class Job:
 
     # ---- what takes long ------------------------------------------------------------------------------------------------
 
-    def train(self, keys: Sequence[str]) -> bool:
+    def train(self, keys: Sequence[str]) -> None:
         """Train those of the heads that are not there."""
         run = self.run
         heads.fit({key: self.heads[key] for key in keys}, run.task, run.recipe.training, run.corpus, self.traces["train"], self.traces["dev"],
                   self.folder, run.request.seed, run.request.device)
-        return True
 
     def chosen(self, row: Row) -> tuple[str, dict]:
         """The key of a row's head, and of every learning rate tried what the dev split said."""

@@ -96,8 +96,7 @@ def _run(request: Request) -> Run:
 
 def _counted(run: Run, audio: dict[str, float], need: int, kept: bool, rows: int, count: int, looks: int) -> Iterator[str]:
     card, protocol, pooled = run.upstream.card, run.protocol, run.task.pooled
-    with torch.device("meta"):
-        parameters = heads.size(heads.Readout(run.task, protocol, run.corpus, card, True))
+    parameters = heads.parameters(run.task, protocol, run.corpus, card)
     yield f"{run.task.name}, protocol {run.recipe.name}, corpus {run.corpus.name}@{run.corpus.hash}, upstream {card.name}"
     for split, items in run.splits.items():
         yield f"  {split:5} {len(items):7} utterances {audio[split] / 3600:9.3f} h"

@@ -1,8 +1,8 @@
 """Helpers: more processes of the same run, for work that keeps one core busy however many there are (small heads, metrics).
 
 A helper builds the job anew from what was asked of the run, finds the traces in the cache, and does its share of the heads and
-of the test utterances. A head does not depend on those trained beside it, so who trains it changes no number. The share of a helper that
-dies is done by whoever asked for it; a helper whose run was killed leaves, too.
+of the test utterances. A head does not depend on those trained beside it, so who trains it changes no number. The share of a
+helper that dies is done by whoever asked for it; a helper whose run was killed leaves, too.
 """
 import contextlib
 import multiprocessing
@@ -16,7 +16,7 @@ import torch
 
 from . import heads
 
-WORTH = 1000        # head updates in all, about two minutes: a helper takes ten seconds to start
+WORTH = 1000        # head updates in all, below which a process is not worth starting
 
 
 def size(run: Any, missing: int) -> int:

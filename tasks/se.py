@@ -95,7 +95,7 @@ def score(prediction_row: Tensor, example: Example, frames: int, protocol: SEPro
 
 
 def look(prediction_row: Tensor, example: Example, frames: int, protocol: SEProtocol) -> dict[str, Any]:
-    """PESQ alone: STOI takes as long again, and a dev split is looked at often."""
+    """PESQ alone, which picks the checkpoint: STOI is slow, too, and a dev split is looked at often."""
     answer = enhance(prediction_row.detach().float().cpu(), example.wav.cpu(), frames, protocol)
     return {"pesq": pesq_wb(example.target.cpu().numpy(), answer.numpy())}
 

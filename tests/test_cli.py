@@ -1,5 +1,8 @@
 """What a user is told: one sentence, the right exit status, before anything is spent."""
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from earlyexit_superb.benchmark import cli
@@ -85,6 +88,12 @@ def test_yaml_gives_defaults_and_the_command_line_wins(tmp_path, capsys):
     (tmp_path / "c.yaml").write_text("upstream: daisy\ntask: se\nrho: -3\nset: {lr: 1e-4}\n")
     assert main(["--config", "c.yaml"]) == 2 and "not -3" in capsys.readouterr().err
     assert main(["--config", "c.yaml", "--rho", "-4"]) == 2 and "not -4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", ["--upstream daisy --task se --rho 0.7", "ls", "leaderboard results", "plan se", "check daisy", "data verify x"])
+def test_without_its_packages_a_verb_says_so_in_one_sentence(line):
+    bare = subprocess.run([sys.executable, "-S", "run_benchmark.py", *line.split()], cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert bare.returncode == 3 and bare.stderr.count("\n") == 1 and "is not installed for" in bare.stderr and "make demo" in bare.stderr
 
 
 def test_a_results_folder_that_cannot_be_written_fails_before_any_training(tmp_path, capsys, monkeypatch):

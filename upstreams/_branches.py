@@ -63,7 +63,6 @@ def load(source: str, hubert: Hubert, seed: int) -> tuple[nn.ModuleList, str]:
 
 def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, device: str, settings: dict[str, str]) -> Path:
     """Train the branches in `out`, going on from what is there."""
-    from ._hubert_weights import content_hash, write
     settings = dict(settings)
     weights = settings.pop("weights", "")
     recipe = Recipe(**{k: as_type_of(_default(k), v, f"train daisy: {k}") for k, v in settings.items()})
@@ -116,15 +115,20 @@ def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, dev
                schedule=lambda s: min((s + 1) / warm, max(0.01, (recipe.steps - s) / (recipe.steps - warm))))
     _fold(branches, mean, spread)
     path = out / f"daisy.{tag}.safetensors"
-    if not ranks.leads():
-        return path
-    write(branches.cpu(), path, backbone=hubert.card.revision, targets=said)
-    card = {"name": f"daisy.{tag}", "revision": content_hash(branches.half().float()), "backbone": hubert.card.name,
-            "backbone_revision": hubert.card.revision, "targets": said,
-            "recipe": asdict(recipe), "seed": seed, "hours": {k: round(v, 3) for k, v in pool.sources.items()},
-            "held_out_clean": json.loads((out / "branches" / "log.jsonl").read_text().splitlines()[-1])}
-    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+    if ranks.leads():
+        _keep(path, branches.cpu(), hubert, {
+            "targets": said, "recipe": asdict(recipe), "seed": seed, "hours": {k: round(v, 3) for k, v in pool.sources.items()},
+            "held_out_clean": json.loads((out / "branches" / "log.jsonl").read_text().splitlines()[-1])})
     return path
+
+
+def _keep(path: Path, branches: nn.ModuleList, hubert: Hubert, known: dict) -> None:
+    """The weights, and beside them the card: what they are, what they were trained on, and what is `known` of the training."""
+    from ._hubert_weights import content_hash, write
+    write(branches, path, backbone=hubert.card.revision, targets=known["targets"])
+    card = {"name": path.stem, "revision": content_hash(branches.half().float()), "backbone": hubert.card.name,
+            "backbone_revision": hubert.card.revision} | known
+    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
 
 
 @torch.no_grad()
