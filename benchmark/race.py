@@ -18,13 +18,13 @@ Runner = Callable[[Any], Any]
 
 @torch.no_grad()
 def race(runners: Mapping[Hashable, Runner], units: Sequence[Any], rounds: int, device: str, what: str) -> dict[Hashable, np.ndarray]:
-    """(rounds,) seconds of each runner over all units.
+    """(rounds, units) seconds of each runner.
 
     On every unit all runners follow each other, nobody always first: they share the machine's moods, and a ratio of the
-    same round means something where a ratio of two separate measurements does not.
+    same rounds means something where a ratio of two separate measurements does not.
     """
     from tqdm import tqdm
-    names, seconds = list(runners), {name: np.zeros(rounds) for name in runners}
+    names, seconds = list(runners), {name: np.zeros((rounds, len(units))) for name in runners}
     with tqdm(total=rounds * len(units) * len(names), desc=what, file=sys.stderr, unit="run", dynamic_ncols=True, mininterval=1) as bar:
         for turn in range(rounds):
             for n, unit in enumerate(units):
@@ -34,9 +34,14 @@ def race(runners: Mapping[Hashable, Runner], units: Sequence[Any], rounds: int, 
                     start = time.perf_counter()
                     runners[name](unit)
                     wait(device)
-                    seconds[name][turn] += time.perf_counter() - start
+                    seconds[name][turn, n] = time.perf_counter() - start
                     bar.update()
     return seconds
+
+
+def middle(seconds: np.ndarray) -> np.ndarray:
+    """(rounds, units, ...) -> (...): the median of every unit over the rounds, summed. A busy neighbour's moment spoils one unit, not a round."""
+    return np.median(seconds, 0).sum(0)
 
 
 class Stamps:

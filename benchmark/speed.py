@@ -1,8 +1,8 @@
 """`speed`: what a forward pass costs here, beside the libraries one would otherwise use, and what leaving early gives back.
 
-Everything a ratio is made of is timed by turns in one run (`race`), and the medians are over rounds. *Ideal* is the time of
-the blocks that were not run, measured in the same round; *realised* is the share of it that the live early-stopped pass
-really saved, branches and waiting included. The weights are random unless named: no time depends on them.
+Everything a ratio is made of is timed by turns in one run (`race`), and of every utterance the median over the rounds counts. *Ideal*
+is the time of the blocks that were not run, measured in the same rounds; *realised* is the share of it that the live
+early-stopped pass really saved, branches and waiting included. The weights are random unless named: no time depends on them.
 """
 import math
 import sys
@@ -19,7 +19,7 @@ from .contract import SAMPLE_RATE, Upstream
 from .errors import UsageError
 from .exiting import Exit, run_until_exit
 from .lowered import PRECISIONS, at_precision
-from .race import Others, Stamps, peak_memory, race
+from .race import Others, Stamps, middle, peak_memory, race
 
 COLUMNS = ("part", "system", "batch", "exit", "branches", "seconds", "real_time_factor", "utterances_per_second", "to_best_peer",
            "s3prl_padded_to_this", "time_saved", "ideal_saving", "realised", "peak_mib",
@@ -67,6 +67,10 @@ class Speed:
         self.daisy = at_precision(self.daisy, self.precision)
         self.wavs = [w.to(args.device) for w in (recordings(args.data, args.utterances) if args.data else built_in(args.utterances))]
         self.audio, self.machine, self.rows = sum(map(len, self.wavs)) / SAMPLE_RATE, machine(args.device), []
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        square = torch.randn(SIDE, SIDE, device=args.device, dtype=dtype)
+        self.product: dict[str, Callable] = {"product": lambda _: square @ square}      # what this machine can do, timed between the others
+        self.rate = 0.0                                                                 # GMAC/s of it
         self.what = f"{len(self.wavs)} utterances of {args.data or 'built-in noise'}, {self.audio:.0f} s of audio"
 
     def run(self) -> int:
@@ -92,11 +96,16 @@ class Speed:
             print(line)
         return 0
 
-    def row(self, part: str, system: str, batch: int, seconds: np.ndarray, **more: Any) -> None:
-        middle = float(np.median(seconds))
-        self.rows.append({"part": part, "system": system, "batch": batch, "seconds": middle, "real_time_factor": middle / self.audio,
-                          "utterances_per_second": len(self.wavs) / middle, "precision": self.precision, "device": self.machine,
+    def row(self, part: str, system: str, batch: int, seconds: float, **more: Any) -> None:
+        self.rows.append({"part": part, "system": system, "batch": batch, "seconds": seconds, "real_time_factor": seconds / self.audio,
+                          "utterances_per_second": len(self.wavs) / seconds, "precision": self.precision, "device": self.machine,
                           "audio_seconds": self.audio, "utterances": len(self.wavs), "rounds": self.rounds, **more})
+
+    def race(self, runners: dict, units: Sequence[Any], what: str) -> dict:
+        """Seconds of every runner over all units; in passing, the rate of a plain matrix product."""
+        seconds = race(self.product | runners, units, self.rounds, self.device, what)
+        self.rate = SIDE**3 / float(np.median(seconds.pop("product"))) / 1e9
+        return seconds
 
     # ---- ours beside the peers ----------------------------------------------------------------------------------------
 
@@ -109,59 +118,56 @@ class Speed:
         lowered = partial(torch.autocast, self.device.split(":")[0], torch.bfloat16, enabled=self.precision == "bf16")
         full, runners, backbone = Exit((self.shape.depth,)), {}, self.daisy.backbone
 
-        def theirs(peer: Callable, batch: int, _) -> None:
-            for wavs in batches(self.wavs, batch):
+        def theirs(peer: Callable, batch: int, wavs: Sequence[Tensor]) -> None:
+            for some in batches(wavs, batch):
                 with lowered():
-                    peer(wavs)
+                    peer(some)
 
-        def ours(batch: int, _) -> None:
-            for wavs in batches(sorted(self.wavs, key=len, reverse=True), batch):
-                run_until_exit(backbone, *padded(wavs), full)
+        def ours(batch: int, wavs: Sequence[Tensor]) -> None:
+            for some in batches(sorted(wavs, key=len, reverse=True), batch):
+                run_until_exit(backbone, *padded(some), full)
         sizes = GPU_BATCHES if self.device.startswith("cuda") else (1, PADDED)
         for batch in sizes:
             runners |= {(name, batch): partial(theirs, peer, batch) for name, peer in found.items()} | {("ours", batch): partial(ours, batch)}
-        peak = {key: peak_memory(runner, None, self.device) for key, runner in runners.items()}       # and everybody is warm
-        seconds = race(runners, [None], self.rounds, self.device, "full depth")
+        groups = batches(self.wavs, max(sizes))
+        peak = {key: peak_memory(runner, groups[0], self.device) for key, runner in runners.items()}       # and everybody is warm
+        seconds = {key: float(middle(taken)) for key, taken in self.race(runners, groups, "full depth").items()}
         for (name, batch), taken in seconds.items():
-            best = [seconds[peer, batch] for peer in found]
-            ratio = float(np.median(taken / np.min(best, axis=0))) if best else math.nan
-            padded8 = seconds.get(("s3prl", PADDED))
-            self.row("full depth", name, batch, taken, exit=self.shape.depth, branches=0, to_best_peer=ratio, peak_mib=peak[name, batch],
-                     s3prl_padded_to_this=math.nan if padded8 is None else float(np.median(padded8 / taken)))
+            best, padded8 = min((seconds[peer, batch] for peer in found), default=math.nan), seconds.get(("s3prl", PADDED), math.nan)
+            self.row("full depth", name, batch, taken, exit=self.shape.depth, branches=0, to_best_peer=taken / best,
+                     s3prl_padded_to_this=padded8 / taken, peak_mib=peak[name, batch])
 
     # ---- leaving early ------------------------------------------------------------------------------------------------
 
     def exits(self) -> None:
         """Live passes at batch 1, one utterance at a time; `blocks` is the full pass with a stamp at every depth, from which the ideal comes."""
-        depth, stamped = self.shape.depth, []
+        depth, stamped = self.shape.depth, {False: [], True: []}
 
         def live(upstream: Upstream, exit: Exit, wav: Tensor):
             return run_until_exit(upstream, wav[None], torch.tensor([len(wav)]), exit)
 
         def blocks(branches: bool, wav: Tensor) -> None:
-            stamps = walk(self.daisy, wav, self.device, branches)
-            if not branches:
-                stamped.append(stamps)
-        middle = depth // 2
+            stamped[branches].append(walk(self.daisy, wav, self.device, branches))
+        half = depth // 2
         plans = {f"exit {k}": (self.daisy.backbone, Exit((k,)), k, 0) for k in range(1, depth)} | {
-            "daisy, all depths tested": (self.daisy, *leaving_at(middle, range(1, middle + 1), depth)),
-            "daisy, two depths tested": (self.daisy, *leaving_at(middle, (middle - 1, middle), depth))}
+            "daisy, all depths tested": (self.daisy, *leaving_at(half, range(1, half + 1), depth)),
+            "daisy, two depths tested": (self.daisy, *leaving_at(half, (half - 1, half), depth))}
         runners = {"full": partial(live, self.daisy.backbone, Exit((depth,))), "blocks": partial(blocks, False),
                    "all branches": partial(blocks, True)} | {name: partial(live, plan[0], plan[1]) for name, plan in plans.items()}
         longest = max(self.wavs, key=len)
         peak = {name: peak_memory(runner, longest, self.device) for name, runner in runners.items()}
-        stamped.clear()
-        seconds = race(runners, self.wavs, self.rounds, self.device, "exits, batch 1")
-        steps = np.stack([s.seconds() for s in stamped]).reshape(self.rounds, len(self.wavs), depth).sum(1)     # (rounds, L)
+        stamped = {False: [], True: []}                     # the warm ones do not count
+        seconds = {name: float(middle(taken)) for name, taken in self.race(runners, self.wavs, "exits, batch 1").items()}
+        steps, parts = (middle(np.stack([s.seconds() for s in stamped[b]]).reshape(self.rounds, len(self.wavs), -1)) for b in (False, True))
         full = seconds["full"]
         self.row("exits", "full", 1, full, exit=depth, branches=0, peak_mib=peak["full"])
         for name, (_, _, left, tested) in plans.items():
-            ideal = steps[:, left:].sum(1)
-            self.row("exits", name, 1, seconds[name], exit=left, branches=tested, time_saved=float(np.median(1 - seconds[name] / full)),
-                     ideal_saving=float(np.median(ideal / full)), realised=float(np.median((full - seconds[name]) / ideal)), peak_mib=peak[name])
-        cost = seconds["all branches"] / seconds["blocks"]
+            ideal = float(steps[left + 1:].sum())
+            self.row("exits", name, 1, seconds[name], exit=left, branches=tested, time_saved=1 - seconds[name] / full,
+                     ideal_saving=ideal / full, realised=(full - seconds[name]) / ideal, peak_mib=peak[name])
+        evidence = parts[2::2].sum()                        # within the same pass: a difference of two passes drowns in their noise
         self.row("exits", "all branches, nobody leaves", 1, seconds["all branches"], exit=depth, branches=depth,
-                 time_saved=float(np.median(1 - cost)), peak_mib=peak["all branches"])
+                 time_saved=float(-evidence / (parts.sum() - evidence)), peak_mib=peak["all branches"])
 
     # ---- what would be possible -----------------------------------------------------------------------------------------
 
@@ -170,10 +176,7 @@ class Speed:
         whole = next((r for r in self.rows if r["system"] in ("ours", "full") and r["batch"] == 1), None)
         if whole is None:
             return []
-        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        a, b = (torch.randn(SIDE, SIDE, device=self.device, dtype=dtype) for _ in "ab")
-        taken = race({"product": lambda _: a @ b}, [None], max(5, self.rounds) + 1, self.device, "matrix product")["product"][1:]
-        rate, macs = SIDE**3 / np.median(taken) / 1e9, sum(self.daisy.macs(len(w), self.shape.depth) for w in self.wavs) / 1e9
+        rate, macs = self.rate, sum(self.daisy.macs(len(w), self.shape.depth) for w in self.wavs) / 1e9
         branches = sum(self.daisy.evidence_macs(len(w), k) for w in self.wavs for k in range(1, self.shape.depth + 1)) / 1e9
         return [f"roofline: a {self.precision} matrix product of side {SIDE} does {rate:.0f} GMAC/s here; a full pass takes {macs:.0f} GMAC, so "
                 f"{macs / rate:.2f} s at that rate; it took {whole['seconds']:.2f} s at batch 1 ({macs / rate / whole['seconds']:.0%} of the rate)",
@@ -187,16 +190,18 @@ def leaving_at(depth: int, tested: Sequence[int], blocks: int) -> tuple[Exit, in
 
 
 def walk(upstream: Upstream, wav: Tensor, device: str, branches: bool) -> Stamps:
-    """All depths of one utterance, a stamp after each; with `branches` the evidence of every one, as a recording pass takes it."""
+    """All depths of one utterance, a stamp before and after each; with `branches` also after each one's evidence, as a recording pass takes it."""
     length, stamps, previous = torch.tensor([len(wav)]), Stamps(device), None
     frames = upstream.frames(length).to(device, non_blocking=True)
     states = []                                              # kept, as whoever asks for all states keeps them
+    stamps.mark()
     for depth, state in enumerate(upstream.states(wav[None], length)):
+        stamps.mark()
         if branches and depth:
             upstream.evidence(depth, state, previous, frames)
+            stamps.mark()
         previous = state
         states.append(state)
-        stamps.mark()
     return stamps
 
 

@@ -136,7 +136,9 @@ def test_in_a_race_everybody_runs_everything_and_nobody_is_always_first():
     order = []
     runners = {name: lambda unit, name=name: order.append((name, unit)) for name in "abc"}
     seconds = racing.race(runners, [10, 20], 3, "cpu", "race")
-    assert sorted(order) == sorted([(n, u) for n in "abc" for u in (10, 20)] * 3) and all(len(s) == 3 and (s > 0).all() for s in seconds.values())
+    assert sorted(order) == sorted([(n, u) for n in "abc" for u in (10, 20)] * 3)
+    assert all(s.shape == (3, 2) and (s > 0).all() for s in seconds.values())
+    assert racing.middle(np.array([[1.0, 2], [9, 2], [2, 9]])) == 2 + 2
     assert {order[i][0] for i in range(0, 18, 3)} == {"a", "b", "c"}
     assert all(len({u for _, u in order[i: i + 3]}) == 1 for i in range(0, 18, 3))
 
@@ -150,21 +152,23 @@ def test_memory_and_neighbours_are_measured():
 
 
 def test_what_a_saving_is_compared_with(monkeypatch):
-    """A full pass of 10 s, blocks of 0.5 s; leaving after 6 took 7.3 s: 2.7 of 3 s. All branches took 0.3 s of 10."""
+    """Two utterances: a full pass takes 5 s, a block 0.25 s, a branch 0.0125 s. Leaving after 6 took 3.65 s: 1.35 of 1.5 s."""
     def fixed(runners, units, rounds, device, what):
         for _ in range(rounds * len(units)):
             runners["blocks"](units[0])
-        taken = {"full": 10.0, "blocks": 10.0, "all branches": 10.3, "exit 6": 7.3, "daisy, two depths tested": 7.4}
-        return {name: np.full(rounds, taken.get(name, 5.0)) for name in runners}
+            runners["all branches"](units[0])
+        taken = {"full": 5.0, "exit 6": 3.65, "daisy, two depths tested": 3.7}
+        return {name: np.full((rounds, len(units)), taken.get(name, 2.5)) for name in runners}
     monkeypatch.setattr(speed, "race", fixed)
-    monkeypatch.setattr(speed, "walk", lambda *_: SimpleNamespace(seconds=lambda: np.full(12, 0.25)))
+    monkeypatch.setattr(speed, "walk", lambda upstream, wav, device, branches: SimpleNamespace(
+        seconds=lambda: np.array([2.0] + [0.25, 0.0125] * 12 if branches else [2.0] + [0.25] * 12)))
     monkeypatch.setattr(speed, "peak_memory", lambda *_: None)
     work = speed.Speed(SimpleNamespace(tag="tiny", weights="random", data=None, utterances=2, rounds=3, device="cpu", precision=None, only="exits",
                                        csv=None))
     work.exits()
     rows = {row["system"]: row for row in work.rows}
     assert rows["exit 6"]["realised"] == pytest.approx(0.9) and rows["exit 6"]["ideal_saving"] == pytest.approx(0.3)
-    assert rows["daisy, two depths tested"]["branches"] == 2 and rows["daisy, two depths tested"]["realised"] == pytest.approx(2.6 / 3)
+    assert rows["daisy, two depths tested"]["branches"] == 2 and rows["daisy, two depths tested"]["realised"] == pytest.approx(1.3 / 1.5)
     assert rows["daisy, all depths tested"]["branches"] == rows["daisy, all depths tested"]["exit"] == 6
     assert rows["all branches, nobody leaves"]["time_saved"] == pytest.approx(-0.03)
     import pandas as pd
