@@ -172,15 +172,21 @@ class Speed:
     # ---- what would be possible -----------------------------------------------------------------------------------------
 
     def roofline(self) -> list[str]:
-        """Multiply-accumulates a full pass takes, against those a second of plain matrix product gives here."""
-        whole = next((r for r in self.rows if r["system"] in ("ours", "full") and r["batch"] == 1), None)
-        if whole is None:
-            return []
-        rate, macs = self.rate, sum(self.daisy.macs(len(w), self.shape.depth) for w in self.wavs) / 1e9
+        """Multiply-accumulates a full pass takes, against those a second of plain matrix product gives here: the bounds of all ratios above."""
+        def macs(wavs: Sequence[Tensor]) -> float:
+            return sum(self.daisy.macs(len(w), self.shape.depth) for w in wavs) / 1e9
+        taken = {(r["system"], r["batch"]): r["seconds"] for r in self.rows}
+        own, ours = macs(self.wavs), taken.get(("ours", 1)) or taken["full", 1]
         branches = sum(self.daisy.evidence_macs(len(w), k) for w in self.wavs for k in range(1, self.shape.depth + 1)) / 1e9
-        return [f"roofline: a {self.precision} matrix product of side {SIDE} does {rate:.0f} GMAC/s here; a full pass takes {macs:.0f} GMAC, so "
-                f"{macs / rate:.2f} s at that rate; it took {whole['seconds']:.2f} s at batch 1 ({macs / rate / whole['seconds']:.0%} of the rate)",
-                f"          all branches take {branches:.1f} GMAC: {branches / macs:.1%} of a full pass before a single logarithm"]
+        lines = [f"roofline: a {self.precision} matrix product of side {SIDE} does {self.rate:.0f} GMAC/s here; a full pass takes {own:.0f} GMAC, so "
+                 f"{own / self.rate:.2f} s at that rate; it took {ours:.2f} s at batch 1 ({own / self.rate / ours:.0%} of the rate)",
+                 f"          all branches take {branches:.1f} GMAC: {branches / own:.1%} of a full pass before a single logarithm"]
+        if theirs := taken.get(("s3prl", PADDED)):
+            filled = sum(len(some) * macs([max(some, key=len)]) for some in batches(self.wavs, PADDED))
+            lines.append(f"          s3prl's padded batches of {PADDED} take {filled:.0f} GMAC, {filled / own:.2f} times as much, at "
+                         f"{filled / theirs:.0f} GMAC/s; "
+                         f"unpadded and at the full rate a pass would be {theirs * self.rate / own:.2f} times faster than they")
+        return lines
 
 
 def leaving_at(depth: int, tested: Sequence[int], blocks: int) -> tuple[Exit, int, int]:
