@@ -17,7 +17,7 @@ from ._characters import BLANK, SYMBOLS
 if TYPE_CHECKING:
     from .asr import ASRProtocol
 
-INSTALL = 'pip install -c constraints.txt ".[lm]"'
+INSTALL = 'pip install -c constraints.txt -e ".[lm]"'
 
 
 def words(scores: Tensor, protocol: ASRProtocol) -> str | None:

@@ -448,7 +448,7 @@ def test_a_language_model_needs_its_files_and_its_extra(tmp_path, monkeypatch):
     (tmp_path / "lexicon.lst").write_text("HELLO H E L L O |\n")
     monkeypatch.setitem(sys.modules, "flashlight", None)
     monkeypatch.setitem(sys.modules, "flashlight.lib.text.decoder", None)
-    with pytest.raises(MachineError, match=r'run: pip install -c constraints.txt ".\[lm\]"'):
+    with pytest.raises(MachineError, match=r'run: pip install -c constraints.txt -e ".\[lm\]"'):
         TASK.corpus(None, replace(asr.SUPERB_V1, **files))
 
 
