@@ -10,6 +10,7 @@ from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
 from earlyexit_superb.benchmark.registry import build_upstream
 from earlyexit_superb.upstreams import _branches
+from earlyexit_superb.upstreams.daisy import entropy
 
 UPSTREAMS = Path(__file__).parents[1] / "upstreams"
 
@@ -36,6 +37,19 @@ def test_entropy_is_in_nats_per_frame_over_own_frames_and_never_nan(tiny):
     padded = torch.randn(2, 5, tiny.card.dim)
     alone = tiny.evidence(1, padded[1:, :2], padded[1:, :2], frames[1:])
     torch.testing.assert_close(tiny.evidence(1, padded, padded, frames)[1:], alone)
+
+
+@pytest.mark.parametrize("units", [504, 500, 256])
+def test_rows_that_fill_a_branch_up_are_never_chosen_and_change_no_entropy(units):
+    torch.manual_seed(0)
+    narrow = torch.nn.Linear(48, units)
+    [wide] = _branches._full_width(torch.nn.ModuleList([torch.nn.Linear(48, units)]))
+    with torch.no_grad():
+        wide.weight[:units], wide.bias[:units] = narrow.weight, narrow.bias
+        logits = wide(state := 3 * torch.randn(200, 48))
+        assert logits.shape[1] == wide.out_features == -(-units // 16) * 16
+        assert (logits.softmax(-1)[:, units:] == 0).all()
+        torch.testing.assert_close(entropy(logits), torch.special.entr(narrow(state).softmax(-1)).sum(-1), atol=5e-6, rtol=5e-6)
 
 
 def test_branches_cost_what_a_linear_layer_costs(tiny):
