@@ -16,6 +16,7 @@ import torch
 
 from . import heads
 
+PATIENCE = 5.0      # seconds
 WORTH = 1000        # head updates in all, below which a process is not worth starting
 
 
@@ -38,8 +39,7 @@ def team(helpers: int, again: Callable[..., Any], *arguments: Any) -> Iterator[l
     finally:
         torch.set_num_threads(threads)
         for helper in hired:
-            helper.process.terminate()
-            helper.process.join()
+            helper.leave()
 
 
 class Helper:
@@ -64,14 +64,23 @@ class Helper:
             return None
 
 
+    def leave(self) -> None:
+        """One that waits ends by itself and tidies up when nobody can ask it any more; one at work is stopped."""
+        self.line.close()
+        self.process.join(PATIENCE)
+        self.process.terminate()
+        self.process.join()
+
+
 def _serve(line: Any, again: Callable[..., Any], *arguments: Any) -> None:
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())       # one bar and one set of notices are enough
     torch.set_num_threads(1)
     job = again(*arguments)
-    while True:
-        what, given = line.recv()
-        line.send(getattr(job, what)(*given))
+    with contextlib.suppress(EOFError):
+        while True:
+            what, given = line.recv()
+            line.send(getattr(job, what)(*given))
 
 
 def _leave_with_parent() -> None:

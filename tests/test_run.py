@@ -1,4 +1,5 @@
 """The whole way, small: one command's rows, replay against live, killed and gone on, nothing done twice."""
+import importlib
 import json
 import os
 import shutil
@@ -153,6 +154,18 @@ def test_helpers_change_no_number_and_what_a_dead_one_left_is_done(killed, finis
     assert main(command(corpus, tmp_path, "--rho", "1.0")) == 0
     assert numbers(tmp_path).items() <= numbers(finished).items() and asked == ["train", "score"]
     assert capsys.readouterr().err.count("a helper process ended early") == 2 * killed
+
+
+def test_a_helper_that_waits_ends_by_itself_and_one_at_work_is_stopped(monkeypatch):
+    monkeypatch.setattr(team, "PATIENCE", 30.0)
+    with team.team(1, importlib.import_module, "math") as [waits]:
+        waits.ask("sqrt", 9.0)
+        assert waits.answer() == 3.0
+    assert waits.process.exitcode == 0                          # and so its semaphores are given back
+    monkeypatch.setattr(team, "PATIENCE", 0.1)
+    with team.team(1, importlib.import_module, "time") as [works]:
+        works.ask("sleep", 600)
+    assert works.process.exitcode == -signal.SIGTERM
 
 
 def test_killed_in_the_middle_of_training_it_goes_on_to_the_same_numbers(finished, corpus, tmp_path):
