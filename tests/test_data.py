@@ -413,6 +413,7 @@ def test_who_comes_second_to_a_new_corpus_keeps_the_first(tmp_path):
 @pytest.mark.slow
 def test_the_whole_mini_corpus_is_the_usual_one(tmp_path, monkeypatch, caplog):
     pytest.importorskip("espeakng_loader")
+    caplog.set_level("WARNING", "earlyexit_superb")
     monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path))
     assert f"pcm: {_mini.PCM}\n" in (_mini.mini_noisy() / "README.txt").read_text() and not caplog.text
 

@@ -218,6 +218,7 @@ def test_the_mini_corpus_is_the_same_every_time(small_mini, tmp_path, monkeypatc
 
 @pytest.mark.slow
 def test_the_whole_mini_corpus_is_the_usual_one(tmp_path, monkeypatch, caplog):
+    caplog.set_level("WARNING", "earlyexit_superb")
     monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path))
     corpus = TASK.corpus(None, TASK.protocols["mini"])
     assert not caplog.text and len(corpus.labels) >= 20
