@@ -68,9 +68,8 @@ class Speed:
         self.wavs = [w.to(args.device) for w in (recordings(args.data, args.utterances) if args.data else built_in(args.utterances))]
         self.audio, self.machine, self.rows = sum(map(len, self.wavs)) / SAMPLE_RATE, machine(args.device), []
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        square = torch.randn(SIDE, SIDE, device=args.device, dtype=dtype)
-        self.product: dict[str, Callable] = {"product": lambda _: square @ square}      # what this machine can do, timed between the others
-        self.rate = 0.0                                                                 # GMAC/s of it
+        self.square = torch.randn(SIDE, SIDE, device=args.device, dtype=dtype)      # its product says what this machine can do
+        self.rate = math.nan                                                        # GMAC/s of it
         self.what = f"{len(self.wavs)} utterances of {args.data or 'built-in noise'}, {self.audio:.0f} s of audio"
 
     def run(self) -> int:
@@ -101,11 +100,11 @@ class Speed:
                           "utterances_per_second": len(self.wavs) / seconds, "precision": self.precision, "device": self.machine,
                           "audio_seconds": self.audio, "utterances": len(self.wavs), "rounds": self.rounds, **more})
 
-    def race(self, runners: dict, units: Sequence[Any], what: str) -> dict:
+    def timed(self, runners: dict, units: Sequence[Any], what: str) -> dict[Any, float]:
         """Seconds of every runner over all units; in passing, the rate of a plain matrix product."""
-        seconds = race(self.product | runners, units, self.rounds, self.device, what)
+        seconds = race({"product": lambda _: self.square @ self.square} | runners, units, self.rounds, self.device, what)
         self.rate = SIDE**3 / float(np.median(seconds.pop("product"))) / 1e9
-        return seconds
+        return {name: float(middle(taken)) for name, taken in seconds.items()}
 
     # ---- ours beside the peers ----------------------------------------------------------------------------------------
 
@@ -131,7 +130,7 @@ class Speed:
             runners |= {(name, batch): partial(theirs, peer, batch) for name, peer in found.items()} | {("ours", batch): partial(ours, batch)}
         groups = batches(self.wavs, max(sizes))
         peak = {key: peak_memory(runner, groups[0], self.device) for key, runner in runners.items()}       # and everybody is warm
-        seconds = {key: float(middle(taken)) for key, taken in self.race(runners, groups, "full depth").items()}
+        seconds = self.timed(runners, groups, "full depth")
         for (name, batch), taken in seconds.items():
             best, padded8 = min((seconds[peer, batch] for peer in found), default=math.nan), seconds.get(("s3prl", PADDED), math.nan)
             self.row("full depth", name, batch, taken, exit=self.shape.depth, branches=0, to_best_peer=taken / best,
@@ -157,7 +156,7 @@ class Speed:
         longest = max(self.wavs, key=len)
         peak = {name: peak_memory(runner, longest, self.device) for name, runner in runners.items()}
         stamped = {False: [], True: []}                     # the warm ones do not count
-        seconds = {name: float(middle(taken)) for name, taken in self.race(runners, self.wavs, "exits, batch 1").items()}
+        seconds = self.timed(runners, self.wavs, "exits, batch 1")
         steps, parts = (middle(np.stack([s.seconds() for s in stamped[b]]).reshape(self.rounds, len(self.wavs), -1)) for b in (False, True))
         full = seconds["full"]
         self.row("exits", "full", 1, full, exit=depth, branches=0, peak_mib=peak["full"])
