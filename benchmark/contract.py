@@ -36,6 +36,7 @@ class Upstream(nn.Module):
     knob: ClassVar[str | None] = None            # the name of what a user turns to trade metric for compute (DAISY: rho)
     knob_values: ClassVar[tuple[float, ...]] = ()  # its values when the user names none
     spans: ClassVar[tuple[str, ...]] = ("all",)  # the spans of depths an exit may be tested in, one row each
+    unit_count: int = 0                          # how many units `units` tells apart; 0 = this upstream names none
 
     @property
     def backbone(self) -> "Upstream":
@@ -62,6 +63,14 @@ class Upstream(nn.Module):
             frames: (B,) valid frames, where the states are.
         """
         raise NotImplementedError(f"{type(self).__name__} has no exit evidence")
+
+    def units(self, state: Tensor) -> Tensor | None:
+        """The upstream's own discrete units of its last state, (B, T, D) -> (B, T) int64 in 0..unit_count - 1; None when it has none.
+
+        What an upstream learned to predict without labels (HuBERT: the argmax of its self-supervised head). Branches on top of
+        it are trained to guess these units.
+        """
+        return None
 
     def tau(self, evidence: np.ndarray, value: float) -> float:
         """The threshold for one value of the knob, from (n, L) evidence on a task's training split (column k-1 = depth k)."""

@@ -19,7 +19,7 @@ from ..benchmark.contract import SAMPLE_RATE
 from ..benchmark.errors import UsageError, need
 from ..benchmark.registry import as_type_of
 from ._pool import Pool
-from .hubert import Hubert, own_units
+from .hubert import Hubert
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,8 @@ def _default(key: str):
 
 def _targets(hubert: Hubert, pool: Pool, recipe: Recipe, seed: int, device: str):
     """(all block states -> (B, T) targets), how many units, and how the card names them."""
-    if hubert.net.head is not None:
-        return (lambda states: own_units(hubert, states[-1])), hubert.net.shape.units, "argmax of the backbone's self-supervised head"
+    if hubert.unit_count:
+        return (lambda states: hubert.units(states[-1])), hubert.unit_count, "argmax of the backbone's self-supervised head"
     cluster = need("sklearn.cluster", "clustering units", "pip install -c constraints.txt scikit-learn")
     block, rng, samples = recipe.fallback_block, np.random.default_rng(seed), int(recipe.seconds * SAMPLE_RATE)
     frames = []

@@ -62,6 +62,15 @@ class Hubert(Upstream):
     def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
         return self.net.states(wavs, lengths, projection=self.front == "projection")
 
+    @property
+    def unit_count(self) -> int:
+        return 0 if self.net.head is None else self.net.shape.units
+
+    @torch.no_grad()
+    def units(self, state: Tensor) -> Tensor | None:
+        """The unit its self-supervised head finds nearest; a checkpoint without that head names none."""
+        return None if self.net.head is None else self.net.head(state).argmax(-1)
+
     def macs(self, samples: int, depth: int) -> int:
         return macs_to(self.net.shape, samples, depth)
 
@@ -70,9 +79,3 @@ class Hubert(Upstream):
         """Pre-train the shape of `tag` by masked prediction; the result is out/hubert.<tag>.safetensors and its card."""
         from ._masked_prediction import fit_backbone
         return fit_backbone(SHAPES[tag], f"hubert.{tag}", data, noise, out, seed, device, settings)
-
-
-@torch.no_grad()
-def own_units(hubert: Hubert, state: Tensor) -> Tensor:
-    """(B, T, D) last states -> (B, T): the units HuBERT itself would name, its self-supervised head's argmax."""
-    return hubert.net.head(state).argmax(-1)
