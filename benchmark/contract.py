@@ -147,8 +147,7 @@ class Upstream(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} cannot be calibrated")
 
-    @classmethod
-    def check_knob(cls, value: float) -> str:
+    def check_knob(self, value: float) -> str:
         """A warning about a knob's value, or ""; UsageError where it means nothing."""
         return ""
 
