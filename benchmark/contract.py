@@ -231,23 +231,62 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class Setup:
+    """What a head is built for, and all that its loss and its scores may ask: one value handed through the machine.
+
+    Fields:
+        protocol: the recipe; heads are trained with its test-time fields (`Protocol.at_test`) at their defaults.
+        corpus: for its labels.
+        dim: D, the width of every state.
+        stride: samples between two feature frames.
+    """
+    protocol: Protocol
+    corpus: Corpus
+    dim: int
+    stride: int
+
+
+@dataclass(frozen=True)
 class Task:
-    """A task is one frozen value made of functions. Bump `version` whenever a number can move."""
+    """A task is one frozen value made of functions. Bump `version` whenever a number can move.
+
+    A *prediction* is what a head gives for a batch, one row an utterance. An *answer* is what the task is about, in terms
+    that any system could give: a transcript, a speaker's name, waveforms. `score` turns a prediction row into an answer
+    and judges it; an upstream that answers by itself is judged directly.
+
+    Fields:
+        name: the plug-in's name, as --task and every row say it.
+        version: of its numbers.
+        metrics: the first one ranks the board and picks the checkpoint on dev.
+        protocols: by name, the published recipes and the project's own.
+        builtin, default: the protocol for the built-in corpus, and for anybody else's.
+        corpus: (folder or list, protocol) -> Corpus; None asks for the built-in mini corpus.
+            UsageError with everything that is wrong with it.
+        load: an item's audio and target.
+        head: setup -> a module of (B, T, D) features, (B,) frames and (B,) samples -> predictions.
+        loss: (prediction, examples, (B,) frames, setup) -> (), differentiable, mean over utterances.
+        score: (one prediction row, its example, its frames, setup) -> for every metric a float, a Ratio or a Failure;
+            other keys go to the utterances' CSV.
+        judge: (answer, example, protocol) -> the same of an answer.
+        select: score by metrics[0] alone, where the others take long; None = score.
+        unprocessed: (example, protocol) -> the score of doing nothing, where that means something.
+        pooled: the head only ever sees the mean of a state over its frames: keep that mean alone.
+        target: Example.target of an item, where loss and score look at nothing else: heads then train and score from
+            recorded states and open no audio.
+    """
     name: str
     version: int
-    metrics: tuple[Metric, ...]                    # the first one ranks the board and picks the checkpoint on dev
+    metrics: tuple[Metric, ...]
     protocols: Mapping[str, Protocol]
-    builtin: str                                   # protocol for the built-in corpus
-    default: str                                   # protocol for anybody else's corpus
-    corpus: Callable[[Path | None, Protocol], Corpus]          # None = the built-in mini corpus
+    builtin: str
+    default: str
+    corpus: Callable[[Path | None, Protocol], Corpus]
     load: Callable[[Item], Example]
-    # (protocol, D, stride, corpus) -> a module: (B, T, D) features, (B,) frames, (B,) samples -> predictions, one row an utterance
-    head: Callable[[Protocol, int, int, Corpus], nn.Module]
-    loss: Callable[[Tensor, Sequence[Example], Tensor, Protocol], Tensor]   # (prediction, examples, frames, protocol) -> ()
-    # (one row, example, its frames, protocol) -> for every metric a float, a Ratio or a Failure; other keys go to the utterances' CSV
-    score: Callable[[Tensor, Example, int, Protocol], dict[str, Any]]
-    look: Callable[[Tensor, Example, int, Protocol], dict[str, Any]] | None = None    # score by metrics[0] alone, where the others take long
-    unprocessed: Callable[[Example, Protocol], dict[str, Any]] | None = None  # the score of doing nothing, where that means something
-    pooled: bool = False                           # the head only ever sees the mean of a state over its frames: keep that mean alone
-    # Example.target of an item, where loss and score look at nothing else: heads then train and score from a trace and open no audio
+    head: Callable[[Setup], nn.Module]
+    loss: Callable[[Tensor, Sequence[Example], Tensor, Setup], Tensor]
+    score: Callable[[Tensor, Example, int, Setup], dict[str, Any]]
+    judge: Callable[[Any, Example, Protocol], dict[str, Any]]
+    select: Callable[[Tensor, Example, int, Setup], dict[str, Any]] | None = None
+    unprocessed: Callable[[Example, Protocol], dict[str, Any]] | None = None
+    pooled: bool = False
     target: Callable[[Item], Any] | None = None

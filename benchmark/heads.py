@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from . import loop
-from .contract import Corpus, Example, Item, Metric, Protocol, Task, UpstreamCard
+from .contract import Example, Item, Metric, Protocol, Setup, Task
 from .errors import UsageError
 from .exiting import TruncatedWeightedSum
 from .metrics import Failure, mean
@@ -50,44 +50,44 @@ class Plan:
 class Readout(nn.Module):
     """Weighted sum and head, the trainable part of one row."""
 
-    def __init__(self, task: Task, protocol: Protocol, corpus: Corpus, card: UpstreamCard, normalise: bool):
+    def __init__(self, task: Task, setup: Setup, blocks: int, normalise: bool):
         super().__init__()
-        self.mix = TruncatedWeightedSum(card.depth + 1, normalise)
-        self.head = task.head(protocol, card.dim, card.stride, corpus)
+        self.mix = TruncatedWeightedSum(blocks + 1, normalise)
+        self.head = task.head(setup)
 
     def forward(self, states: Tensor, depth: Tensor, frames: Tensor, samples: Tensor) -> Tensor:
         """(L', B, T, D) states, layer-normed already if this readout asks for it -> a prediction a row."""
         return self.head(self.mix.weighted(states, depth), frames, samples)
 
 
-def fit(plans: Mapping[str, Plan], task: Task, protocol: Protocol, corpus: Corpus, train: Trace, dev: Trace, folder: Path, seed: int,
+def fit(plans: Mapping[str, Plan], task: Task, setup: Setup, train: Trace, dev: Trace, folder: Path, seed: int,
         device: str = "cpu") -> None:
     """Train what is missing of `plans` (by key); <folder>/<key>.safetensors and .json hold each result.
 
     A head whose training scored no dev utterance (a learning rate that diverges) leaves a JSON and no weights.
     """
-    together = side_by_side(task, protocol, corpus, train.upstream.card)
+    together = side_by_side(task, setup, train.upstream.card.depth)
     while missing := dict(islice(((key, plan) for key, plan in plans.items() if not (folder / f"{key}.json").exists()), together)):
         with _claimed(missing, folder) as mine:
             if mine:
-                _train({key: missing[key] for key in mine}, task, protocol, corpus, train, dev, folder, seed, device)
+                _train({key: missing[key] for key in mine}, task, setup, train, dev, folder, seed, device)
     _clear(folder)
 
 
-def side_by_side(task: Task, protocol: Protocol, corpus: Corpus, card: UpstreamCard) -> int:
+def side_by_side(task: Task, setup: Setup, blocks: int) -> int:
     """How many heads MEMORY holds at a time: parameter, gradient and Adam's two moments take 16 bytes."""
-    return max(1, MEMORY // (16 * parameters(task, protocol, corpus, card)))
+    return max(1, MEMORY // (16 * parameters(task, setup, blocks)))
 
 
-def small(task: Task, protocol: Protocol, corpus: Corpus, card: UpstreamCard) -> bool:
+def small(task: Task, setup: Setup, blocks: int) -> bool:
     """Whether a head has so little to do in one step that threads would wait for each other."""
-    return parameters(task, protocol, corpus, card) < SMALL
+    return parameters(task, setup, blocks) < SMALL
 
 
-def parameters(task: Task, protocol: Protocol, corpus: Corpus, card: UpstreamCard) -> int:
+def parameters(task: Task, setup: Setup, blocks: int) -> int:
     """How many a head has; none is made."""
     with torch.device("meta"):
-        return sum(p.numel() for p in Readout(task, protocol, corpus, card, True).parameters())
+        return sum(p.numel() for p in Readout(task, setup, blocks, True).parameters())
 
 
 @contextlib.contextmanager
@@ -102,12 +102,12 @@ def _claimed(missing: Mapping[str, Plan], folder: Path) -> Iterator[list[str]]:
         yield [key for key in mine if not (folder / f"{key}.json").exists()]
 
 
-def _train(missing: Mapping[str, Plan], task: Task, protocol: Protocol, corpus: Corpus, train: Trace, dev: Trace, folder: Path, seed: int,
+def _train(missing: Mapping[str, Plan], task: Task, setup: Setup, train: Trace, dev: Trace, folder: Path, seed: int,
            device: str) -> None:
-    card, readouts = train.upstream.card, nn.ModuleDict()
+    protocol, blocks, readouts = setup.protocol, train.upstream.card.depth, nn.ModuleDict()
     for key, plan in missing.items():
         torch.manual_seed(seed)
-        readouts[key] = Readout(task, protocol, corpus, card, plan.normalise)
+        readouts[key] = Readout(task, setup, blocks, plan.normalise)
     readouts.to(device)
     metric = task.metrics[0]
     buckets = in_buckets([item.samples for item in train.items], protocol.bucket) if protocol.bucket else []
@@ -119,7 +119,7 @@ def _train(missing: Mapping[str, Plan], task: Task, protocol: Protocol, corpus: 
         for key, plan in missing.items():
             torch.manual_seed(loop.step_seed(seed, i))      # the same dropout whoever else is trained
             prediction = readouts[key](batch.states[plan.normalise], torch.from_numpy(plan.train[rows]), batch.frames, batch.samples)
-            total = total + task.loss(prediction, examples, batch.frames, protocol)
+            total = total + task.loss(prediction, examples, batch.frames, setup)
         return total
 
     def look() -> dict[str, float]:
@@ -128,7 +128,7 @@ def _train(missing: Mapping[str, Plan], task: Task, protocol: Protocol, corpus: 
             compared, batch = example(task, item), dev.batch([row])
             for key, plan in missing.items():
                 prediction = readouts[key](batch.states[plan.normalise], torch.from_numpy(plan.dev[[row]]), batch.frames, batch.samples)
-                value = (task.look or task.score)(prediction[0], compared, int(batch.frames[0]), protocol)[metric.name]
+                value = (task.select or task.score)(prediction[0], compared, int(batch.frames[0]), setup)[metric.name]
                 if not isinstance(value, Failure):
                     values[key].append(value)
         return {key: mean(v) if v else float("nan") for key, v in values.items()}
@@ -137,7 +137,7 @@ def _train(missing: Mapping[str, Plan], task: Task, protocol: Protocol, corpus: 
     work = folder / f"unfinished-{group}"
     write_text(work / "heads", "\n".join(sorted(missing)) + "\n")
     threads = torch.get_num_threads()
-    torch.set_num_threads(1 if device == "cpu" and small(task, protocol, corpus, card) else threads)
+    torch.set_num_threads(1 if device == "cpu" and small(task, setup, blocks) else threads)
     rates = [{"params": readouts[key].parameters(), "lr": plan.lr} for key, plan in missing.items()]
     done = loop.train(
         readouts, loss, _optimiser(protocol, rates), steps=protocol.steps, every=protocol.eval_every, folder=work, seed=seed,
@@ -181,10 +181,10 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(heads.parent, ignore_errors=True)
 
 
-def load(folder: Path, key: str, normalise: bool, task: Task, protocol: Protocol, corpus: Corpus, card: UpstreamCard) -> tuple[Readout, dict]:
+def load(folder: Path, key: str, normalise: bool, task: Task, setup: Setup, blocks: int) -> tuple[Readout, dict]:
     """A trained readout and what is known of its training."""
     from safetensors.torch import load_file
-    readout = Readout(task, protocol, corpus, card, normalise)
+    readout = Readout(task, setup, blocks, normalise)
     readout.load_state_dict(load_file(folder / f"{key}.safetensors"))
     return readout.eval(), json.loads((folder / f"{key}.json").read_text())
 

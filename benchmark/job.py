@@ -124,8 +124,8 @@ class Job:
     def train(self, keys: Sequence[str]) -> None:
         """Train those of the heads that are not there."""
         run = self.run
-        heads.fit({key: self.heads[key] for key in keys}, run.task, run.recipe.training, run.corpus, self.traces["train"], self.traces["dev"],
-                  self.folder, run.request.seed, run.request.device)
+        heads.fit({key: self.heads[key] for key in keys}, run.task, replace(run.setup, protocol=run.recipe.training),
+                  self.traces["train"], self.traces["dev"], self.folder, run.request.seed, run.request.device)
 
     def chosen(self, row: Row) -> tuple[str, dict]:
         """The key of a row's head, and of every learning rate tried what the dev split said."""
@@ -141,7 +141,7 @@ class Job:
     def score(self, utterances: Sequence[int]) -> list[list[dict]]:
         """Of some test utterances, by their numbers: the exit and the scores in every row, from one reading of its states."""
         from tqdm import tqdm
-        task, protocol, test, rows = self.run.task, self.run.protocol, self.traces["test"], list(self.exits)
+        task, setup, test, rows = self.run.task, self.run.setup, self.traces["test"], list(self.exits)
         depths = {row: replay(test.evidence, exit) for row, exit in self.exits.items()}
         for row in rows:
             if row.cell.exit == "random":
@@ -156,7 +156,7 @@ class Job:
             def scored(key: str, normalise: bool, depth: int) -> dict[str, Any]:
                 with torch.no_grad():
                     prediction = readouts[key](batch.states[normalise][: depth + 1], torch.tensor([depth]), batch.frames, batch.samples)
-                return task.score(prediction[0], example, int(batch.frames[0]), protocol)
+                return task.score(prediction[0], example, int(batch.frames[0]), setup)
             out.append([])
             for row in rows:
                 depth = int(depths[row][i])
@@ -166,7 +166,7 @@ class Job:
         return out
 
     def _head(self, row: Row, key: str) -> tuple[heads.Readout, dict]:
-        return heads.load(self.folder, key, row.normalise, self.run.task, self.run.protocol, self.run.corpus, self.run.upstream.card)
+        return heads.load(self.folder, key, row.normalise, self.run.task, self.run.setup, self.blocks)
 
     def keep(self, row: Row, utterances: list[dict], timings: Mapping[str, cost.Timing]) -> None:
         """Write the row: its means, its cost, and all that it was made of."""

@@ -96,7 +96,7 @@ def _run(request: Request) -> Run:
 
 def _counted(run: Run, audio: dict[str, float], need: int, kept: bool, rows: int, count: int, looks: int) -> Iterator[str]:
     card, protocol, pooled = run.upstream.card, run.protocol, run.task.pooled
-    parameters = heads.parameters(run.task, protocol, run.corpus, card)
+    parameters = heads.parameters(run.task, run.setup, card.depth)
     yield f"{run.task.name}, protocol {run.recipe.name}, corpus {run.corpus.name}@{run.corpus.hash}, upstream {card.name}"
     for split, items in run.splits.items():
         yield f"  {split:5} {len(items):7} utterances {audio[split] / 3600:9.3f} h"
@@ -105,7 +105,7 @@ def _counted(run: Run, audio: dict[str, float], need: int, kept: bool, rows: int
            f"utterances at most {cost.PASSES} times an exit")
     a_head = f"{need / 2**30:.2f} GiB of {'pooled ' if pooled else ''}states ({need / total * 3600 / 2**30:.2f} GiB an hour of audio)"
     yield f"cache: {a_head} in {cache_dir()}" + ("" if kept else ", which has no room: states are recomputed for every batch")
-    yield (f"heads: {count} of {parameters:,} parameters for {rows} rows, {min(count, heads.side_by_side(run.task, protocol, run.corpus, card))} "
+    yield (f"heads: {count} of {parameters:,} parameters for {rows} rows, {min(count, heads.side_by_side(run.task, run.setup, card.depth))} "
            f"side by side; learning rates {', '.join(f'{r:g}' for r in run.recipe.rates)}")
     epochs = protocol.steps * protocol.accumulate * protocol.batch / len(run.splits["train"])
     yield (f"training: {protocol.steps:,} updates of {protocol.batch} x {protocol.accumulate} utterances ({epochs:.1f} times the training split), "
@@ -124,7 +124,7 @@ def _upstream_probe(run: Run) -> float:
 def _head_probe(run: Run) -> tuple[float, float, float]:
     """Seconds for one micro-batch of one head's training, for a look at one dev utterance and for all scores of one."""
     task, protocol, device, card = run.task, run.protocol, run.request.device, run.upstream.card
-    readout = heads.Readout(task, protocol, run.corpus, card, True).to(device)
+    readout = heads.Readout(task, run.setup, card.depth, True).to(device)
     optimiser = torch.optim.Adam(readout.parameters(), protocol.lr)
     batch = min(protocol.batch, len(run.splits["train"]))
     some = _middle(run.splits["train"], batch if device.startswith("cuda") else min(batch, PROBE))
@@ -138,14 +138,14 @@ def _head_probe(run: Run) -> tuple[float, float, float]:
 
     def step():
         optimiser.zero_grad()
-        task.loss(readout(*given), examples, frames, protocol).backward()
+        task.loss(readout(*given), examples, frames, run.setup).backward()
         optimiser.step()
     training = _timed(step, device) * batch / len(some)
     readout.eval()
     [example], frames, given = inputs(_middle(run.splits["dev"], 1))
     with torch.no_grad():
-        look, score = (_timed(lambda: of(readout(*given)[0], example, int(frames[0]), protocol), device)
-                       for of in (task.look or task.score, task.score))
+        look, score = (_timed(lambda: of(readout(*given)[0], example, int(frames[0]), run.setup), device)
+                       for of in (task.select or task.score, task.score))
     return training, look, score
 
 

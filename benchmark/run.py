@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from . import calibration, controls, cost, leaderboard
-from .contract import Corpus, Item, Protocol, Task, Upstream
+from .contract import Corpus, Item, Protocol, Setup, Task, Upstream
 from .errors import UsageError, closest
 from .exiting import Exit
 from .job import Job, Row, score, train, unprocessed
@@ -62,6 +62,7 @@ class Run:
         self.upstream: Upstream = at_precision(built, request.precision)
         self.extra = controls.extra(exits, self.upstream)
         self.corpus: Corpus = self.task.corpus(request.data, self.protocol)
+        self.setup = Setup(self.protocol, self.corpus, self.upstream.card.dim, self.upstream.card.stride)
         self.splits = {s: limited(self.corpus.splits[s], getattr(self.protocol, f"{s}_limit"), self.protocol.limit_seed)
                        for s in ("train", "dev", "test")}
 

@@ -22,10 +22,10 @@ WORTH = 1000        # head updates in all, below which a process is not worth st
 
 def size(run: Any, missing: int) -> int:
     """How many helpers are worth starting for so many heads that are to be trained."""
-    protocol, card = run.protocol, run.upstream.card
+    protocol = run.protocol
     if run.request.device != "cpu" or missing * protocol.steps * protocol.accumulate < WORTH:
         return 0
-    return min(torch.get_num_threads(), missing) - 1 if heads.small(run.task, protocol, run.corpus, card) else 0
+    return min(torch.get_num_threads(), missing) - 1 if heads.small(run.task, run.setup, run.upstream.card.depth) else 0
 
 
 @contextlib.contextmanager

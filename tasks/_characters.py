@@ -19,6 +19,11 @@ def target(text: str) -> list[int]:
     return [*(BOUNDARY if letter == " " else _INDEX[letter] for letter in text), BOUNDARY, END]
 
 
+def written(text: str) -> list[str]:
+    """The symbols of a text, each word followed by a word boundary. What the dictionary lacks stands for itself."""
+    return [SYMBOLS[BOUNDARY] if letter == " " else letter for letter in text] + [SYMBOLS[BOUNDARY]] * bool(text)
+
+
 def frames_needed(symbols: Sequence[int]) -> int:
     """The fewest frames CTC can write `symbols` in: one each, and a blank between two that are alike."""
     return len(symbols) + sum(a == b for a, b in pairwise(symbols))

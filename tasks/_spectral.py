@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..benchmark.contract import Example, Protocol
+from ..benchmark.contract import Example, Protocol, Setup
 from ..benchmark.errors import UsageError
 
 STRIDES = (160, 320, 640)   # samples a frame of the upstreams there are: 10, 20, 40 ms
@@ -141,9 +141,10 @@ def standardised(features: Tensor, frames: Tensor) -> Tensor:
 class SpectralHead(nn.Module):
     """`match`, then a network of masks. (B, T, D) features, (B,) frames, (B,) samples -> (B, [sources,] T', bins)."""
 
-    def __init__(self, masks: nn.Module, stride: int, hop: int, standardise: bool = False):
+    def __init__(self, masks: nn.Module, setup: Setup):
         super().__init__()
-        self.masks, self.stride, self.hop, self.standardise = masks, stride, hop or stride, standardise
+        self.masks, self.stride, self.standardise = masks, setup.stride, setup.protocol.standardise
+        self.hop = setup.protocol.hop or setup.stride
 
     def forward(self, features: Tensor, frames: Tensor, samples: Tensor) -> Tensor:
         if self.standardise:
@@ -174,8 +175,9 @@ def distance(mask: Tensor, magnitude: Tensor, aim: Tensor, protocol: SpectralPro
     return (error.square() if protocol.distance == "mse" else error.abs()).sum(dim=(-2, -1)) / error.shape[-2]
 
 
-def apply(mask: Tensor, wav: Tensor, frames: int, protocol: SpectralProtocol) -> Tensor:
+def apply(mask: Tensor, wav: Tensor, frames: int, setup: Setup) -> Tensor:
     """(T' >= T, bins) mask on the spectra of (N,) audio -> (N,) audio, with the phase it had."""
+    protocol = setup.protocol
     stft = stft_of(protocol, len(wav), frames)
     spectrum = stft(wav)
     mask = fitting(mask, spectrum)

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..benchmark.audio import read
-from ..benchmark.contract import Corpus, Example, Item, Metric, Protocol, Task
+from ..benchmark.contract import Corpus, Example, Item, Metric, Protocol, Setup, Task
 from ..benchmark.errors import UsageError, need
 from ..benchmark.metrics import Failure, Ratio
 from ..benchmark.registry import tasks
 from ..downstreams._specaugment import SpecAugment
 from ..downstreams.blstm_ctc import BLSTMCTC
 from . import _beam
-from ._characters import BLANK, END, SYMBOLS, greedy, spelled, target
+from ._characters import BLANK, SYMBOLS, greedy, spelled, target, written
 from ._spectral import standardised
 
 KINDS = ("substitutions", "deletions", "insertions")
@@ -114,19 +114,20 @@ class ASRHead(nn.Module):
         return self.network(self.augment(features, frames), frames)
 
 
-def head(protocol: ASRProtocol, dim: int, stride: int, corpus: Corpus) -> ASRHead:
-    return ASRHead(protocol, dim)
+def head(setup: Setup) -> ASRHead:
+    return ASRHead(setup.protocol, setup.dim)
 
 
-def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, protocol: ASRProtocol) -> Tensor:
+def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup: Setup) -> Tensor:
     """(B, T', 32) scores -> (): CTC a target symbol, mean over utterances; 0 for one whose target does not fit its frames."""
     targets = [torch.tensor(target(example.target)) for example in examples]
     lengths = torch.tensor([len(symbols) for symbols in targets])
-    return F.ctc_loss(prediction.log_softmax(-1).transpose(0, 1), torch.cat(targets).to(prediction.device), (frames // protocol.join).cpu(),
-                      lengths, BLANK, zero_infinity=True)
+    return F.ctc_loss(prediction.log_softmax(-1).transpose(0, 1), torch.cat(targets).to(prediction.device),
+                      (frames // setup.protocol.join).cpu(), lengths, BLANK, zero_infinity=True)
 
 
-def score(prediction_row: Tensor, example: Example, frames: int, protocol: ASRProtocol) -> dict[str, Any]:
+def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -> dict[str, Any]:
+    protocol = setup.protocol
     scores = prediction_row[: frames // protocol.join].detach().float().cpu()
     if not scores.isfinite().all():
         return dict.fromkeys(METRICS, Failure("prediction is not finite"))
@@ -137,13 +138,17 @@ def score(prediction_row: Tensor, example: Example, frames: int, protocol: ASRPr
     return errors(example.target, hypothesis, symbols) | {"hypothesis": hypothesis, "reference": example.target}
 
 
+def judge(answer: str, example: Example, protocol: ASRProtocol) -> dict[str, Any]:
+    """Of a transcript: upper case, words with single spaces between them. Its symbols are those that spell it."""
+    return errors(example.target, answer, written(answer)) | {"hypothesis": answer, "reference": example.target}
+
+
 def errors(reference: str, hypothesis: str, symbols: Sequence[str]) -> dict[str, Ratio]:
     """Percentages that add up over a corpus: of its words; cer of its characters, spaces included; uer as s3prl counts it, of its
     symbols with a word boundary after every word, always from the greedy `symbols`."""
     jiwer = need("jiwer", "word error rates", "pip install -c constraints.txt jiwer")
     words, characters = jiwer.process_words(reference, hypothesis), jiwer.process_characters(reference, hypothesis)
-    wanted = [SYMBOLS[i] for i in target(reference) if i != END]
-    units = jiwer.process_words(" ".join(wanted), " ".join(symbols))      # symbols stand for words: the same edit distance
+    units = jiwer.process_words(" ".join(written(reference)), " ".join(symbols))      # symbols stand for words: the same edit distance
     return {"wer": _rate(words, words.substitutions + words.deletions + words.insertions),
             "cer": _rate(characters, characters.substitutions + characters.deletions + characters.insertions),
             "uer": _rate(units, units.substitutions + units.deletions + units.insertions),
@@ -158,4 +163,4 @@ def _rate(found: Any, errors: int) -> Ratio:
 tasks.register("asr")(Task(
     name="asr", version=1, metrics=tuple(Metric(name, False, "%") for name in METRICS),
     protocols={p.name: p for p in (SUPERB_V1, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
-    corpus=corpus, load=load, head=head, loss=loss, score=score, target=text))
+    corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, target=text))

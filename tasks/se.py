@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..benchmark.audio import read
-from ..benchmark.contract import Corpus, Example, Item, Metric, Task
+from ..benchmark.contract import Corpus, Example, Item, Metric, Setup, Task
 from ..benchmark.metrics import pesq_wb, si_sdr_improvement, stoi
 from ..benchmark.registry import tasks
 from ..downstreams.mask_blstm import MaskBLSTM
@@ -69,44 +69,46 @@ def load(item: Item) -> Example:
     return Example(item.id, noisy, clean)
 
 
-def head(protocol: SEProtocol, dim: int, stride: int, corpus: Corpus) -> SpectralHead:
-    masks = MaskBLSTM(dim, protocol.n_fft // 2 + 1, protocol.hidden, protocol.layers, protocol.dropout, protocol.activation)
-    return SpectralHead(masks, stride, protocol.hop, protocol.standardise)
+def head(setup: Setup) -> SpectralHead:
+    protocol = setup.protocol
+    masks = MaskBLSTM(setup.dim, protocol.n_fft // 2 + 1, protocol.hidden, protocol.layers, protocol.dropout, protocol.activation)
+    return SpectralHead(masks, setup)
 
 
-def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, protocol: SEProtocol) -> Tensor:
+def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup: Setup) -> Tensor:
     """(B, T, bins) masks -> (): sum over frequencies, mean over an utterance's own frames, mean over utterances."""
-    return torch.stack([_distance(mask, example, int(n), protocol)
+    return torch.stack([_distance(mask, example, int(n), setup)
                         for mask, example, n in zip(prediction, examples, frames, strict=True)]).mean()
 
 
-def _distance(mask: Tensor, example: Example, frames: int, protocol: SEProtocol) -> Tensor:
-    magnitude, aim = spectra(example, frames, protocol, mask.device)
-    return distance(fitting(mask, magnitude), magnitude, aim, protocol)
+def _distance(mask: Tensor, example: Example, frames: int, setup: Setup) -> Tensor:
+    magnitude, aim = spectra(example, frames, setup.protocol, mask.device)
+    return distance(fitting(mask, magnitude), magnitude, aim, setup.protocol)
 
 
-def enhance(prediction_row: Tensor, wav: Tensor, frames: int, protocol: SEProtocol) -> Tensor:
+def enhance(prediction_row: Tensor, wav: Tensor, frames: int, setup: Setup) -> Tensor:
     """(T, bins) mask, (N,) noisy -> (N,) enhanced."""
-    return apply(prediction_row, wav.to(prediction_row.device), frames, protocol)
+    return apply(prediction_row, wav.to(prediction_row.device), frames, setup)
 
 
-def score(prediction_row: Tensor, example: Example, frames: int, protocol: SEProtocol) -> dict[str, Any]:
-    return _compare(enhance(prediction_row.detach().float().cpu(), example.wav.cpu(), frames, protocol), example)
+def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -> dict[str, Any]:
+    return judge(enhance(prediction_row.detach().float().cpu(), example.wav.cpu(), frames, setup), example, setup.protocol)
 
 
-def look(prediction_row: Tensor, example: Example, frames: int, protocol: SEProtocol) -> dict[str, Any]:
+def select(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -> dict[str, Any]:
     """PESQ alone, which picks the checkpoint: STOI is slow, too, and a dev split is looked at often."""
-    answer = enhance(prediction_row.detach().float().cpu(), example.wav.cpu(), frames, protocol)
+    answer = enhance(prediction_row.detach().float().cpu(), example.wav.cpu(), frames, setup)
     return {"pesq": pesq_wb(example.target.cpu().numpy(), answer.numpy())}
 
 
 def unprocessed(example: Example, protocol: SEProtocol) -> dict[str, Any]:
     """The noisy input as if it were an answer: the floor under every row, with an improvement of 0 dB."""
-    return _compare(example.wav.cpu(), example)
+    return judge(example.wav.cpu(), example, protocol)
 
 
-def _compare(estimate: Tensor, example: Example) -> dict[str, Any]:
-    clean, noisy, answer = example.target.cpu().numpy(), example.wav.cpu().numpy(), estimate.numpy()
+def judge(answer: Tensor, example: Example, protocol: SEProtocol) -> dict[str, Any]:
+    """Of an (N,) waveform, as long as the noisy one."""
+    clean, noisy, answer = (wav.detach().float().cpu().numpy() for wav in (example.target, example.wav, answer))
     return {"pesq": pesq_wb(clean, answer), "stoi": stoi(clean, answer),
             "si_sdr_improvement": si_sdr_improvement(clean, answer, noisy)}
 
@@ -115,4 +117,4 @@ tasks.register("se")(Task(
     name="se", version=1,
     metrics=(Metric("pesq", True, "MOS-LQO, wide-band"), Metric("stoi", True), Metric("si_sdr_improvement", True, "dB")),
     protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
-    corpus=corpus, load=load, head=head, loss=loss, score=score, look=look, unprocessed=unprocessed))
+    corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, select=select, unprocessed=unprocessed))

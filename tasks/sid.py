@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..benchmark.audio import read
-from ..benchmark.contract import SAMPLE_RATE, Corpus, Example, Item, Metric, Protocol, Task
+from ..benchmark.contract import SAMPLE_RATE, Corpus, Example, Item, Metric, Protocol, Setup, Task
 from ..benchmark.metrics import Failure
 from ..benchmark.registry import tasks
 from ..downstreams.mean_linear import MeanLinear
@@ -109,24 +109,28 @@ def load(item: Item) -> Example:
     return Example(item.id, torch.from_numpy(read(item.path, item.start, item.samples)), target(item))
 
 
-def head(protocol: SIDProtocol, dim: int, stride: int, corpus: Corpus) -> MeanLinear:
-    return MeanLinear(dim, len(corpus.labels), protocol.hidden, protocol.standardise)
+def head(setup: Setup) -> MeanLinear:
+    return MeanLinear(setup.dim, len(setup.corpus.labels), setup.protocol.hidden, setup.protocol.standardise)
 
 
-def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, protocol: SIDProtocol) -> Tensor:
+def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup: Setup) -> Tensor:
     """(B, classes) logits -> (): cross-entropy, mean over utterances."""
     return F.cross_entropy(prediction, torch.tensor([e.target["label"] for e in examples], device=prediction.device))
 
 
-def score(prediction_row: Tensor, example: Example, frames: int, protocol: SIDProtocol) -> dict[str, Any]:
-    """100 or 0, so that the mean is a percentage; and who it was and was taken for, for the utterances' table."""
+def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -> dict[str, Any]:
     if not bool(torch.isfinite(prediction_row).all()):
         return {"accuracy": Failure("prediction is not finite")}
-    labels, answer = example.target["labels"], int(prediction_row.argmax())
-    return {"accuracy": 100.0 * (answer == example.target["label"]), "speaker": labels[example.target["label"]], "heard": labels[answer]}
+    return judge(example.target["labels"][int(prediction_row.argmax())], example, setup.protocol)
+
+
+def judge(answer: str, example: Example, protocol: SIDProtocol) -> dict[str, Any]:
+    """Of a speaker's name: 100 or 0, so that the mean is a percentage; and who it was and was taken for, for the utterances' table."""
+    speaker = example.target["labels"][example.target["label"]]
+    return {"accuracy": 100.0 * (answer == speaker), "speaker": speaker, "heard": answer}
 
 
 tasks.register("sid")(Task(
     name="sid", version=1, metrics=(Metric("accuracy", True, "%"),),
     protocols={p.name: p for p in (SUPERB_V1, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
-    corpus=corpus, load=load, head=head, loss=loss, score=score, pooled=True, target=target))
+    corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, pooled=True, target=target))

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..benchmark.audio import read
-from ..benchmark.contract import Corpus, Example, Item, Metric, Task
+from ..benchmark.contract import Corpus, Example, Item, Metric, Setup, Task
 from ..benchmark.errors import UsageError, need
 from ..benchmark.metrics import Failure, si_sdr_improvement
 from ..benchmark.registry import tasks
@@ -94,43 +94,46 @@ def load(item: Item) -> Example:
     return Example(item.id, torch.from_numpy(read(item.path, item.start, item.samples)), torch.from_numpy(np.stack(sources)))
 
 
-def head(protocol: SSProtocol, dim: int, stride: int, corpus: Corpus) -> SpectralHead:
-    masks = MaskBLSTM(dim, protocol.n_fft // 2 + 1, protocol.hidden, protocol.layers, protocol.dropout, protocol.activation, SOURCES)
-    return SpectralHead(masks, stride, protocol.hop, protocol.standardise)
+def head(setup: Setup) -> SpectralHead:
+    protocol = setup.protocol
+    masks = MaskBLSTM(setup.dim, protocol.n_fft // 2 + 1, protocol.hidden, protocol.layers, protocol.dropout, protocol.activation, SOURCES)
+    return SpectralHead(masks, setup)
 
 
-def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, protocol: SSProtocol) -> Tensor:
+def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup: Setup) -> Tensor:
     """(B, 2, T, bins) masks -> (): of the better order, the mean over talkers, then over utterances."""
     pit = need("asteroid.losses", "separation", INSTALL).PITLossWrapper
-    pairs = torch.stack([_distances(masks, example, int(n), protocol)
+    pairs = torch.stack([_distances(masks, example, int(n), setup)
                          for masks, example, n in zip(prediction, examples, frames, strict=True)])
     return pit.find_best_perm(pairs)[0].mean()
 
 
-def _distances(masks: Tensor, example: Example, frames: int, protocol: SSProtocol) -> Tensor:
+def _distances(masks: Tensor, example: Example, frames: int, setup: Setup) -> Tensor:
     """(2, T', bins) masks -> (2, 2): how far each (rows) is from each talker (columns)."""
-    magnitude, aims = spectra(example, frames, protocol, masks.device)
-    return distance(fitting(masks, magnitude)[:, None], magnitude, aims, protocol)
+    magnitude, aims = spectra(example, frames, setup.protocol, masks.device)
+    return distance(fitting(masks, magnitude)[:, None], magnitude, aims, setup.protocol)
 
 
-def separate(prediction_row: Tensor, wav: Tensor, frames: int, protocol: SSProtocol) -> Tensor:
+def separate(prediction_row: Tensor, wav: Tensor, frames: int, setup: Setup) -> Tensor:
     """(2, T, bins) masks, (N,) mixture -> (2, N) talkers."""
     wav = wav.to(prediction_row.device)
-    return torch.stack([apply(mask, wav, frames, protocol) for mask in prediction_row])
+    return torch.stack([apply(mask, wav, frames, setup) for mask in prediction_row])
 
 
-def score(prediction_row: Tensor, example: Example, frames: int, protocol: SSProtocol) -> dict[str, Any]:
-    estimates = separate(prediction_row.detach().float().cpu(), example.wav.cpu(), frames, protocol)
-    return _compare(estimates.numpy(), example, protocol.permutation)
+def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -> dict[str, Any]:
+    estimates = separate(prediction_row.detach().float().cpu(), example.wav.cpu(), frames, setup)
+    return judge(estimates, example, setup.protocol)
 
 
 def unprocessed(example: Example, protocol: SSProtocol) -> dict[str, Any]:
     """The mixture as the answer for both talkers: the floor under every row, an improvement of 0 dB whoever is whose."""
-    return _compare(np.stack([example.wav.cpu().numpy()] * SOURCES), example, "si_sdr")
+    return judge(torch.stack([example.wav] * SOURCES), example, replace(protocol, permutation="si_sdr"))
 
 
-def _compare(estimates: np.ndarray, example: Example, permutation: str) -> dict[str, Any]:
-    return {"si_sdr_improvement": improvement(example.target.cpu().numpy(), estimates, example.wav.cpu().numpy(), permutation)}
+def judge(answer: Tensor, example: Example, protocol: SSProtocol) -> dict[str, Any]:
+    """Of (2, N) waveforms, as long as the mixture, in any order."""
+    talkers, estimates, mixture = (wav.detach().float().cpu().numpy() for wav in (example.target, answer, example.wav))
+    return {"si_sdr_improvement": improvement(talkers, estimates, mixture, protocol.permutation)}
 
 
 def improvement(talkers: np.ndarray, estimates: np.ndarray, mixture: np.ndarray, permutation: str) -> float | Failure:
@@ -154,4 +157,4 @@ def _bss_eval(talkers: np.ndarray, estimates: np.ndarray) -> tuple[int, ...]:
 tasks.register("ss")(Task(
     name="ss", version=1, metrics=(Metric("si_sdr_improvement", True, "dB"),),
     protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
-    corpus=corpus, load=load, head=head, loss=loss, score=score, unprocessed=unprocessed))
+    corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, unprocessed=unprocessed))

@@ -63,8 +63,8 @@ def alone(run: Run, row, folder: Path) -> tuple[list[int], dict[str, float]]:
         test_exit = Exit(calibration.span(row.cell.span, replay(evidence, train_exit), len(everywhere)), train_exit.tau)
     train, dev, test = (Live(run, s, e) for s, e in (("train", train_exit), ("dev", train_exit), ("test", test_exit)))
     plan = heads.Plan("alone", row.normalise, run.protocol.lr, train.depth, dev.depth)
-    heads.fit({"alone": plan}, run.task, run.protocol, run.corpus, train, dev, folder, run.request.seed)
-    readout = heads.load(folder, "alone", row.normalise, run.task, run.protocol, run.corpus, upstream.card)[0]
+    heads.fit({"alone": plan}, run.task, run.setup, train, dev, folder, run.request.seed)
+    readout = heads.load(folder, "alone", row.normalise, run.task, run.setup, upstream.card.depth)[0]
     depths, scores = [], []
     for i, item in enumerate(test.items):
         out, example = test.run([i]), run.task.load(item)
@@ -72,7 +72,7 @@ def alone(run: Run, row, folder: Path) -> tuple[list[int], dict[str, float]]:
         with torch.no_grad():
             prediction = readout(states, out.depth, out.frames, torch.tensor([item.samples]))
         depths.append(int(out.depth))
-        scores.append(run.task.score(prediction[0], example, int(out.frames[0]), run.protocol))
+        scores.append(run.task.score(prediction[0], example, int(out.frames[0]), run.setup))
     return depths, {m.name: Score.over([s[m.name] for s in scores]).mean for m in run.task.metrics}
 
 

@@ -21,6 +21,7 @@ from earlyexit_superb.benchmark.trace import Batch
 from earlyexit_superb.downstreams._specaugment import SpecAugment
 from earlyexit_superb.tasks import _beam, _characters, _manifest, _mini_asr, asr
 from torch import nn
+from toy import at
 
 TASK = tasks.get("asr")
 SMALL = {"superb-v1": replace(asr.SUPERB_V1, hidden=24), "minisuperb": replace(asr.MINISUPERB, hidden=12)}
@@ -69,7 +70,7 @@ def expert(s3prl, protocol, dim):
 def twins(s3prl, protocol, dim=20):
     """(theirs, ours) with the same weights, large enough for the outputs to differ from frame to frame."""
     torch.manual_seed(0)
-    theirs, ours = expert(s3prl, protocol, dim), asr.head(protocol, dim, 320, None)
+    theirs, ours = expert(s3prl, protocol, dim), asr.head(at(protocol, dim, 320))
     ours.network.load_state_dict({renamed(name): 3 * value for name, value in theirs.state_dict().items() if name != "best_score"})
     for parameter in theirs.parameters():
         parameter.data.mul_(3)
@@ -111,9 +112,9 @@ def test_scores_loss_hypotheses_and_rates_equal_s3prl(s3prl, name):
         prediction = ours(padded, frames, frames * 320)
     for row, n in enumerate(FRAMES):
         torch.testing.assert_close(prediction[row, :n].log_softmax(-1), log_probs[row, :n], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(asr.loss(prediction, examples, frames, SMALL[name]), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(asr.loss(prediction, examples, frames, at(SMALL[name])), expected, atol=1e-5, rtol=1e-5)
 
-    scores = [asr.score(*row, SMALL[name]) for row in zip(prediction, examples, FRAMES, strict=True)]
+    scores = [asr.score(*row, at(SMALL[name])) for row in zip(prediction, examples, FRAMES, strict=True)]
     assert [s["hypothesis"].split() for s in scores] == kept["pred_words"]
     assert [s["reference"].split() for s in scores] == kept["target_words"]
     assert len({tuple(words) for words in kept["pred_words"]}) == 4          # they do say something, each its own
@@ -126,7 +127,7 @@ def test_scores_loss_hypotheses_and_rates_equal_s3prl(s3prl, name):
 def test_heads_of_real_size_are_the_published_ones(s3prl, name, millions):
     protocol = TASK.protocols[name]
     with torch.device("meta"):
-        ours = asr.head(protocol, 768, 320, None)
+        ours = asr.head(at(protocol, 768, 320))
         theirs = expert(s3prl, protocol, 768)
     assert round(sum(p.numel() for p in ours.parameters()) / 1e6, 2) == millions
     assert {renamed(n): v.shape for n, v in theirs.state_dict().items() if n != "best_score"} == {
@@ -140,7 +141,7 @@ def test_gradients_equal_s3prl(s3prl):
     labels = [np.array(_characters.target(t)) for t in TEXTS]
     theirs.train()("train", rows, labels, [""] * 4, records()).backward()
     frames = torch.tensor(FRAMES)
-    asr.loss(ours.train()(padded, frames, frames * 320), examples, frames, protocol).backward()
+    asr.loss(ours.train()(padded, frames, frames * 320), examples, frames, at(protocol)).backward()
     own = dict(ours.network.named_parameters())
     for name, parameter in theirs.named_parameters():
         torch.testing.assert_close(own[renamed(name)].grad, parameter.grad, atol=1e-5, rtol=1e-4)
@@ -149,7 +150,7 @@ def test_gradients_equal_s3prl(s3prl):
 def test_neighbours_and_padding_do_not_change_a_row():
     for protocol in (SMALL["superb-v1"], replace(asr.MINI, hidden=8, join=2)):
         torch.manual_seed(0)
-        head, frames = asr.head(protocol, 20, 320, None).eval(), torch.tensor(FRAMES)
+        head, frames = asr.head(at(protocol, 20, 320)).eval(), torch.tensor(FRAMES)
         features = torch.randn(4, max(FRAMES) + 3, 20)                  # what stands behind a row's end is never read
         together = head(features, frames, frames * 320)
         for row, n in enumerate(FRAMES):
@@ -162,8 +163,8 @@ def test_a_target_that_does_not_fit_its_frames_costs_nothing():
     torch.manual_seed(0)
     prediction = torch.randn(2, 12, 32, requires_grad=True)
     examples = [Example("short", torch.zeros(1), "A"), Example("long", torch.zeros(1), "BOOKKEEPER")]
-    both = asr.loss(prediction, examples, torch.tensor([12, 12]), asr.SUPERB_V1)
-    alone = asr.loss(prediction[:1], examples[:1], torch.tensor([12]), asr.SUPERB_V1)
+    both = asr.loss(prediction, examples, torch.tensor([12, 12]), at(asr.SUPERB_V1))
+    alone = asr.loss(prediction[:1], examples[:1], torch.tensor([12]), at(asr.SUPERB_V1))
     torch.testing.assert_close(both, alone / 2)
     assert _characters.frames_needed(_characters.target("BOOKKEEPER")) == 15 > 12
     both.backward()
@@ -185,7 +186,7 @@ def test_augmentation_equals_s3prl_draw_for_draw(s3prl):
     """config.yaml's specaug block, rows long and shorter than the warp."""
     theirs = s3prl.specaug.SpecAug(adaptive=False, apply_time_warp=True, apply_time_mask=True, apply_freq_mask=True, time_warp_window=5,
                                    time_mask_width_range=[0, 40], freq_mask_width_range=[0, 50], num_freq_mask=4, num_time_mask=2)
-    ours = asr.head(asr.SUPERB_V1, 8, 320, None).augment.train()
+    ours = asr.head(at(asr.SUPERB_V1, 8, 320)).augment.train()
     changed = 0
     for seed in range(20):
         lengths = [90, 70, 9, 41]
@@ -214,7 +215,7 @@ def test_masks_are_as_many_and_as_wide_as_asked_and_drawn_for_each_utterance():
 
 
 def test_augmentation_belongs_to_training_and_to_torchs_generator():
-    head, x, frames = asr.head(SMALL["superb-v1"], 20, 320, None), batch()[1], torch.tensor(FRAMES)
+    head, x, frames = asr.head(at(SMALL["superb-v1"], 20, 320)), batch()[1], torch.tensor(FRAMES)
     assert head.eval().augment(x, frames) is x
     outputs = []
     for seed in (0, 1):                                          # what else is random must not matter
@@ -293,10 +294,12 @@ def spoken(text, frames=80):
 
 def test_scores_that_spell_the_transcript_are_without_error_and_nan_is_a_failure():
     example = Example("u", torch.zeros(1), "DON'T SPELL IT")
-    score = asr.score(spoken(example.target), example, 80, asr.SUPERB_V1)
+    score = asr.score(spoken(example.target), example, 80, at(asr.SUPERB_V1))
     assert all(score[name].part == 0 for name in asr.METRICS) and score["hypothesis"] == score["reference"] == example.target
-    assert asr.score(spoken(example.target), example, 12, asr.SUPERB_V1)["hypothesis"] == "DON'T"      # only its own frames
-    broken = asr.score(torch.full((80, 32), torch.nan), example, 80, asr.SUPERB_V1)
+    assert asr.score(spoken(example.target), example, 12, at(asr.SUPERB_V1))["hypothesis"] == "DON'T"      # only its own frames
+    assert asr.judge(score["hypothesis"], example, asr.SUPERB_V1) == score          # greedy symbols spell exactly that
+    assert asr.judge("", example, asr.SUPERB_V1)["wer"].part == 100 * 3
+    broken = asr.score(torch.full((80, 32), torch.nan), example, 80, at(asr.SUPERB_V1))
     assert broken == dict.fromkeys(asr.METRICS, Failure("prediction is not finite"))
 
 
@@ -409,11 +412,10 @@ def test_a_training_cut_short_goes_on_to_the_same_weights(tmp_path, monkeypatch)
     protocol = replace(asr.SUPERB_V1, hidden=6, steps=8, eval_every=2, batch=2, bucket=4, time_width=8)
     train, dev = (Recorded([Item(f"{seed}-{i}", Path("x"), 320 * (40 + 3 * i), more={"text": TEXTS[i % 4]}) for i in range(n)], seed)
                   for seed, n in ((0, 9), (50, 3)))
-    corpus = Corpus("toy", "0", {})
     plan = heads.Plan("full", False, 4e-3, np.full(9, 2), np.full(3, 2))
 
     def fitted(folder):
-        heads.fit({"k": plan}, TASK, protocol, corpus, train, dev, tmp_path / folder, 0)
+        heads.fit({"k": plan}, TASK, at(protocol, 12), train, dev, tmp_path / folder, 0)
         return (tmp_path / folder / "k.safetensors").read_bytes()
     straight = fitted("straight")
     batch, calls = train.batch, iter(range(5))
@@ -481,10 +483,10 @@ def test_the_language_model_decides_between_words_that_sound_alike(tmp_path):
     last = 2 * _characters.target("THE SEE").index(_characters.BOUNDARY) + 6      # the frame of the second E
     scores[last, _characters.SYMBOLS.index("A")] = 9.0
     example = Example("u", torch.zeros(1), "THE SEA")
-    heard, guessed = (asr.score(scores, example, 80, p) for p in (asr.SUPERB_V1, protocol))
+    heard, guessed = (asr.score(scores, example, 80, at(p)) for p in (asr.SUPERB_V1, protocol))
     assert heard["hypothesis"] == "THE SEE" and guessed["hypothesis"] == "THE SEA"
     assert guessed["wer"].part == 0 and guessed["uer"] == heard["uer"] and heard["uer"].part > 0
-    assert asr.score(scores, example, 80, replace(protocol, lm_weight=0.0))["hypothesis"] == "THE SEE"
+    assert asr.score(scores, example, 80, at(replace(protocol, lm_weight=0.0)))["hypothesis"] == "THE SEE"
     (tmp_path / "bad.arpa").write_text("nothing of the kind")
     with pytest.raises(MachineError, match="cannot be loaded by KenLM"):
         _beam.decoder(replace(protocol, lm=str(tmp_path / "bad.arpa")))

@@ -121,10 +121,9 @@ def test_custom_is_said_in_one_line_and_kept_in_json(swept, corpus, capsys):  # 
 
 
 def test_heads_are_counted_by_the_memory_they_take():
-    from earlyexit_superb.benchmark.contract import Corpus
-    from toy import Toy
-    se, card, nobody = tasks.get("se"), Toy().card, Corpus("none", "", {})
-    readout = heads.Readout(se, MINI, nobody, card, True)
+    from toy import at
+    se, setup = tasks.get("se"), at(MINI)
+    readout = heads.Readout(se, setup, 3, True)
     before = torch.random.get_rng_state()
-    assert heads.side_by_side(se, MINI, nobody, card) == heads.MEMORY // (16 * sum(p.numel() for p in readout.parameters()))
+    assert heads.side_by_side(se, setup, 3) == heads.MEMORY // (16 * sum(p.numel() for p in readout.parameters()))
     assert before.equal(torch.random.get_rng_state())

@@ -16,6 +16,7 @@ from earlyexit_superb.benchmark.shim import s3prl_shim
 from earlyexit_superb.downstreams.mask_blstm import MaskBLSTM, blstm
 from earlyexit_superb.tasks import _spectral, se
 from torch.nn.utils.rnn import pack_sequence, pad_sequence
+from toy import at
 
 V1, V2, MINI = se.SUPERB_V1, se.S3PRL_V2, se.MINI
 TASK = tasks.get("se")
@@ -114,7 +115,7 @@ def test_reading_rows_is_reading_packed_sequences():
 @pytest.mark.parametrize("protocol", [MINI, replace(V2, hidden=16)], ids=["hop 320", "hop 160"])
 def test_neighbours_and_padding_do_not_change_a_row(protocol):
     torch.manual_seed(0)
-    head = se.head(protocol, 24, 320, None).eval()
+    head = se.head(at(protocol, 24, 320)).eval()
     samples = torch.tensor([16_000, 9_000, 12_345])
     frames = torch.tensor([hubert_frames(int(n)) for n in samples])
     features = torch.randn(3, int(frames.max()) + 4, 24)                # what stands behind a row's end is never read
@@ -127,11 +128,11 @@ def test_neighbours_and_padding_do_not_change_a_row(protocol):
 
 
 def test_every_parameter_learns():
-    head = se.head(MINI, 24, 320, None)
+    head = se.head(at(MINI, 24, 320))
     batch = [example(6_000, 1), example(5_000, 2)]
     frames = torch.tensor([hubert_frames(len(e.wav)) for e in batch])
     prediction = head(torch.randn(2, 18, 24), frames, torch.tensor([6_000, 5_000]))
-    se.loss(prediction, batch, frames, MINI).backward()
+    se.loss(prediction, batch, frames, at(MINI)).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in head.parameters())
 
 
@@ -167,9 +168,9 @@ def test_strides_that_do_not_fit_are_said_so():
     with pytest.raises(UsageError, match="leave audio between them"):
         _spectral.stft_of(V1, 16_000, hubert_frames(16_000) // 2)       # stride 640 under windows of 512
     with pytest.raises(UsageError, match="shorter than one window"):
-        se.enhance(torch.ones(2, 257), wav(300), 1, V1)
+        se.enhance(torch.ones(2, 257), wav(300), 1, at(V1))
     with pytest.raises(UsageError, match="cannot cover"):
-        se.enhance(torch.ones(20, 257), wav(16_000), 49, V1)
+        se.enhance(torch.ones(20, 257), wav(16_000), 49, at(V1))
 
 
 @pytest.mark.parametrize("stride, window", [(160, 400), (320, 400), (640, 800)])
@@ -248,7 +249,7 @@ def of_ones(protocol, e, value=1.0):
 @pytest.mark.parametrize("protocol", [V1, V2, MINI], ids=lambda p: p.name)
 def test_a_mask_of_ones_gives_the_noisy_back(protocol):
     e = example(16_159)
-    enhanced = se.enhance(*of_ones(protocol, e)[:1], e.wav, of_ones(protocol, e)[1], protocol)
+    enhanced = se.enhance(*of_ones(protocol, e)[:1], e.wav, of_ones(protocol, e)[1], at(protocol))
     assert enhanced.shape == e.wav.shape
     reach = len(e.wav) // 160 * 160 if protocol is V2 else len(e.wav) // 320 * 320
     torch.testing.assert_close(enhanced[:reach], e.wav[:reach], atol=1e-5, rtol=1e-4)
@@ -260,7 +261,7 @@ def test_a_mask_of_zeros_is_a_failure_and_no_crash():
     """s3prl's `postprocess` raises on it, and PESQ would."""
     e = example(16_159)
     mask, frames = of_ones(V1, e, 0.0)
-    assert se.score(mask, e, frames, V1) == dict.fromkeys(("pesq", "stoi", "si_sdr_improvement"), Failure("silent estimate"))
+    assert se.score(mask, e, frames, at(V1)) == dict.fromkeys(("pesq", "stoi", "si_sdr_improvement"), Failure("silent estimate"))
 
 
 @pytest.mark.parametrize("protocol", [V1, V2, MINI], ids=lambda p: p.name)
@@ -272,9 +273,9 @@ def test_the_ideal_mask_gives_the_clean_back(protocol):
     stft = _spectral.stft_of(protocol, 16_000, frames)
     noisy, aim = stft(e.wav).abs(), stft(clean).abs()
     mask = aim.log1p() / noisy.log1p() if protocol.domain == "log1p" else aim / noisy
-    enhanced = se.enhance(mask, e.wav, frames, protocol)
+    enhanced = se.enhance(mask, e.wav, frames, at(protocol))
     torch.testing.assert_close(enhanced[:-320], clean[:-320], atol=1e-5, rtol=1e-3)
-    assert se.loss(mask[None], [e], torch.tensor([frames]), protocol) < 1e-4
+    assert se.loss(mask[None], [e], torch.tensor([frames]), at(protocol)) < 1e-4
 
 
 def test_the_ideal_mask_helps_against_other_noise():
@@ -285,7 +286,7 @@ def test_the_ideal_mask_helps_against_other_noise():
         mask = clean.abs() * torch.relu(torch.cos(noisy.angle() - clean.angle())) / noisy.abs()
         if protocol.domain == "log1p":
             mask = clean.abs().log1p() / noisy.abs().log1p()
-        assert se.score(mask, e, frames, protocol)["si_sdr_improvement"] > least
+        assert se.score(mask, e, frames, at(protocol))["si_sdr_improvement"] > least
 
 
 def test_enhanced_waveforms_of_the_second_recipe_by_definition():
@@ -296,7 +297,7 @@ def test_enhanced_waveforms_of_the_second_recipe_by_definition():
     masked = np.expm1(mask * np.log1p(np.abs(spectrum))) * spectrum / (np.abs(spectrum) + 1e-10)
     expected = np.zeros(16_159)
     expected[:16_000] = istft_by_definition(masked, 512, 400, 160, 16_000)
-    ours = se.enhance(torch.from_numpy(mask).float(), e.wav, frames, V2)
+    ours = se.enhance(torch.from_numpy(mask).float(), e.wav, frames, at(V2))
     np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
@@ -331,16 +332,16 @@ def test_losses_equal_s3prl(name, changes):
     masks = torch.rand(source["magnitude"].shape, generator=torch.Generator().manual_seed(0))
     expected = objective.compute_loss([masks], lengths, source, target)
     frames = torch.tensor([hubert_frames(len(e.wav)) for e in examples])
-    torch.testing.assert_close(se.loss(masks, examples, frames, protocol), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(se.loss(masks, examples, frames, at(protocol)), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_loss_does_not_see_padding():
     examples = [example(9_000, 3), example(5_120, 5)]
     frames = torch.tensor([hubert_frames(9_000), hubert_frames(5_120)])
     masks = torch.rand(2, 29, 257)
-    alone = [se.loss(masks[i:i + 1], examples[i:i + 1], frames[i:i + 1], V1) for i in (0, 1)]
+    alone = [se.loss(masks[i:i + 1], examples[i:i + 1], frames[i:i + 1], at(V1)) for i in (0, 1)]
     masks[1, 1 + 5_120 // 320:] = 1e6
-    torch.testing.assert_close(se.loss(masks, examples, frames, V1), sum(alone) / 2)
+    torch.testing.assert_close(se.loss(masks, examples, frames, at(V1)), sum(alone) / 2)
 
 
 # ---- clicks ----
@@ -422,7 +423,7 @@ def test_corpus_to_score(tmp_path):
     read = TASK.load(corpus.splits["test"][0])
     assert read.wav.dtype == read.target.dtype == torch.float32 and len(read.wav) == len(read.target) == 12_000
     mask, frames = of_ones(MINI, read)
-    scores, floor = TASK.score(mask, read, frames, MINI), TASK.unprocessed(read, MINI)
+    scores, floor = TASK.score(mask, read, frames, at(MINI)), TASK.unprocessed(read, MINI)
     assert list(scores) == list(floor) == [m.name for m in TASK.metrics] and floor["si_sdr_improvement"] == 0
     assert all(isinstance(value, float) for value in (*scores.values(), *floor.values()))
     assert abs(scores["si_sdr_improvement"]) < 0.01

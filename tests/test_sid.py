@@ -18,7 +18,7 @@ from earlyexit_superb.benchmark.shim import s3prl_shim
 from earlyexit_superb.benchmark.trace import trace
 from earlyexit_superb.downstreams.mean_linear import MeanLinear
 from earlyexit_superb.tasks import _mini_sid, sid
-from toy import Toy
+from toy import Toy, at
 
 TASK = tasks.get("sid")
 V1, MINISUPERB = TASK.protocols["superb-v1"], TASK.protocols["minisuperb"]
@@ -58,14 +58,14 @@ def test_logits_loss_gradients_and_accuracy_equal_s3prl(expert):
     names = [str(i) for i in range(1251)]
     examples = [Example(str(i), torch.empty(0), {"label": label, "labels": names}) for i, label in enumerate(labels)]
     prediction = ours(features, frames)
-    loss = sid.loss(prediction, examples, frames, V1)
+    loss = sid.loss(prediction, examples, frames, at(V1))
     torch.testing.assert_close(prediction, logits[0], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(loss, theirs, atol=1e-5, rtol=1e-5)
     loss.backward()
     theirs.backward()
     for own, other in zip(ours.parameters(), expert.parameters(), strict=True):
         torch.testing.assert_close(own.grad, other.grad, atol=1e-5, rtol=1e-4)
-    assert [sid.score(row, e, 1, V1)["accuracy"] / 100 for row, e in zip(prediction, examples, strict=True)] == records["acc"]
+    assert [sid.score(row, e, 1, at(V1))["accuracy"] / 100 for row, e in zip(prediction, examples, strict=True)] == records["acc"]
 
 
 def test_the_recipe_is_the_published_one():
@@ -80,7 +80,7 @@ def test_means_give_the_logits_and_gradients_of_frames_at_every_exit(normalise):
     torch.manual_seed(0)
     card = Toy(dim=24, blocks=4).card
     corpus = types.SimpleNamespace(labels=tuple("abcde"))
-    readout = heads.Readout(TASK, V1, corpus, card, normalise)
+    readout = heads.Readout(TASK, at(V1, card.dim, card.stride, corpus.labels), card.depth, normalise)
     with torch.no_grad():
         readout.mix.scores.copy_(torch.randn(5))
     states, frames, depth = 3 + 2 * torch.randn(5, 6, 11, 24), torch.tensor([11, 1, 7, 5, 11, 2]), torch.tensor([4, 0, 2, 3, 1, 4])
@@ -90,7 +90,7 @@ def test_means_give_the_logits_and_gradients_of_frames_at_every_exit(normalise):
     for given, n in ((layer_normed(states) if normalise else states, frames), (pooled, torch.ones(6, dtype=torch.long))):
         readout.zero_grad()
         prediction = readout(given, depth, n, n)
-        sid.loss(prediction, examples, n, V1).backward()
+        sid.loss(prediction, examples, n, at(V1)).backward()
         found.append([prediction.detach(), *[p.grad.clone() for p in readout.parameters()]])
     for live, kept in zip(*found, strict=True):
         torch.testing.assert_close(kept, live, atol=1e-5, rtol=1e-5)
@@ -178,9 +178,9 @@ def test_strangers_are_named_at_once_and_before_anything_is_spent(tree, capsys):
 
 def test_a_prediction_that_is_no_number_is_a_failure():
     example = Example("a", torch.empty(0), {"label": 1, "labels": ("x", "y")})
-    assert sid.score(torch.tensor([0.0, 1.0]), example, 1, V1) == {"accuracy": 100.0, "speaker": "y", "heard": "y"}
-    assert sid.score(torch.tensor([0.5, 0.1]), example, 1, V1) == {"accuracy": 0.0, "speaker": "y", "heard": "x"}
-    assert isinstance(sid.score(torch.tensor([0.5, torch.nan]), example, 1, V1)["accuracy"], Failure)
+    assert sid.score(torch.tensor([0.0, 1.0]), example, 1, at(V1)) == {"accuracy": 100.0, "speaker": "y", "heard": "y"}
+    assert sid.score(torch.tensor([0.5, 0.1]), example, 1, at(V1)) == {"accuracy": 0.0, "speaker": "y", "heard": "x"}
+    assert isinstance(sid.score(torch.tensor([0.5, torch.nan]), example, 1, at(V1))["accuracy"], Failure)
 
 
 # ---- the whole way ----

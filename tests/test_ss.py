@@ -11,6 +11,7 @@ from earlyexit_superb.benchmark.registry import tasks
 from earlyexit_superb.tasks import _spectral, ss
 from test_se import hubert_frames, s3prl, stft_by_definition, twins, wav
 from torch.nn.utils.rnn import pack_sequence, pad_sequence
+from toy import at
 
 V1, V2, MINI = ss.SUPERB_V1, ss.S3PRL_V2, ss.MINI
 TASK = tasks.get("ss")
@@ -47,7 +48,7 @@ def test_masks_equal_s3prl(module, protocol, millions):
     for row, n in enumerate((9, 5)):
         for source in (0, 1):
             torch.testing.assert_close(masks[row, source, :n], expected[source][row, :n], atol=1e-5, rtol=1e-5)
-    built = ss.head(protocol, 768, 320, None).masks                    # and that is the head the recipe builds
+    built = ss.head(at(protocol, 768, 320)).masks                    # and that is the head the recipe builds
     assert {n: p.shape for n, p in built.named_parameters()} == {n: p.shape for n, p in ours.named_parameters()}
 
 
@@ -79,7 +80,7 @@ def test_losses_and_gradients_equal_s3prl(name, changes):
     masks.requires_grad_(True)
     expected = objective.compute_loss([masks[:, 0], masks[:, 1]], lengths, mixture, talkers)
     frames = torch.tensor([hubert_frames(len(e.wav)) for e in examples])
-    ours = ss.loss(masks, examples, frames, protocol)
+    ours = ss.loss(masks, examples, frames, at(protocol))
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(torch.autograd.grad(ours, masks), torch.autograd.grad(expected, masks), atol=1e-6, rtol=1e-4)
 
@@ -90,20 +91,20 @@ def test_the_loss_does_not_see_order_or_padding(name):
     examples = [example(9_000, 3), example(5_120, 5)]
     frames = torch.tensor([hubert_frames(9_000), hubert_frames(5_120)])
     masks = torch.rand(2, 2, 29, protocol.n_fft // 2 + 1)
-    alone = [ss.loss(masks[i:i + 1], examples[i:i + 1], frames[i:i + 1], protocol) for i in (0, 1)]
+    alone = [ss.loss(masks[i:i + 1], examples[i:i + 1], frames[i:i + 1], at(protocol)) for i in (0, 1)]
     masks[1, :, 1 + 5_120 // 320:] = 1e6
-    together = ss.loss(masks, examples, frames, protocol)
+    together = ss.loss(masks, examples, frames, at(protocol))
     torch.testing.assert_close(together, sum(alone) / 2)
     swapped = torch.stack([masks[0].flip(0), masks[1]])                # each utterance has an order of its own
-    torch.testing.assert_close(ss.loss(swapped, examples, frames, protocol), together)
+    torch.testing.assert_close(ss.loss(swapped, examples, frames, at(protocol)), together)
 
 
 def test_every_parameter_learns_and_neighbours_do_not_change_a_row():
     torch.manual_seed(0)
-    head, features = ss.head(MINI, 24, 320, None), torch.randn(2, 18, 24)
+    head, features = ss.head(at(MINI, 24, 320)), torch.randn(2, 18, 24)
     batch, samples = [example(6_000, 1), example(5_000, 2)], torch.tensor([6_000, 5_000])
     frames = torch.tensor([hubert_frames(int(n)) for n in samples])
-    ss.loss(head(features, frames, samples), batch, frames, MINI).backward()
+    ss.loss(head(features, frames, samples), batch, frames, at(MINI)).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in head.parameters())
     head.eval()
     alone = head(features[1:, :frames[1]], frames[1:], samples[1:])[0]
@@ -116,10 +117,10 @@ def test_every_parameter_learns_and_neighbours_do_not_change_a_row():
 def test_ideal_masks_have_no_loss_and_separate(name):
     protocol, e = TASK.protocols[name], example(16_000)
     masks, frames = ideal(e, protocol), hubert_frames(16_000)
-    assert ss.loss(masks.flip(0)[None], [e], torch.tensor([frames]), protocol) < 1e-6
-    scored = ss.score(masks, e, frames, protocol)
+    assert ss.loss(masks.flip(0)[None], [e], torch.tensor([frames]), at(protocol)) < 1e-6
+    scored = ss.score(masks, e, frames, at(protocol))
     assert list(scored) == ["si_sdr_improvement"] and scored["si_sdr_improvement"] > 4
-    assert scored == ss.score(masks.flip(0), e, frames, protocol)
+    assert scored == ss.score(masks.flip(0), e, frames, at(protocol))
 
 
 def test_separated_waveforms_are_those_of_enhancement():
@@ -128,9 +129,9 @@ def test_separated_waveforms_are_those_of_enhancement():
     e, frames = example(16_159), hubert_frames(16_159)
     for protocol in (V1, V2):
         masks = torch.rand(2, 1 + 16_159 // 320, protocol.n_fft // 2 + 1, generator=torch.Generator().manual_seed(0))
-        both = ss.separate(masks, e.wav, frames, protocol)
+        both = ss.separate(masks, e.wav, frames, at(protocol))
         for estimate, mask in zip(both, masks, strict=True):
-            torch.testing.assert_close(estimate, se.enhance(mask, e.wav, frames, protocol))
+            torch.testing.assert_close(estimate, se.enhance(mask, e.wav, frames, at(protocol)))
 
 
 # ---- the metric and its permutation ----

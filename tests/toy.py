@@ -1,7 +1,7 @@
 """The smallest upstream that meets the contract: random weights, three blocks, an entropy branch each."""
 import torch
 from earlyexit_superb.benchmark.calibration import midpoint
-from earlyexit_superb.benchmark.contract import Upstream, UpstreamCard
+from earlyexit_superb.benchmark.contract import Corpus, Setup, Upstream, UpstreamCard
 from torch import nn
 from torch.nn import functional as F
 
@@ -44,3 +44,8 @@ class Toy(Upstream):
 
     def evidence_macs(self, samples, depth):
         return int(self.frames(torch.tensor(samples))) * self.card.dim * 8
+
+
+def at(protocol, dim=24, stride=320, labels=()):
+    """What a head of that recipe is built for, where the corpus does not matter."""
+    return Setup(protocol, Corpus("none", "", {}, labels=labels), dim, stride)
