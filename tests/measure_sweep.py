@@ -11,11 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-import conftest  # noqa: F401, I001  makes earlyexit_superb importable from the checkout
-
 import numpy as np
-
 from earlyexit_superb.benchmark import audio
 
 ROOT = Path(__file__).parents[1]

@@ -15,12 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-import conftest  # noqa: F401, I001  makes earlyexit_superb importable from the checkout
-
 import numpy as np
 import torch
-
 from earlyexit_superb.benchmark import calibration, cost, heads
 from earlyexit_superb.benchmark.exiting import Exit, layer_normed, replay, run_until_exit
 from earlyexit_superb.benchmark.result import Result, Score

@@ -11,10 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-import conftest  # noqa: F401, I001  makes earlyexit_superb importable from the checkout
-
 from earlyexit_superb.benchmark.audio import audio_files, read
 from earlyexit_superb.benchmark.calibration import midpoint
 from earlyexit_superb.benchmark.exiting import Exit, replay

@@ -11,9 +11,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-import conftest  # noqa: F401  makes earlyexit_superb importable from the checkout
-
 
 def items_of(folder: Path, minutes: float):
     """Items whose waveforms are made when they are asked for, and a loader."""

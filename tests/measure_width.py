@@ -4,14 +4,9 @@ HuBERT Base with random weights and 504 units hears noise of three lengths, its 
 filled up (`upstreams/_branches.py`), by turns; the share is that of the branches within the same pass, as `speed` prints it.
 """
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
-import conftest  # noqa: F401, I001  makes earlyexit_superb importable from the checkout
 
 import numpy as np
 import torch
-
 from earlyexit_superb.benchmark import speed
 from earlyexit_superb.benchmark.conformance import noise
 from earlyexit_superb.benchmark.race import middle, race

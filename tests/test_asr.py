@@ -11,7 +11,7 @@ import pytest
 import torch
 from earlyexit_superb.benchmark import heads
 from earlyexit_superb.benchmark.audio import write
-from earlyexit_superb.benchmark.contract import Corpus, Example, Item
+from earlyexit_superb.benchmark.contract import Example, Item
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from earlyexit_superb.benchmark.exiting import layer_normed
 from earlyexit_superb.benchmark.metrics import Failure, mean

@@ -2,16 +2,15 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from earlyexit_superb.benchmark import cli
 from earlyexit_superb.benchmark.cli import main
+from helpers import ROOT, TOY
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path / "cache"))
+def own_folder(own_cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
@@ -92,7 +91,7 @@ def test_yaml_gives_defaults_and_the_command_line_wins(tmp_path, capsys):
 
 @pytest.mark.parametrize("line", ["--upstream daisy --task se --rho 0.7", "ls", "leaderboard results", "plan se", "check daisy", "data verify x"])
 def test_without_its_packages_a_verb_says_so_in_one_sentence(line):
-    bare = subprocess.run([sys.executable, "-S", "run_benchmark.py", *line.split()], cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    bare = subprocess.run([sys.executable, "-S", "run_benchmark.py", *line.split()], cwd=ROOT, capture_output=True, text=True)
     assert bare.returncode == 3 and bare.stderr.count("\n") == 1 and "is not installed for" in bare.stderr and "make demo" in bare.stderr
 
 
@@ -100,7 +99,6 @@ def test_a_results_folder_that_cannot_be_written_fails_before_any_training(tmp_p
     (tmp_path / "file").write_text("")
     from earlyexit_superb.benchmark.run import Run
     monkeypatch.setattr(Run, "_make", None)
-    from test_run import TOY
     root = tmp_path / "corpus"
     import numpy as np
     from earlyexit_superb.benchmark import audio

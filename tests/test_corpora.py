@@ -13,10 +13,9 @@ from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.tasks import _check, _layouts, _manifest
 from earlyexit_superb.tasks._layouts import FINETUNING, entries, scan
 from earlyexit_superb.tasks._manifest import Entry
+from helpers import DATA
 from hypothesis import given
 from hypothesis import strategies as st
-
-REAL = Path(__file__).parents[2] / "shared" / "data"
 
 
 def sound(path, samples=8000, rate=16_000, level=0.1):
@@ -332,6 +331,6 @@ def test_the_check_of_a_sound_list_is_silent(tmp_path):
     pytest.param("speechocean762", 0, "ready for sid", marks=pytest.mark.slow),
     pytest.param("pretrain_pool", 0, "plain audio", marks=pytest.mark.slow)])
 def test_verify_of_the_real_recordings(folder, status, said, capsys):
-    if not (REAL / folder).is_dir():
-        pytest.skip(f"the real recordings are not beside the checkout: {REAL / folder}")
-    assert main(["data", "verify", str(REAL / folder)]) == status and said in capsys.readouterr().out
+    if not (DATA / folder).is_dir():
+        pytest.skip(f"the real recordings are not beside the checkout: {DATA / folder}")
+    assert main(["data", "verify", str(DATA / folder)]) == status and said in capsys.readouterr().out

@@ -1,7 +1,6 @@
 """DAISY: its arithmetic, its branches, its shipped weights, and the paper's size on random weights."""
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,9 @@ from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
 from earlyexit_superb.benchmark.registry import build_upstream
 from earlyexit_superb.upstreams import _branches
 from earlyexit_superb.upstreams.daisy import entropy
+from helpers import ROOT
 
-UPSTREAMS = Path(__file__).parents[1] / "upstreams"
+UPSTREAMS = ROOT / "upstreams"
 
 
 @pytest.fixture(scope="module")

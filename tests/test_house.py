@@ -4,11 +4,10 @@ import re
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
-ROOT = Path(__file__).parents[1]
 ROOMS = ("upstreams", "downstreams", "tasks", "benchmark")
 GROUND = {"contract", "registry", "errors", "audio", "calibration", "loop", "metrics", "paths", "ranks", "shim"}
 EARLY = {"numpy", "torch", "yaml", "pandas", "soundfile"}          # all that may be imported at module level, beside the stdlib

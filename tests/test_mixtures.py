@@ -2,7 +2,6 @@
 import csv
 from collections import Counter
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +12,8 @@ from earlyexit_superb.tasks import _mini_ss, _mixture_rows, _mixtures, ss
 from earlyexit_superb.tasks._mixture_rows import Row, by_speaker, read_rows
 from earlyexit_superb.tasks._mixtures import make_mixtures
 from earlyexit_superb.tasks._noise import active_power
+from helpers import DATA
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 SPEAKERS = ("19", "26", "84", "121", "237", "672")
 
 

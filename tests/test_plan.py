@@ -6,12 +6,13 @@ from earlyexit_superb.benchmark import cost, record
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.plan import plan
 from earlyexit_superb.benchmark.run import Request, Run
-from test_run import STEPS, TOY, corpus, own_cache  # noqa: F401  fixtures
+from helpers import STEPS, TOY
 
+pytestmark = pytest.mark.usefixtures("shared_cache")
 MINI = {"steps": "6", "eval_every": "3", "batch": "3"}
 
 
-def test_counts_are_the_runs(corpus, tmp_path):  # noqa: F811
+def test_counts_are_the_runs(corpus, tmp_path):
     request = Request(TOY, "se", (1.0, 0.5), data=corpus, protocol="mini", settings=MINI, results=tmp_path, lr="sweep")
     run, made = Run(request), plan(request)
     text = "\n".join(made.lines)
@@ -27,14 +28,14 @@ def test_counts_are_the_runs(corpus, tmp_path):  # noqa: F811
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_states_that_do_not_fit_cost_passes(corpus, tmp_path, monkeypatch):  # noqa: F811
+def test_states_that_do_not_fit_cost_passes(corpus, tmp_path, monkeypatch):
     from earlyexit_superb.benchmark import plan as planning
     monkeypatch.setattr(planning, "SPARE", 1 << 60)
     made = plan(Request(TOY, "se", (1.0,), data=corpus, protocol="mini", settings=MINI, results=tmp_path))
     assert made.seconds["upstream again, a batch at a time"] > 0 and "which has no room" in "\n".join(made.lines)
 
 
-def test_a_finished_run_costs_nothing(corpus, tmp_path, capsys):  # noqa: F811
+def test_a_finished_run_costs_nothing(corpus, tmp_path, capsys):
     flags = ["--upstream", TOY, "--data", str(corpus), "--protocol", "mini", "--results", str(tmp_path), *STEPS, "--rho", "1.0"]
     assert main(["plan", "se", *flags]) == 0 and "an estimate" in capsys.readouterr().out
     assert main(["--task", "se", *flags]) == 0
@@ -43,7 +44,7 @@ def test_a_finished_run_costs_nothing(corpus, tmp_path, capsys):  # noqa: F811
     assert "every row of this run is there already" in capsys.readouterr().out
 
 
-def test_weights_that_are_not_here_are_stood_in_for(corpus, monkeypatch, tmp_path):  # noqa: F811
+def test_weights_that_are_not_here_are_stood_in_for(corpus, monkeypatch, tmp_path):
     from earlyexit_superb.benchmark import plan as planning
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     run = planning._run(Request("daisy.tiny", "se", data=corpus, protocol="mini", settings={"weights": "random"}, results=tmp_path))

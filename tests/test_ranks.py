@@ -2,22 +2,21 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from earlyexit_superb.benchmark import ranks
 from earlyexit_superb.benchmark.errors import UsageError
+from helpers import FEW, ROOT
 from safetensors.torch import load_file
-from test_training import FEW, speech  # noqa: F401  the fixture
 
-ROOT = Path(__file__).parents[1]
 TRAIN = """
 import sys; sys.path[:0] = sys.argv[1:3]
 import run_benchmark
 from pathlib import Path
 from earlyexit_superb.benchmark import ranks
-from test_training import SMALL, FEW, Daisy, fit
+from earlyexit_superb.upstreams.daisy import Daisy
+from helpers import fit
 root, out = Path(sys.argv[3]), Path(sys.argv[4])
 with ranks.joined("cpu"):
     fit(root, out / "backbone")
@@ -49,7 +48,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_trains(speech, tmp_path):  # noqa: F811
+def test_two_processes_train_what_one_trains(speech, tmp_path):
     """Backbone and branches, from torchrun over gloo and from a plain process."""
     (tmp_path / "train.py").write_text(TRAIN)
     line = [str(tmp_path / "train.py"), str(ROOT / "tests"), str(ROOT), str(speech)]

@@ -10,8 +10,10 @@ from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.recipe import recipe
 from earlyexit_superb.benchmark.registry import tasks
-from test_run import command, corpus, jsons, numbers, own_cache  # noqa: F401  fixtures
+from helpers import command, jsons, numbers
+from toy import at
 
+pytestmark = pytest.mark.usefixtures("shared_cache")
 MINI = tasks.get("se").protocols["mini"]
 SWEEP = ["--lr", "sweep", "--set", "lr_grid=1e-1,4e-3", "eval_every=6"]
 
@@ -55,7 +57,7 @@ def lr(results):
 
 
 @pytest.fixture(scope="module")
-def swept(corpus, tmp_path_factory):  # noqa: F811
+def swept(corpus, tmp_path_factory):
     results = tmp_path_factory.mktemp("swept")
     patch = pytest.MonkeyPatch()
     patch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
@@ -79,7 +81,7 @@ def test_the_dev_split_chooses_and_the_row_says_so(swept):
     assert set(pd.read_csv(swept / "leaderboard_se.csv")["protocol"].str[:6]) == {"custom"}
 
 
-def test_a_heads_numbers_do_not_depend_on_its_neighbours(swept, corpus, tmp_path):  # noqa: F811
+def test_a_heads_numbers_do_not_depend_on_its_neighbours(swept, corpus, tmp_path):
     """Every rate alone is the sweep's head of that rate, and the row of the chosen one is the sweep's row."""
     assert main(command(corpus, tmp_path, "--rho", "1.0", "--lr", "4e-3", "--set", "eval_every=6")) == 0
     for path in (tmp_path / "heads").glob("*.json"):
@@ -94,7 +96,7 @@ def test_a_heads_numbers_do_not_depend_on_its_neighbours(swept, corpus, tmp_path
     assert all(numbers(swept)[name] == single[name] for name in chosen)
 
 
-def test_few_at_a_time_are_the_same_as_all_together(swept, corpus, tmp_path, monkeypatch):  # noqa: F811
+def test_few_at_a_time_are_the_same_as_all_together(swept, corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(heads, "side_by_side", lambda *_: 5)
     assert main(command(corpus, tmp_path, "--rho", "1.0", *SWEEP)) == 0
     assert numbers(tmp_path) == numbers(swept) and lr(tmp_path) == lr(swept)
@@ -110,7 +112,7 @@ def test_a_rate_that_scores_nothing_is_left_out(tmp_path):
         heads.choose(tmp_path, {1.0: "a"}, task)
 
 
-def test_custom_is_said_in_one_line_and_kept_in_json(swept, corpus, capsys):  # noqa: F811
+def test_custom_is_said_in_one_line_and_kept_in_json(swept, corpus, capsys):
     assert main(command(corpus, swept, "--rho", "1.0", *SWEEP, "--json")) == 0
     said = capsys.readouterr()
     [line] = [line for line in said.err.splitlines() if "custom" in line]
@@ -121,7 +123,6 @@ def test_custom_is_said_in_one_line_and_kept_in_json(swept, corpus, capsys):  # 
 
 
 def test_heads_are_counted_by_the_memory_they_take():
-    from toy import at
     se, setup = tasks.get("se"), at(MINI)
     readout = heads.Readout(se, setup, 3, True)
     before = torch.random.get_rng_state()

@@ -1,13 +1,13 @@
 """Results: what is written is what is read, tables are functions of files, a failure is never a score."""
 import json
 import math
-from pathlib import Path
 
 import pytest
 from earlyexit_superb.benchmark import leaderboard
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from earlyexit_superb.benchmark.metrics import Failure
 from earlyexit_superb.benchmark.result import Cell, Result, Score, load_all, writable
+from helpers import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -88,7 +88,7 @@ def test_nothing_is_left_of_an_interrupted_write(tmp_path):
     assert sorted(p.suffix for p in tmp_path.rglob("*") if p.is_file()) == [".csv", ".json"]
 
 
-COMMITTED = Path(__file__).parents[1] / "results"
+COMMITTED = ROOT / "results"
 
 
 def test_the_committed_boards_are_what_their_jsons_say(tmp_path):

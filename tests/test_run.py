@@ -14,51 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from earlyexit_superb.benchmark import audio, cost, heads, run, team
+from earlyexit_superb.benchmark import cost, heads, run, team
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.contract import Item
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
 from earlyexit_superb.benchmark.run import Request, Run
+from helpers import ROOT, TOY, command, jsons, numbers
 
-ROOT = Path(__file__).parents[1]
-TOY = f"{Path(__file__).with_name('toy.py')}:Toy"
-STEPS = ["--set", "steps=6", "eval_every=3", "batch=3"]
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    """Twelve training, four dev and five test pairs, VoiceBank-DEMAND-shaped: harmonics that come and go, in noise."""
-    root, rng = tmp_path_factory.mktemp("corpus") / "tones", np.random.default_rng(0)
-    rows = []
-    for split, part, count in (("train", "trainset_28spk", 12), ("dev", "trainset_28spk", 4), ("test", "testset", 5)):
-        for i in range(count):
-            n = int(rng.integers(9_000, 16_000))
-            time_ = np.arange(n) / 16_000
-            clean = sum(np.sin(2 * np.pi * k * (120 + 15 * i) * time_) / k for k in (1, 2, 3, 5, 8)) * (np.sin(9 * time_) > -0.3)
-            noisy = 0.1 * clean + 10 ** rng.uniform(-2.5, -1) * rng.standard_normal(n)
-            for side, wav in (("clean", 0.1 * clean), ("noisy", noisy)):
-                audio.write(root / f"{side}_{part}_wav_16k" / f"{split}{i % 2}_{i:03d}.wav", wav.astype(np.float32))
-            rows.append({"file": f"{split}{i % 2}_{i:03d}.wav", "split": split, "speaker": f"{split}{i % 2}", "noise": "white", "snr": 5})
-    pd.DataFrame(rows).to_csv(root / "splits.csv", index=False)
-    return root
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-def command(corpus, results, *more):
-    return ["--upstream", TOY, "--task", "se", "--data", str(corpus), "--protocol", "mini", "--results", str(results), *STEPS, *more]
-
-
-def jsons(results):
-    return {p.name: json.loads(p.read_text()) for p in sorted(results.glob("se/*/*/*/*.json"))}
-
-
-def numbers(results):
-    """Everything that must not differ between two machines' moods."""
-    return {n: (r["scores"], r["depth"], r["exit_histogram"], r["macs_saved"]) for n, r in jsons(results).items()}
+pytestmark = pytest.mark.usefixtures("shared_cache")
 
 
 @pytest.fixture(scope="module")

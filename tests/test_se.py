@@ -1,9 +1,5 @@
 """Enhancement: s3prl's network, losses and waveforms again, and what masks must do whoever wrote them."""
-import ast
-import importlib
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +8,10 @@ from earlyexit_superb.benchmark.contract import Example
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.metrics import Failure, si_sdr
 from earlyexit_superb.benchmark.registry import tasks
-from earlyexit_superb.benchmark.shim import s3prl_shim
 from earlyexit_superb.downstreams.mask_blstm import MaskBLSTM, blstm
 from earlyexit_superb.tasks import _spectral, se
+from helpers import hubert_frames, wav
+from oracles import istft_by_definition, s3prl, s3prl_function, stft_by_definition, twins
 from torch.nn.utils.rnn import pack_sequence, pad_sequence
 from toy import at
 
@@ -22,50 +19,12 @@ V1, V2, MINI = se.SUPERB_V1, se.S3PRL_V2, se.MINI
 TASK = tasks.get("se")
 
 
-def wav(samples, seed=0):
-    """(N,) noise under a slow envelope."""
-    envelope = torch.sin(torch.arange(samples) / 1500 + seed).square() + 0.1
-    return 0.1 * envelope * torch.randn(samples, generator=torch.Generator().manual_seed(seed))
-
-
 def example(samples, seed=0):
     clean = wav(samples, seed)
     return Example(f"u{seed}", clean + wav(samples, seed + 100), clean)
 
 
-def hubert_frames(samples):
-    return (samples - 400) // 320 + 1
-
-
-def s3prl(module):
-    s3prl_shim()
-    return importlib.import_module(f"s3prl.downstream.{module}")
-
-
-def s3prl_function(module, name, **names):
-    """One function out of a file that cannot be imported whole (the experts want librosa and h5py)."""
-    s3prl_shim()
-    folder, _, file = module.partition(".")
-    path = Path(importlib.util.find_spec(f"s3prl.downstream.{folder}").origin).parent / f"{file}.py"
-    tree = ast.parse(path.read_text())
-    body = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
-    space = dict(names)
-    exec(compile(ast.Module(body, []), str(path), "exec"), space)
-    return space[name]
-
-
 # ---- the head ----
-
-def twins(module, protocol, dim, bins, **settings):
-    """s3prl's network with its recipe, and ours carrying its weights."""
-    theirs = s3prl(module).SepRNN(
-        dim, bins, num_spks=settings.get("sources", 1), num_layers=protocol.layers, hidden_size=protocol.hidden,
-        dropout=protocol.dropout, non_linear=protocol.activation).eval()
-    ours = MaskBLSTM(dim, bins, protocol.hidden, protocol.layers, protocol.dropout, protocol.activation, **settings).eval()
-    ours.load_state_dict({name.replace("rnn.", "lstm.").replace("linear.", "to_mask."): value
-                          for name, value in theirs.state_dict().items()})
-    return theirs, ours
-
 
 @pytest.mark.parametrize("module, protocol, millions", [
     ("enhancement_stft.model", V1, 50.97), ("enhancement_stft2.model", V2, 5.39)])
@@ -183,28 +142,6 @@ def test_the_stride_is_told_by_the_counts(stride, window):
 
 
 # ---- spectra ----
-
-def stft_by_definition(x, n_fft, win, hop, pad):
-    """(N,) -> (T, bins): pad, cut, window, transform, one frame at a time."""
-    from scipy.signal import get_window
-    window = np.zeros(n_fft)
-    window[(n_fft - win) // 2:(n_fft - win) // 2 + win] = get_window("hann", win)
-    padded = np.pad(x.astype(np.float64), n_fft // 2, mode=pad)
-    return np.stack([np.fft.rfft(window * padded[t:t + n_fft]) for t in range(0, len(x) + 1, hop)])
-
-
-def istft_by_definition(spectrum, n_fft, win, hop, samples):
-    """(T, bins) -> (samples,): weighted overlap-add over the sum of squared windows, cut or filled at the end (librosa)."""
-    from scipy.signal import get_window
-    window = np.zeros(n_fft)
-    window[(n_fft - win) // 2:(n_fft - win) // 2 + win] = get_window("hann", win)
-    total, weight = np.zeros((2, n_fft + hop * (len(spectrum) - 1)))
-    for t, row in enumerate(spectrum):
-        total[t * hop:t * hop + n_fft] += window * np.fft.irfft(row)
-        weight[t * hop:t * hop + n_fft] += window**2
-    heard = np.where(weight > 1e-38, total / np.maximum(weight, 1e-38), total)[n_fft // 2:]
-    return np.pad(heard, (0, max(0, samples - len(heard))))[:samples]
-
 
 LENGTHS = (16_000, 16_159, 16_317)      # the last has samples that no window of 512 every 320 reaches
 

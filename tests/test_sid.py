@@ -18,6 +18,7 @@ from earlyexit_superb.benchmark.shim import s3prl_shim
 from earlyexit_superb.benchmark.trace import trace
 from earlyexit_superb.downstreams.mean_linear import MeanLinear
 from earlyexit_superb.tasks import _mini_sid, sid
+from helpers import DATA, TOY
 from toy import Toy, at
 
 TASK = tasks.get("sid")
@@ -97,9 +98,8 @@ def test_means_give_the_logits_and_gradients_of_frames_at_every_exit(normalise):
 
 
 @pytest.fixture
-def tree(tmp_path, monkeypatch):
+def tree(tmp_path, own_cache):
     """Four speakers of ten utterances, 0.3 to 1.1 s, in a folder each: a tone a speaker, in noise."""
-    monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path / "cache"))
     root, rng, lines = tmp_path / "people", np.random.default_rng(0), []
     for s in range(4):
         for k in range(10):
@@ -189,7 +189,7 @@ def test_rows_of_a_tree_and_a_second_head_without_audio_or_upstream(tree, monkey
     from earlyexit_superb.benchmark.job import Job
     from earlyexit_superb.benchmark.run import Request, Run
     settings = {"steps": "60", "eval_every": "30", "batch": "8", "accumulate": "1", "lr": "0.03", "crop": "0.5", "crops": "2"}
-    request = Request(f"{Path(__file__).with_name('toy.py')}:Toy", "sid", (1.0,), data=tree, results=tree.parent / "results", settings=settings)
+    request = Request(TOY, "sid", (1.0,), data=tree, results=tree.parent / "results", settings=settings)
     results, refused = Run(request).results()
     assert not refused and len(results) == 5 and all(r.scores["accuracy"].n == 8 for r in results)
     run = Run(replace(request, seed=1))
@@ -202,10 +202,9 @@ def test_rows_of_a_tree_and_a_second_head_without_audio_or_upstream(tree, monkey
 
 
 @pytest.fixture
-def small_mini(monkeypatch, tmp_path):
+def small_mini(monkeypatch, own_cache):
     monkeypatch.setattr(_mini_sid, "SPEAKERS", 2)
     monkeypatch.setattr(_mini_sid, "PARTS", {1: 2, 2: 1, 3: 1})
-    monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path / "cache"))
 
 
 def test_the_mini_corpus_is_the_same_every_time(small_mini, tmp_path, monkeypatch):
@@ -225,8 +224,6 @@ def test_the_whole_mini_corpus_is_the_usual_one(tmp_path, monkeypatch, caplog):
 
 
 # ---- real recordings ----
-
-DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.mark.data

@@ -9,7 +9,8 @@ from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.metrics import Failure, si_sdr
 from earlyexit_superb.benchmark.registry import tasks
 from earlyexit_superb.tasks import _spectral, ss
-from test_se import hubert_frames, s3prl, stft_by_definition, twins, wav
+from helpers import hubert_frames, wav
+from oracles import s3prl, stft_by_definition, twins
 from torch.nn.utils.rnn import pack_sequence, pad_sequence
 from toy import at
 

@@ -1,12 +1,11 @@
 """Many cells at once: the grid, what a death costs, and that the numbers are those of one process."""
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from earlyexit_superb.benchmark import sweep
 from earlyexit_superb.benchmark.cli import main, with_config
-from test_run import STEPS, TOY, corpus  # noqa: F401  the fixture
+from helpers import ROOT, STEPS, TOY
 
 MORTAL = """
 import os, signal, sys
@@ -21,12 +20,6 @@ class Mortal(Toy):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().states(wavs, lengths)
 """
-
-
-@pytest.fixture
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 def jobs(*words):
@@ -95,16 +88,16 @@ def lasting(results):
     return out
 
 
-def everywhere(corpus, results):  # noqa: F811
+def everywhere(corpus, results):
     return ["--data", str(corpus), "--protocol", "mini", "--results", str(results), *STEPS]
 
 
 def mortal(tmp_path):
-    (tmp_path / "mortal.py").write_text(MORTAL.format(tests=str(Path(__file__).parent), flag=str(tmp_path / "flag")))
+    (tmp_path / "mortal.py").write_text(MORTAL.format(tests=str(ROOT / "tests"), flag=str(tmp_path / "flag")))
     return f"{tmp_path / 'mortal.py'}:Mortal"
 
 
-def test_a_killed_worker_costs_one_cell_and_the_numbers_are_those_of_one_process(corpus, tmp_path, own_cache, capsys, monkeypatch):  # noqa: F811
+def test_a_killed_worker_costs_one_cell_and_the_numbers_are_those_of_one_process(corpus, tmp_path, own_cache, capsys, monkeypatch):
     upstream = mortal(tmp_path)
     line = ["sweep", "--upstream", upstream, "--task", "se", "--seed", "0", "1", "--workers", "2", "--threads", "1",
             *everywhere(corpus, tmp_path / "many")]
@@ -123,7 +116,7 @@ def test_a_killed_worker_costs_one_cell_and_the_numbers_are_those_of_one_process
 
 
 @pytest.mark.slow
-def test_over_ray(corpus, tmp_path, own_cache, capsys):  # noqa: F811
+def test_over_ray(corpus, tmp_path, own_cache, capsys):
     """The same cells, a worker dying among them, on a Ray of this machine; a second sweep, without Ray, finds nothing to do."""
     line = ["sweep", "--upstream", mortal(tmp_path), "--task", "se", "--seed", "0", "1", "--threads", "1", *everywhere(corpus, tmp_path / "r")]
     assert main([*line, "--ray", "--workers", "2"]) == 0

@@ -20,23 +20,12 @@ from earlyexit_superb.benchmark.contract import Example, Item
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from earlyexit_superb.benchmark.exiting import Exit, replay, run_until_exit
 from earlyexit_superb.benchmark.registry import build_upstream
+from helpers import ROOT, items_of
 from toy import Toy
 
 
-def items_of(folder, lengths, seed=0):
-    """Items of noise in raw files, and a loader that knows the waveforms."""
-    rng, items, wavs = np.random.default_rng(seed), [], {}
-    for i, n in enumerate(map(int, lengths)):
-        path = folder / f"u{i}.raw"
-        wavs[path] = torch.from_numpy((0.1 * rng.standard_normal(n)).astype(np.float32))
-        path.write_bytes(wavs[path].numpy().tobytes())
-        items.append(Item(f"u{i}", path, n))
-    return items, lambda item: Example(item.id, wavs[item.path][item.start: item.start + item.samples], None)
-
-
 @pytest.fixture
-def split(tmp_path, monkeypatch):
-    monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path / "cache"))
+def split(tmp_path, own_cache):
     return items_of(tmp_path, (9000, 4000, 16000, 700))
 
 
@@ -265,7 +254,7 @@ logging.basicConfig(level=logging.INFO)
 sys.path[:0] = [{tests!r}, {root!r}]
 import run_benchmark
 from earlyexit_superb.benchmark import record, trace
-from test_trace import items_of
+from helpers import items_of
 from toy import Toy
 record.SHARD_BYTES, record.BATCH_SECONDS = 1, 0.01
 folder, free = pathlib.Path(sys.argv[1]), int(sys.argv[2])
@@ -287,7 +276,7 @@ print("done", flush=True)
 def test_two_processes_and_a_kill_leave_one_whole_trace(split):
     """The first is killed, a second goes on from its shards, a third waits for the second and hears nothing."""
     items = split[0]
-    code = GATED.format(tests=str(Path(__file__).parent), root=str(Path(__file__).parents[1]))
+    code = GATED.format(tests=str(ROOT / "tests"), root=str(ROOT))
 
     def start(free):
         return subprocess.Popen([sys.executable, "-c", code, str(items[0].path.parent), str(free)], stdout=subprocess.PIPE,

@@ -7,30 +7,9 @@ import torch
 from earlyexit_superb.benchmark import audio
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.upstreams import _hubert_weights, _masked_prediction
-from earlyexit_superb.upstreams._hubert import HubertShape
 from earlyexit_superb.upstreams._pool import Pool, listed
 from earlyexit_superb.upstreams.daisy import Daisy
-
-SMALL = HubertShape(dim=24, depth=2, heads=2, ffn=48, conv_dim=16, pos_kernel=16, pos_groups=4, units=8, unit_dim=12)
-FEW = {"front_steps": "3", "mfcc_steps": "3", "block_steps": "3", "mfcc_units": "5", "block_units": "8", "block_layer": "1",
-       "batch": "2", "every": "2"}
-
-
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory):
-    """Sixty clips of gliding harmonics, and two noises."""
-    root, rng = tmp_path_factory.mktemp("speech"), np.random.default_rng(0)
-    for i in range(60):
-        phase = np.cumsum(2 * np.pi * (100 + 3 * i + 40 * np.sin(np.arange(43_000) / 4000)) / 16_000)
-        wav = sum(np.sin(k * phase) / k for k in range(1, 6)) * 0.1 + 0.003 * rng.standard_normal(43_000)
-        audio.write(root / "clips" / f"{i:03d}.wav", wav.astype(np.float32))
-    for i in range(2):
-        audio.write(root / "noise" / f"{i}.wav", (0.1 * rng.standard_normal(16_000)).astype(np.float32))
-    return root
-
-
-def fit(speech, out, **settings):
-    return _masked_prediction.fit_backbone(SMALL, "hubert.small", [speech / "clips"], [speech / "noise"], out, 0, "cpu", FEW | settings)
+from helpers import SMALL, fit
 
 
 def test_a_backbone_is_trained_and_a_second_call_changes_nothing(speech, tmp_path):

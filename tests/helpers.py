@@ -1,0 +1,55 @@
+"""Small settings and small functions that several test files use; fixtures are in conftest.py."""
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from earlyexit_superb.benchmark.contract import Example, Item
+from earlyexit_superb.upstreams import _masked_prediction
+from earlyexit_superb.upstreams._hubert import HubertShape
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared" / "data"
+TOY = f"{ROOT / 'tests' / 'toy.py'}:Toy"
+STEPS = ["--set", "steps=6", "eval_every=3", "batch=3"]
+SMALL = HubertShape(dim=24, depth=2, heads=2, ffn=48, conv_dim=16, pos_kernel=16, pos_groups=4, units=8, unit_dim=12)
+FEW = {"front_steps": "3", "mfcc_steps": "3", "block_steps": "3", "mfcc_units": "5", "block_units": "8", "block_layer": "1",
+       "batch": "2", "every": "2"}
+
+
+def command(corpus, results, *more):
+    return ["--upstream", TOY, "--task", "se", "--data", str(corpus), "--protocol", "mini", "--results", str(results), *STEPS, *more]
+
+
+def jsons(results):
+    return {p.name: json.loads(p.read_text()) for p in sorted(results.glob("se/*/*/*/*.json"))}
+
+
+def numbers(results):
+    """Everything that must not differ between two machines' moods."""
+    return {n: (r["scores"], r["depth"], r["exit_histogram"], r["macs_saved"]) for n, r in jsons(results).items()}
+
+
+def fit(speech, out, **settings):
+    return _masked_prediction.fit_backbone(SMALL, "hubert.small", [speech / "clips"], [speech / "noise"], out, 0, "cpu", FEW | settings)
+
+
+def wav(samples, seed=0):
+    """(N,) noise under a slow envelope."""
+    envelope = torch.sin(torch.arange(samples) / 1500 + seed).square() + 0.1
+    return 0.1 * envelope * torch.randn(samples, generator=torch.Generator().manual_seed(seed))
+
+
+def hubert_frames(samples):
+    return (samples - 400) // 320 + 1
+
+
+def items_of(folder, lengths, seed=0):
+    """Items of noise in raw files, and a loader that knows the waveforms."""
+    rng, items, wavs = np.random.default_rng(seed), [], {}
+    for i, n in enumerate(map(int, lengths)):
+        path = folder / f"u{i}.raw"
+        wavs[path] = torch.from_numpy((0.1 * rng.standard_normal(n)).astype(np.float32))
+        path.write_bytes(wavs[path].numpy().tobytes())
+        items.append(Item(f"u{i}", path, n))
+    return items, lambda item: Example(item.id, wavs[item.path][item.start: item.start + item.samples], None)
