@@ -139,13 +139,13 @@ def _train(missing: Mapping[str, Plan], task: Task, setup: Setup, train: Trace, 
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if device == "cpu" and small(task, setup, blocks) else threads)
     rates = [{"params": readouts[key].parameters(), "lr": plan.lr} for key, plan in missing.items()]
+    schedule = loop.Schedule(protocol.steps, protocol.eval_every, protocol.accumulate, protocol.clip)
     done = loop.train(
-        readouts, loss, _optimiser(protocol, rates), steps=protocol.steps, every=protocol.eval_every, folder=work, seed=seed,
-        accumulate=protocol.accumulate, clip=protocol.clip, clip_groups=[list(readouts[key].parameters()) for key in missing],
-        look=look, keep=dict.fromkeys(missing, metric.higher_is_better), device=device,
+        readouts, loss, _optimiser(protocol, rates), schedule, folder=work, seed=seed, device=device, look=look,
+        keep=dict.fromkeys(missing, metric.higher_is_better),
         what=f"{task.name} heads: " + ", ".join(plan.name for plan in missing.values()))
     torch.set_num_threads(threads)
-    for (key, plan), skipped in zip(missing.items(), done["skipped"], strict=True):
+    for (key, plan), skipped in zip(missing.items(), done.skipped, strict=True):
         _keep(folder, key, plan, work, metric, {"steps": protocol.steps, "seed": seed, "updates_skipped": skipped,
                                                 "protocol": asdict(replace(protocol, lr=plan.lr))})
 

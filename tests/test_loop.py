@@ -26,8 +26,9 @@ def toy_training(folder, die_at=None, steps=23, poison=()):
     def look():
         x = torch.linspace(-1, 1, 32).reshape(8, 4)
         return {"error": float((model(x) - x.sum(1, keepdim=True)).square().mean())}
-    done = loop.train(model, loss, torch.optim.Adam(model.parameters(), 1e-2), steps=steps, every=5, folder=folder, seed=3, what="toy",
-                      look=look, keep={"error": False}, accumulate=2, clip=1.0, schedule=lambda s: min(1.0, (s + 1) / 10))
+    schedule = loop.Schedule(steps, every=5, accumulate=2, clip=1.0, factor=lambda s: min(1.0, (s + 1) / 10))
+    done = loop.train(model, loss, torch.optim.Adam(model.parameters(), 1e-2), schedule, folder=folder, seed=3, what="toy",
+                      look=look, keep={"error": False})
     return model, seen, done
 
 
@@ -38,7 +39,7 @@ def test_resumed_equals_undisturbed(tmp_path, die_at):
     with pytest.raises(RuntimeError, match="killed"):
         toy_training(tmp_path / "b", die_at)
     resumed, again, done = toy_training(tmp_path / "b")
-    assert done["resumed"] == die_at // 10 * 5 and again[0] == die_at // 10 * 10
+    assert done.resumed == die_at // 10 * 5 and again[0] == die_at // 10 * 10
     for a, b in zip(straight.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
     a, b = loop.best(tmp_path / "a", "error"), loop.best(tmp_path / "b", "error")
@@ -48,7 +49,7 @@ def test_resumed_equals_undisturbed(tmp_path, die_at):
 def test_a_finished_training_is_not_repeated(tmp_path):
     toy_training(tmp_path)
     _, seen, done = toy_training(tmp_path)
-    assert seen == [] and done["resumed"] == 23
+    assert seen == [] and done.resumed == 23
 
 
 def test_the_best_model_is_the_lowest_error_of_the_log(tmp_path):
@@ -60,7 +61,7 @@ def test_the_best_model_is_the_lowest_error_of_the_log(tmp_path):
 
 def test_a_gradient_that_is_not_finite_skips_its_update_and_is_counted(tmp_path):
     model, _, done = toy_training(tmp_path, poison=(6,))
-    assert done["skipped"] == [1] and all(bool(torch.isfinite(p).all()) for p in model.parameters())
+    assert done.skipped == (1,) and all(bool(torch.isfinite(p).all()) for p in model.parameters())
 
 
 def test_no_half_written_checkpoint_is_left(tmp_path):

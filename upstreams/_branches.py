@@ -121,9 +121,10 @@ def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, dev
 
     optimiser = torch.optim.AdamW(branches.parameters(), recipe.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.0)
     warm = max(1, int(0.08 * recipe.steps))
-    loop.train(branches, loss, optimiser, steps=recipe.steps, every=recipe.every, folder=out / "branches", seed=seed, clip=10.0,
-               look=lambda: _look(branches, hear, mean, spread, seed), device=device, what=f"daisy.{tag} branches",
-               schedule=lambda s: min((s + 1) / warm, max(0.01, (recipe.steps - s) / (recipe.steps - warm))))
+    schedule = loop.Schedule(recipe.steps, recipe.every, clip=10.0,
+                             factor=lambda s: min((s + 1) / warm, max(0.01, (recipe.steps - s) / (recipe.steps - warm))))
+    loop.train(branches, loss, optimiser, schedule, folder=out / "branches", seed=seed, device=device, what=f"daisy.{tag} branches",
+               look=lambda: _look(branches, hear, mean, spread, seed))
     _fold(branches, mean, spread)
     path = out / f"daisy.{tag}.safetensors"
     if ranks.leads():

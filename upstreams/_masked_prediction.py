@@ -124,10 +124,10 @@ def _front(shape: HubertShape, recipe: Recipe, pool: Pool, folder: Path, seed: i
     parameters = [*model.net.feature_extractor.parameters(), *model.net.feature_projection.layer_norm.parameters(),
                   *model.read_out.parameters()]
     steps = recipe.front_steps
+    schedule = loop.Schedule(steps, min(recipe.every, 100), clip=1.0, factor=lambda s: min((s + 1) / 40, max(0.02, (steps - s) / steps)))
     loop.train(model, lambda i: loss_on(np.random.default_rng(loop.step_seed(seed, i)), False), torch.optim.AdamW(parameters, recipe.front_lr),
-               steps=steps, every=min(recipe.every, 100), folder=folder, seed=seed, clip=1.0, device=device,
-               look=lambda: {"log_mel_error": loss_on(np.random.default_rng(seed), True)},
-               schedule=lambda s: min((s + 1) / 40, max(0.02, (steps - s) / steps)), what=f"front-end, {pool.hours:.1f} h")
+               schedule, folder=folder, seed=seed, device=device, look=lambda: {"log_mel_error": loss_on(np.random.default_rng(seed), True)},
+               what=f"front-end, {pool.hours:.1f} h")
     return model.net.eval()
 
 
@@ -239,8 +239,8 @@ def _masked(shape: HubertShape, recipe: Recipe, stage: str, warm: HubertNet, hea
 
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], recipe.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01)
     ramp = max(1, int(recipe.warmup * steps))
-    loop.train(model, loss, optimiser, steps=steps, every=recipe.every, folder=folder, seed=seed, clip=5.0, device=device, look=look,
-               schedule=lambda s: min((s + 1) / ramp, max(0.02, (steps - s) / (steps - ramp))),
+    schedule = loop.Schedule(steps, recipe.every, clip=5.0, factor=lambda s: min((s + 1) / ramp, max(0.02, (steps - s) / (steps - ramp))))
+    loop.train(model, loss, optimiser, schedule, folder=folder, seed=seed, device=device, look=look,
                what=f"hubert, {stage} units: {heard.pool.hours:.1f} h")
     return model.net.eval()
 
