@@ -5,7 +5,6 @@ polyphase filter (scipy's default Kaiser window) and channels are averaged, each
 numbers. A file that cannot be trusted (missing, empty, cut short, not finite) stops everything with its name.
 """
 import logging
-import os
 import re
 from math import gcd
 from pathlib import Path
@@ -15,7 +14,8 @@ import numpy as np
 import soundfile
 
 from .contract import SAMPLE_RATE
-from .errors import MachineError, UsageError
+from .errors import UsageError
+from .paths import atomic
 
 RESAMPLER = "scipy.signal.resample_poly"
 SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3")
@@ -86,15 +86,9 @@ def write(path: Path, wav: np.ndarray) -> None:
         raise UsageError(f"the audio for {path} has samples that are not finite numbers and is not written; "
                          "look where it is made")
     pcm = wav if wav.dtype == np.int16 else to_pcm(wav)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(part, pcm, SAMPLE_RATE, subtype="PCM_16", format=kind)
-        os.replace(part, path)
-    except (OSError, soundfile.LibsndfileError) as error:
-        part.unlink(missing_ok=True)
-        raise MachineError(f"{path} cannot be written ({error}); check the folder's permissions and free space: "
-                           f"df -h {path.parent}") from error
+    fix = f"check the folder's permissions and free space: df -h {path.parent}"
+    with atomic(path, fix, failures=(OSError, soundfile.LibsndfileError)) as beside:
+        soundfile.write(beside, pcm, SAMPLE_RATE, subtype="PCM_16", format=kind)
 
 
 def to_pcm(wav: np.ndarray) -> np.ndarray:

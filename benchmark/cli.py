@@ -177,8 +177,8 @@ def train(argv: Sequence[str]) -> int:
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="fields of the recipe")
     args = parser.parse_args(argv)
     from . import ranks
+    from .paths import writable
     from .registry import upstreams
-    from .result import writable
     from .settings import pairs
     name, _, tag = args.name.partition(".")
     plugin = upstreams.get(name)

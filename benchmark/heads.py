@@ -23,8 +23,8 @@ from .contract import Example, Item, Metric, Protocol, Setup, Task
 from .errors import UsageError
 from .exiting import TruncatedWeightedSum
 from .metrics import Failure, mean
-from .paths import locked
-from .result import write_text
+from .paths import atomic, locked, write_text
+from .result import FIX
 from .trace import Trace
 
 SMALL = 2_000_000       # parameters of a head
@@ -135,7 +135,7 @@ def _train(missing: Mapping[str, Plan], task: Task, setup: Setup, train: Trace, 
 
     group = hashlib.sha256("".join(sorted(missing)).encode()).hexdigest()[:16]
     work = folder / f"unfinished-{group}"
-    write_text(work / "heads", "\n".join(sorted(missing)) + "\n")
+    write_text(work / "heads", "\n".join(sorted(missing)) + "\n", FIX)
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if device == "cpu" and small(task, setup, blocks) else threads)
     rates = [{"params": readouts[key].parameters(), "lr": plan.lr} for key, plan in missing.items()]
@@ -159,7 +159,7 @@ def _keep(folder: Path, key: str, plan: Plan, work: Path, metric: Metric, known:
     if best[0] is not None:
         _save(folder / f"{key}.safetensors", {k.removeprefix(f"{key}."): v for k, v in loop.best(work, key).items()})
     write_text(folder / f"{key}.json", json.dumps(
-        {"name": plan.name, "chosen_step": best[0], f"dev_{metric.name}": best[1], "dev_by_step": scores, **known}, indent=1) + "\n")
+        {"name": plan.name, "chosen_step": best[0], f"dev_{metric.name}": best[1], "dev_by_step": scores, **known}, indent=1) + "\n", FIX)
 
 
 def choose(folder: Path, keys: Mapping[float, str], task: Task) -> tuple[str, dict[str, Any]]:
@@ -219,7 +219,6 @@ def _optimiser(protocol: Protocol, groups: list[dict[str, Any]]) -> torch.optim.
 
 
 def _save(path: Path, state: Mapping[str, Tensor]) -> None:
-    from safetensors.torch import save_file
-    beside = path.with_suffix(".tmp")
-    save_file({k: v.contiguous() for k, v in state.items()}, beside)
-    beside.replace(path)
+    from safetensors.torch import save
+    with atomic(path, FIX, durable=True) as beside:
+        beside.write_bytes(save({k: v.contiguous() for k, v in state.items()}))

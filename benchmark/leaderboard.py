@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from .paths import locked
-from .result import Result, load_all, write_text
+from .paths import locked, write_text
+from .result import Result, load_all
 
 LEADING = ["upstream", "revision", "task", "task_version", "protocol", "corpus", "exit", "rho", "span", "seed"]
 TRAILING = ["n", "failed", "depth", "macs_saved", "time_saved", "device"]

@@ -5,11 +5,9 @@ needs saving. Lightning steps and accumulates. The resume point is ours, a plain
 at each look at the dev split (beside its place, then renamed; read with weights_only), because
 Lightning's own restarts inside an epoch repeat batches.
 """
-import contextlib
 import json
 import logging
 import math
-import os
 import sys
 import time
 import warnings
@@ -21,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from . import ranks
-from .errors import MachineError, need
+from .errors import need
+from .paths import atomic
 
 
 def step_seed(seed: int, i: int) -> int:
@@ -244,15 +243,11 @@ def best(folder: Path, name: str) -> dict[str, Tensor]:
 
 def save(state: Mapping, path: Path) -> None:
     """Plain data and tensors to `path`, whole or not at all."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
+    fix = ("free some space or choose another folder and repeat the command: it goes on from the "
+           "last checkpoint")
+    # torch reports a full disk as RuntimeError
+    with atomic(path, fix, durable=True, failures=(OSError, RuntimeError)) as beside:
         torch.save(state, beside)
-        os.replace(beside, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise MachineError(f"{path} cannot be written ({error}); free some space or choose another folder and repeat the "
-                           "command: it goes on from the last checkpoint") from error
 
 
 def _lightning():

@@ -1,10 +1,19 @@
-"""Where the benchmark keeps what it makes for itself, and who is making what: several processes may share one folder."""
+"""Where the benchmark keeps what it makes, how a file gets there whole, and who is making what.
+
+Several processes, on several machines, may share one folder. Every file is written by `atomic`:
+beside its place, then renamed, so a reader never meets half of it. Work that one process should
+do once is claimed with `locked`.
+"""
+
 import contextlib
-import fcntl
+import functools
 import logging
 import os
+import re
+import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -12,85 +21,221 @@ from typing import IO
 from .errors import MachineError
 
 CACHE = "EARLYEXIT_SUPERB_CACHE"  # the environment variable that moves it
+STALE = 3600  # seconds without a change after which nobody is writing a temporary file any more
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.part")  # names of files and folders that are being made
+REPEAT = (
+    "free some space or choose another folder, and repeat the command: what is finished is kept"
+)
+
+log = logging.getLogger("earlyexit_superb")
 
 
 def cache_dir() -> Path:
-    """The folder of built-in corpora: $EARLYEXIT_SUPERB_CACHE or else ~/.cache/earlyexit-superb. Made on demand."""
+    """The folder of built-in corpora and recorded states, made on demand.
+
+    $EARLYEXIT_SUPERB_CACHE, or else ~/.cache/earlyexit-superb.
+    """
     chosen = os.environ.get(CACHE)
-    path = Path(chosen).expanduser().resolve() if chosen else Path.home() / ".cache" / "earlyexit-superb"
+    default = Path.home() / ".cache" / "earlyexit-superb"
+    path = Path(chosen).expanduser().resolve() if chosen else default
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):  # asking os.access would believe root on a read-only disk
+        # os.access would let root write to a read-only disk
+        with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise MachineError(f"the cache folder {path} cannot be written ({error.strerror or error}); "
-                           f"choose another: export {CACHE}=/some/folder") from error
+        raise MachineError(
+            f"the cache folder {path} cannot be written ({error.strerror or error}); "
+            f"choose another: export {CACHE}=/some/folder"
+        ) from error
     return path
+
+
+# ---- files and folders that appear whole or not at all -------------------------------------------
+
+
+@contextlib.contextmanager
+def atomic(
+    path: Path,
+    fix: str = REPEAT,
+    durable: bool = False,
+    failures: tuple[type[Exception], ...] = (OSError,),
+) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; it becomes `path` when the block ends.
+
+    Where the block raises, `path` stays as it was and the temporary file is removed. A process
+    that is killed leaves one behind, which `clear_stale` finds. Two writers never share one.
+
+    Args:
+        fix: what the user can do when the file cannot be written; the end of the sentence.
+        durable: wait until the disk has the content. For a file whose presence says that something
+            is finished: after a power failure it is whole, or not there.
+        failures: exceptions that mean the file cannot be written (torch.save reports a full disk
+            as RuntimeError, soundfile as LibsndfileError).
+
+    Raises:
+        MachineError: one of `failures`, as a sentence.
+    """
+    beside = _beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        if durable:
+            _to_disk(beside)
+        os.replace(beside, path)
+    except failures as error:
+        why = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise MachineError(f"{path} cannot be written ({why}); {fix}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+
+
+def write_text(path: Path, text: str, fix: str = REPEAT, durable: bool = True) -> None:
+    """`text` as UTF-8 to `path`, line ends as they are. See `atomic`."""
+    with atomic(path, fix, durable) as beside:
+        beside.write_bytes(text.encode())
 
 
 @contextlib.contextmanager
 def whole(out: Path, sign: str) -> Iterator[Path]:
-    """A folder to fill, which becomes `out` when the block ends and is gone where it does not: a corpus is there whole or not at all.
+    """A folder to fill, which becomes `out` when the block ends: a corpus is there whole or not.
 
     Args:
-        sign: a file of it. Where `out` has one by then, another process was faster with the same thing, and that one stays.
+        sign: a file of it. Where `out` has one by then, another process was faster with the same
+            thing, and that one stays.
+
+    Raises:
+        MachineError: the folder cannot be written.
     """
+    folder = _beside(out)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+        folder.mkdir(parents=True)
+        clear_stale(out.parent, f".{out.name}.*.part")
     except OSError as error:
-        raise MachineError(f"the folder {out.parent} cannot be written ({error.strerror}); choose another or mend its "
-                           f"permissions: ls -ld {out.parent}") from error
+        raise MachineError(
+            f"the folder {out.parent} cannot be written ({error.strerror}); choose another or mend "
+            f"its permissions: ls -ld {out.parent}"
+        ) from error
     try:
         yield folder
-        folder.chmod(0o755)     # mkdtemp makes it private
         try:
             os.rename(folder, out)
         except OSError:
             if not (out / sign).is_file():
                 raise
     except OSError as error:
-        raise MachineError(f"the corpus {out} cannot be written ({error}); look at the free space: df -h {out.parent}") from error
+        raise MachineError(
+            f"the corpus {out} cannot be written ({error}); look at the free space: "
+            f"df -h {out.parent}"
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def writable(root: Path, fix: str = REPEAT) -> None:
+    """Fail now, not after an hour of training, and remove what killed processes left in `root`."""
+    clear_stale(root)
+    probe = root / f".probe.{secrets.token_hex(4)}"
+    write_text(probe, "x" * 4096, fix)
+    probe.unlink()
+
+
+def clear_stale(root: Path, pattern: str = "**/.*.part") -> None:
+    """Remove what `atomic` and `whole` were writing in `root` when their process was killed."""
+    for left in root.glob(pattern):
+        with contextlib.suppress(OSError):
+            inside = left.rglob("*") if left.is_dir() else ()
+            changed = max(p.stat().st_mtime for p in (left, *inside))
+            if TEMPORARY.fullmatch(left.name) and time.time() - changed > STALE:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def _beside(path: Path) -> Path:
+    """A temporary name; hidden, so that no listing of audio, results or corpora takes it for one.
+
+    Random, because process numbers repeat on machines that share a folder.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def _to_disk(path: Path) -> None:
+    file = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+# ---- one process at a time -----------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def locked(path: Path, what: str = "", wait: bool = True) -> Iterator[bool]:
     """Hold the lock file `path`; yields whether it is held, which it always is after waiting.
 
-    The kernel lets go of it however its holder ends, kill -9 included, so what a holder left half done belongs to the
-    next one. `what` is named on stderr where there is a wait. No lock file is left behind.
+    The kernel lets go of it however its holder ends, kill -9 included, so what a holder left half
+    done belongs to the next one. Whoever waited looks first whether the work is done by now. No
+    lock file is left behind.
+
+    A network file system keeps the promise between machines where its locks do: NFS from version 4
+    on, NFS 3 with a lock daemon. Mounted with `nolock` or `local_lock`, each machine sees its own
+    locks only; without a daemon there are none, which is said. Then work may be done twice, never
+    wrongly, since files appear whole. A machine that is switched off while it holds a lock holds it
+    until the server's lease ends (a minute or two).
+
+    Args:
+        what: named on stderr where there is a wait.
+        wait: until it is free; else yield False at once where another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    held = _acquired(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    held = _acquired(path, wait=False)
     if held is None and wait:
-        logging.getLogger("earlyexit_superb").info("another process is at work on %s: waiting for it", what or path.stem)
-        held = _acquired(path, fcntl.LOCK_EX)
+        log.info("another process is at work on %s: waiting for it", what or path.stem)
+        held = _acquired(path, wait=True)
     if held is None:
         yield False
         return
-    with held:
-        try:
-            yield True
-        finally:
-            path.unlink(missing_ok=True)     # still locked: whoever waits on this very file sees that it is gone, and opens another
+    try:
+        with held:
+            try:
+                yield True
+            finally:
+                # Still locked: whoever waits on this file sees that it is gone and opens another.
+                with contextlib.suppress(OSError):
+                    path.unlink()
+    finally:
+        if os.name == "nt":  # an open file cannot be removed there, nor one that another has open
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
-def _acquired(path: Path, mode: int) -> IO | None:
+def _acquired(path: Path, wait: bool) -> IO | None:
+    """The open file whose lock is held until it is closed; None where another process has it."""
+    # Not filelock.FileLock: on a file system without locks some versions of it take to marker
+    # files, which outlive a killed holder, and others wait for ever.
+    from filelock import lock_descriptor
+
     while True:
-        file = open(path, "a")  # noqa: SIM115  the caller closes it: that is how the lock ends
+        file = open(path, "a")  # noqa: SIM115  the caller closes it
         try:
-            fcntl.flock(file, mode)
-            if os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+            if not lock_descriptor(file.fileno(), blocking=wait):
+                file.close()
+                return None
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                 return file
-        except BlockingIOError:
-            file.close()
-            return None
-        except FileNotFoundError:            # unlinked between the two looks
+        except FileNotFoundError:  # removed by its last holder between opening and locking
             pass
-        except OSError as error:             # some cluster file systems have no locks: work may be done twice there, never wrongly
-            logging.getLogger("earlyexit_superb").warning("%s cannot be locked (%s): processes that share it may repeat each other's work",
-                                                          path.parent, error.strerror)
+        except OSError as error:
+            _say_unlocked(path.parent, error.strerror)
             return file
         file.close()
+
+
+@functools.cache
+def _say_unlocked(folder: Path, why: str) -> None:
+    log.warning(
+        "%s has no file locks (%s): processes that share it may repeat each other's work",
+        folder,
+        why,
+    )

@@ -6,7 +6,6 @@ whole shard; the manifest names the shards last of all.
 """
 import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,12 +21,14 @@ from torch import Tensor
 from .contract import SAMPLE_RATE, Example, Item, Upstream
 from .errors import MachineError, UsageError
 from .exiting import layer_normed
-from .paths import CACHE
+from .paths import CACHE, atomic, clear_stale, write_text
 
 BATCH_SECONDS = 60.0    # of audio, padding included, in one batch of the pass
 SHARD_BYTES = 2**30     # of states in a shard, about; what a killed pass has to repeat
 SPARE = 2 * 2**30       # bytes of disk that states must leave free
 LEAST = 2**26           # bytes of disk without which not even the evidence is written
+FIX = (f"free some space (run_benchmark.py cache ls) or point {CACHE} to another folder, and repeat "
+       "the command: it goes on behind the last whole shard")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def record(folder: Path, about: dict, upstream: Upstream, items: Sequence[Item],
     plan = list(_shards(job))
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        clear_stale(folder.parent)
         missing = [n for n, rows in enumerate(plan) if not _whole(folder, n, True)]
         keep = _announce(folder, job, what, sum(int(job.rows[list(chain(*plan[n]))].sum()) for n in missing) * job.row_bytes)
         _write_json(folder / "manifest.json", {"about": about, "what": what, "shards": None})
@@ -146,10 +148,10 @@ def _announce(folder: Path, job: Recording, what: str, need: int) -> bool:
 def _shard(folder: Path, number: int, job: Recording, batches: Sequence[Sequence[int]], keep: bool, tell: Callable[[int], None]) -> bool:
     """Write one shard and what belongs to it; False where a state does not fit in fp16, and then none are written."""
     order = list(chain(*batches))
-    states, part = folder / f"{number:04d}.npy", folder / f"{number:04d}.part"
+    states = folder / f"{number:04d}.npy"
     digest, heard, error, evidence = hashlib.sha256(), hashlib.sha256(), 0.0, []
     dtype = np.float32 if job.pooled else np.float16
-    with open(part, "wb") as file:
+    with atomic(states, FIX, durable=True) as part, open(part, "wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False,
                                                     "shape": (int(job.rows[order].sum()), *job.row)})
         at = file.tell()
@@ -164,16 +166,10 @@ def _shard(folder: Path, number: int, job: Recording, batches: Sequence[Sequence
             evidence.append(unsure)
             error = max(error, worst)
             tell(_seconds(job.pieces[i] for i in batch))
-        file.flush()
-        os.fsync(file.fileno())
-    if keep and np.isfinite(error):
-        os.replace(part, states)
-    else:
-        part.unlink()
-    done = folder / f"{number:04d}.done.part"
-    with open(done, "wb") as file:
+    if not (keep and np.isfinite(error)):
+        states.unlink()
+    with atomic(folder / f"{number:04d}.done.npz", FIX, durable=True) as part, open(part, "wb") as file:
         np.savez(file, evidence=np.concatenate(evidence), error=error, at=at, sha256=digest.hexdigest(), audio=heard.hexdigest())
-    os.replace(done, folder / f"{number:04d}.done.npz")
     return bool(np.isfinite(error))
 
 
@@ -228,8 +224,9 @@ def _finish(folder: Path, about: dict, job: Recording, plan: Sequence[Sequence[S
                            "rounding": float(done["error"]) if keep else None, "bytes": path.stat().st_size if keep else 0})
         if not keep:
             path.unlink(missing_ok=True)
-    np.save(folder / "index.npy", index)
-    np.save(folder / "evidence.npy", evidence)
+    for name, array in (("index.npy", index), ("evidence.npy", evidence)):
+        with atomic(folder / name, FIX, durable=True) as part, open(part, "wb") as file:
+            np.save(file, array)
     _write_json(folder / "manifest.json", {
         "about": about, "what": what, "kept": keep, "row": job.row, "seconds": _seconds(job.pieces), "pieces": len(job.pieces),
         "largest_rounding_error": max(s["rounding"] for s in shards) if keep else None, "shards": shards})
@@ -242,6 +239,4 @@ def _seconds(items: Iterable[Item]) -> int:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(beside, path)
+    write_text(path, json.dumps(content, indent=1) + "\n", FIX)

@@ -1,19 +1,18 @@
 """What one cell of the benchmark leaves behind: one JSON, written whole or not at all, and one CSV of its utterances."""
-import contextlib
 import json
-import os
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import MachineError, UsageError
+from .errors import UsageError
 from .metrics import Failure, Ratio, bootstrap_interval, mean
+from .paths import write_text
 
 SCHEMA = 1
-STALE = 3600    # seconds; no file takes so long to write
+FIX = ("free some space or choose another folder with --results, and repeat the command: "
+       "what is finished is kept")
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,10 @@ class Result:
         path = self.cell.path(root)
         if utterances:
             import pandas as pd
-            write_text(path.with_suffix(".utterances.csv"), pd.DataFrame(list(utterances)).to_csv(index=False, lineterminator="\n"))
-        write_text(path, json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n")
+            table = pd.DataFrame(list(utterances)).to_csv(index=False, lineterminator="\n")
+            write_text(path.with_suffix(".utterances.csv"), table, FIX)
+        text = json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False)
+        write_text(path, text + "\n", FIX)
         return path
 
     @classmethod
@@ -98,31 +99,6 @@ class Result:
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"{path} is not a result of this benchmark ({error}); move it away, or run its command again with "
                              "--force") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Beside its place, then renamed: a reader never meets half a file."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise MachineError(f"{path} cannot be written ({error.strerror or error}); free some space or choose another folder with "
-                           "--results, and repeat the command: what is finished is kept") from error
-
-
-def writable(root: Path) -> None:
-    """Fail now, not after an hour of training. Half-written files of killed processes are cleared away."""
-    for left in root.rglob("*.tmp"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > STALE:
-                left.unlink()
-    probe = root / f".probe.{os.getpid()}"
-    write_text(probe, "x" * 4096)
-    probe.unlink()
 
 
 def load_all(root: Path, task: str | None = None) -> list[Result]:

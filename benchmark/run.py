@@ -16,9 +16,10 @@ from .errors import UsageError, closest
 from .exiting import Exit
 from .job import Job, Row, score, train, unprocessed
 from .lowered import at_precision
+from .paths import writable
 from .recipe import recipe
 from .registry import build_upstream, tasks, upstream_class
-from .result import Cell, Result, writable
+from .result import FIX, Cell, Result
 from .settings import number, short_hash
 from .team import size, team
 
@@ -132,7 +133,7 @@ class Run:
             helpers: let other processes share the work where that pays; they import the caller's main module.
         """
         missing = [row for row in self.rows if self.request.force or not row.path.exists()]
-        writable(self.request.results)
+        writable(self.request.results, FIX)
         if self.recipe.differs:
             print(f"notice: {self.recipe.sentence()}", file=sys.stderr)
         for notice in self.corpus.notices if missing else ():

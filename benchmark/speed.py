@@ -56,8 +56,8 @@ class Speed:
 
     def __init__(self, args: Any):
         from .cost import machine
+        from .paths import writable
         from .registry import build_upstream
-        from .result import writable
         if args.csv:
             writable(args.csv.parent)
         self.device, self.rounds, self.only, self.csv = args.device, args.rounds, args.only, args.csv
@@ -75,7 +75,7 @@ class Speed:
     def run(self) -> int:
         import pandas as pd
 
-        from .result import write_text
+        from .paths import write_text
         others = Others()
         if self.only != "exits":
             self.against_peers()

@@ -50,8 +50,9 @@ def command(argv: Sequence[str]) -> int:
     if args.list:
         print("\n".join(job.command for job in jobs))
         return 0
-    from .result import writable
-    writable(args.results)
+    from .paths import writable
+    from .result import FIX
+    writable(args.results, FIX)
     (args.results / "sweep").mkdir(exist_ok=True)
     said, failed = _run(jobs, args)
     _print(said, args.json)

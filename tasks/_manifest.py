@@ -12,7 +12,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 from ..benchmark.audio import RESAMPLER, header
 from ..benchmark.contract import SAMPLE_RATE
 from ..benchmark.errors import UsageError
+from ..benchmark.paths import atomic
 
 NAME = "manifest.csv"
 SPLITS = ("train", "dev", "test")
@@ -96,19 +96,17 @@ def read(path: Path) -> list[Entry]:
 def write(path: Path, entries: Iterable[Entry]) -> None:
     """Beside its place, then renamed. What lies below the manifest's folder gets a relative path."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside, root = path.with_name(f".{path.name}.{os.getpid()}.tmp"), path.parent.resolve()
+    root = path.parent.resolve()
 
     def told(file: Path) -> str:
         file = Path(file).resolve()
         return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
-    with open(beside, "w", newline="", encoding="utf-8") as file:
+    with atomic(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(COLUMNS)
         for e in entries:
             out.writerow([e.id, e.split, told(e.path), _seconds(e.start), _seconds(e.samples), e.speaker, e.text,
                           "|".join(told(r) for r in e.references), e.sha, e.rate, e.channels, RESAMPLER if e.rate != SAMPLE_RATE else ""])
-    os.replace(beside, path)
 
 
 def sha(entry: Entry) -> str:

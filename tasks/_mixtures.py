@@ -10,7 +10,6 @@ columns before the first file is written, so a killed run goes on and a corpus c
 """
 import csv
 import io
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..benchmark.audio import audio_files, read, write
-from ..benchmark.errors import MachineError, UsageError
+from ..benchmark.errors import UsageError
+from ..benchmark.paths import whole
 from ._manifest import SPLITS
 from ._mixture_rows import COLUMNS, Row, by_speaker, draw, located, read_rows
 from ._noisy import _fingerprint, _limited
@@ -89,26 +89,21 @@ def _plan(speech: Path, files: Sequence[Path], out: Path, metadata: Sequence[Pat
     rows = _limited({split: some for split in SPLITS if (some := [row for row in rows if row.split == split])}, limit, seed)
     how = " ".join([f"--speech {speech.name}", *(["--metadata", *(path.name for path in metadata)] if metadata else []),
                     *(["--resplit"] if resplit else []), f"--seed {seed}", *([f"--limit {limit}"] if limit else [])])
-    try:
-        _keep(out, rows, README.format(how=how, request=request) + "".join(f"{t}\n" for t in told))
-    except OSError as error:
-        raise MachineError(f"the corpus {out} cannot be written ({error.strerror or error}); choose another folder or mend its "
-                           f"permissions: ls -ld {out.parent}") from error
+    _keep(out, rows, README.format(how=how, request=request) + "".join(f"{t}\n" for t in told))
     return told
 
 
 def _keep(out: Path, rows: Mapping[str, Sequence[Row]], readme: str) -> None:
-    """The folder with its plan appears at once: made beside its place, then renamed."""
-    beside = out.with_name(f".{out.name}.{os.getpid()}.part")
-    for split, some in rows.items():
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(COLUMNS)
-        table.writerows([row.id, row.paths[0], repr(row.gains[0]), row.paths[1], repr(row.gains[1])] for row in some)
-        _table(beside, split).parent.mkdir(parents=True, exist_ok=True)
-        _table(beside, split).write_text(text.getvalue(), encoding="utf-8")
-    (beside / "README.txt").write_text(readme, encoding="utf-8")
-    beside.rename(out)
+    """The folder with its plan appears at once."""
+    with whole(out, "README.txt") as beside:
+        for split, some in rows.items():
+            text = io.StringIO()
+            table = csv.writer(text, lineterminator="\n")
+            table.writerow(COLUMNS)
+            table.writerows([row.id, row.paths[0], repr(row.gains[0]), row.paths[1], repr(row.gains[1])] for row in some)
+            _table(beside, split).parent.mkdir(parents=True, exist_ok=True)
+            _table(beside, split).write_text(text.getvalue(), encoding="utf-8")
+        (beside / "README.txt").write_text(readme, encoding="utf-8")
 
 
 def _table(out: Path, split: str) -> Path:

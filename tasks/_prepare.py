@@ -18,6 +18,7 @@ import numpy as np
 from ..benchmark.audio import audio_files, read, write
 from ..benchmark.contract import SAMPLE_RATE
 from ..benchmark.errors import UsageError
+from ..benchmark.paths import write_text
 from . import _layouts, _manifest
 from ._layouts import LISTS, NOTICES, Found
 from ._manifest import NAME, SPLITS, Entry, listed, of_file, progress
@@ -53,10 +54,9 @@ def prepare(source: Path, out: Path, layout: str = "", task: str = "", train: st
         return f"{out} holds this corpus already; nothing was done"
     entries = list(_joined(found, out, seed)) if found.layout == "FSDD" else found.entries
     entries = [replace(e, sha=e.sha or _manifest.sha(e)) for e in progress(entries, "hashing")]
-    out.mkdir(parents=True, exist_ok=True)
     notices = "".join(f"notice: {n}\n" for n in found.notices if n not in _manifest.notices(entries))
-    readme.write_text(f"A list of utterances for {task}, made by: run_benchmark.py data prepare --from {source.name} (layout {found.layout}, "
-                      f"seed {seed})\nThe licences of the recordings still hold.\nrequest: {request}\n{notices}", encoding="utf-8")
+    write_text(readme, f"A list of utterances for {task}, made by: run_benchmark.py data prepare --from {source.name} (layout {found.layout}, "
+               f"seed {seed})\nThe licences of the recordings still hold.\nrequest: {request}\n{notices}")
     _manifest.write(out / NAME, entries)        # last: its presence says that all is there
     counts = ", ".join(f"{sum(e.split == s for e in entries)} {s}" for s in SPLITS)
     return f"{out / NAME}: {counts}, {sum(e.samples for e in entries) / SAMPLE_RATE / 3600:.2f} h, for {task}"

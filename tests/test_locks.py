@@ -1,12 +1,17 @@
-"""Several processes in one folder: one works, the others wait or do something else, and the dead leave nothing behind."""
+"""Several processes in one folder: one works, the others wait or do something else."""
+
+import errno
+import fcntl
+import logging
 import multiprocessing
 import os
 import signal
 import time
 
+import pytest
 from earlyexit_superb.benchmark.paths import locked
 
-SPAWN = multiprocessing.get_context("fork")
+FORK = multiprocessing.get_context("fork")
 
 
 def add_one(folder, times):
@@ -17,41 +22,76 @@ def add_one(folder, times):
             (folder / "counter").write_text(str(number + 1))
 
 
-def hold(path, ready):
+def hold(path, ready, seconds):
     with locked(path):
         ready.set()
-        time.sleep(60)
+        time.sleep(seconds)
+        path.with_suffix(".done").touch()
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Starts another process that holds a.lock for so many seconds, and ends it afterwards."""
+    started = []
+
+    def start(seconds=60):
+        ready = FORK.Event()
+        started.append(FORK.Process(target=hold, args=(tmp_path / "a.lock", ready, seconds)))
+        started[-1].start()
+        assert ready.wait(20)
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
 
 
 def test_nobody_gets_in_between(tmp_path):
     (tmp_path / "counter").write_text("0")
-    processes = [SPAWN.Process(target=add_one, args=(tmp_path, 40)) for _ in range(4)]
+    processes = [FORK.Process(target=add_one, args=(tmp_path, 20)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
-    assert (tmp_path / "counter").read_text() == "160" and sorted(p.name for p in tmp_path.iterdir()) == ["counter"]
+    assert (tmp_path / "counter").read_text() == "80"
+    assert [p.name for p in tmp_path.iterdir()] == ["counter"]
 
 
-def test_a_killed_holder_lets_go(tmp_path):
-    ready = SPAWN.Event()
-    holder = SPAWN.Process(target=hold, args=(tmp_path / "a.lock", ready))
-    holder.start()
-    assert ready.wait(20)
+def test_a_killed_holder_lets_go(tmp_path, holder):
+    process = holder()
     with locked(tmp_path / "a.lock", wait=False) as held:
         assert not held
-    os.kill(holder.pid, signal.SIGKILL)
+    os.kill(process.pid, signal.SIGKILL)
     with locked(tmp_path / "a.lock") as held:
         assert held
-    holder.join()
     assert not list(tmp_path.iterdir())
 
 
+def test_who_waits_says_for_what_and_finds_the_work_done(tmp_path, holder, caplog):
+    holder(seconds=0.3)
+    caplog.set_level(logging.INFO, "earlyexit_superb")
+    with locked(tmp_path / "a.lock", "the head rho 0.7") as held:
+        assert held and (tmp_path / "a.done").exists()
+    assert "at work on the head rho 0.7: waiting for it" in caplog.text
+
+
 def test_an_error_inside_lets_go_too(tmp_path):
-    try:
-        with locked(tmp_path / "a.lock"):
-            raise KeyError
-    except KeyError:
-        pass
+    with pytest.raises(KeyError), locked(tmp_path / "a.lock"):
+        raise KeyError
     with locked(tmp_path / "a.lock", wait=False) as held:
         assert held
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_costs_a_notice(tmp_path, code, monkeypatch, caplog):
+    def refused(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    for _ in range(2):
+        with locked(tmp_path / "a.lock") as held:
+            assert held
+    said = [r.message for r in caplog.records if "may repeat each other's work" in r.message]
+    assert len(said) == 1 and os.strerror(code) in said[0]
+    assert not list(tmp_path.iterdir())

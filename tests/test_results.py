@@ -6,7 +6,8 @@ import pytest
 from earlyexit_superb.benchmark import leaderboard
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from earlyexit_superb.benchmark.metrics import Failure
-from earlyexit_superb.benchmark.result import Cell, Result, Score, load_all, writable
+from earlyexit_superb.benchmark.paths import writable
+from earlyexit_superb.benchmark.result import FIX, Cell, Result, Score, load_all
 from helpers import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -80,7 +81,7 @@ def test_a_file_that_is_no_result_is_named(tmp_path):
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(MachineError, match=r"cannot be written .*--results"):
-        writable(tmp_path / "file" / "below")
+        writable(tmp_path / "file" / "below", FIX)
 
 
 def test_nothing_is_left_of_an_interrupted_write(tmp_path):

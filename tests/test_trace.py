@@ -227,13 +227,13 @@ def test_a_cache_that_vanishes_or_fills_up_while_it_is_written_is_told(split, mo
     import shutil
     items, load = split
     monkeypatch.setattr(record, "SHARD_BYTES", 1)
-    with pytest.raises(MachineError, match=r"cannot be written to .*No such file"):
+    with pytest.raises(MachineError, match=r"cannot be written .*No such file"):
         tracing.trace(Toy().eval(), items, lambda item: shutil.rmtree(items[0].path.parent / "cache" / "traces") or load(item), "toy")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
     try:
-        with pytest.raises(MachineError, match=r"cannot be written to .*large.*cache ls"):
+        with pytest.raises(MachineError, match=r"cannot be written .*large.*cache ls"):
             tracing.trace(Toy().eval(), items, load, "toy")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

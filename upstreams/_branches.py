@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from ..benchmark import loop, ranks
 from ..benchmark.contract import SAMPLE_RATE
 from ..benchmark.errors import UsageError, need
+from ..benchmark.paths import write_text
 from ..benchmark.registry import as_type_of
 from ._pool import Pool
 from .hubert import Hubert
@@ -140,7 +141,7 @@ def _keep(path: Path, branches: nn.ModuleList, hubert: Hubert, known: dict) -> N
     write(branches, path, backbone=hubert.card.revision, targets=known["targets"])
     card = {"name": path.stem, "revision": content_hash(branches.half().float()), "backbone": hubert.card.name,
             "backbone_revision": hubert.card.revision} | known
-    path.with_suffix(".json").write_text(json.dumps(card, indent=1) + "\n")
+    write_text(path.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
 
 
 @torch.no_grad()

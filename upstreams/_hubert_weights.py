@@ -7,7 +7,6 @@ has one revision, from whichever source it came. Only fairseq and s3prl checkpoi
 """
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..benchmark.errors import MachineError, UsageError, closest, need
+from ..benchmark.paths import atomic
 from ._hubert import KERNELS, STRIDES, TEMPERATURE, HubertNet, HubertShape
 
 # Other conventions' names -> ours, applied in this order. No two conventions use one name for two things, so one table
@@ -79,15 +79,10 @@ def save(net: HubertNet, path: Path, dtype: torch.dtype = torch.float16, **metad
 def write(module: nn.Module, path: Path, dtype: torch.dtype = torch.float16, **metadata: str) -> None:
     """The parameters of `module` to `path`, whole or not at all."""
     safetensors = need("safetensors.torch", "writing weights", "pip install -c constraints.txt safetensors")
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     # not save_file, whose files only their owner may read
     data = safetensors.save({k: v.to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}, metadata)
-    try:
+    with atomic(path, durable=True) as beside:
         beside.write_bytes(data)
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise MachineError(f"{path} cannot be written ({error}); free some space or choose another folder") from error
 
 
 def content_hash(module: nn.Module) -> str:

@@ -28,6 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..benchmark import loop, ranks
 from ..benchmark.contract import SAMPLE_RATE
 from ..benchmark.errors import UsageError, closest, need
+from ..benchmark.paths import atomic, write_text
 from ..benchmark.registry import as_type_of
 from ._hubert import STRIDE, HubertNet, HubertShape
 from ._hubert_weights import content_hash, load, save
@@ -72,7 +73,8 @@ def fit_backbone(shape: HubertShape, name: str, data: list[Path], noise: list[Pa
     ranks.own(recipe.batch)
     pool = Pool(data, noise)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "recipe.json").write_text(json.dumps(asdict(recipe) | {"seed": seed, "hours": pool.sources}, indent=1) + "\n")
+    facts = asdict(recipe) | {"seed": seed, "hours": pool.sources}
+    write_text(out / "recipe.json", json.dumps(facts, indent=1) + "\n")
     if recipe.warm:
         net = load(recipe.warm, shape)[0].to(device)
         heard = Heard(net, pool, seed, device)
@@ -88,7 +90,7 @@ def fit_backbone(shape: HubertShape, name: str, data: list[Path], noise: list[Pa
         return path
     save(net.cpu(), path)
     logs = {log.parent.name: json.loads(log.read_text().splitlines()[-1]) for log in sorted(out.glob("*/log.jsonl"))}
-    path.with_suffix(".json").write_text(json.dumps({
+    write_text(path.with_suffix(".json"), json.dumps({
         "name": name, "revision": content_hash(net.half().float()), "parameters": sum(p.numel() for p in net.parameters()),
         "shape": asdict(net.shape), "recipe": asdict(recipe) | {"warm": Path(recipe.warm).name}, "warm_from": _card(recipe.warm), "seed": seed,
         "hours": {k: round(v, 3) for k, v in pool.sources.items()}, "last_look": logs}, indent=1) + "\n")
@@ -265,8 +267,8 @@ def _clustered(features: Callable[[int], np.ndarray], count: int, pool: Pool, fo
                                     reassignment_ratio=0.0).fit(sample)
     labels = [means.predict(features(i)).astype(np.int16)
               for i in tqdm(range(len(pool.clips)), desc=f"{folder.name} units", file=sys.stderr, unit="clip", mininterval=1)]
-    np.savez(file.with_suffix(".tmp.npz"), units=np.concatenate(labels), ends=np.cumsum([len(x) for x in labels]))
-    file.with_suffix(".tmp.npz").rename(file)
+    with atomic(file, durable=True) as beside, open(beside, "wb") as out:
+        np.savez(out, units=np.concatenate(labels), ends=np.cumsum([len(x) for x in labels]))
     return labels
 
 
