@@ -6,8 +6,8 @@ do once is claimed with `locked`.
 """
 
 import contextlib
-import functools
 import logging
+import math
 import os
 import re
 import secrets
@@ -141,14 +141,23 @@ def writable(root: Path, fix: str = REPEAT) -> None:
     probe.unlink()
 
 
-def clear_stale(root: Path, pattern: str = "**/.*.part") -> None:
-    """Remove what `atomic` and `whole` were writing in `root` when their process was killed."""
+def clear_stale(root: Path, pattern: str = "**/.*.part", age: float = STALE) -> None:
+    """Remove what `atomic` and `whole` were writing in `root` when their process was killed.
+
+    Args:
+        age: seconds without a change after which nobody can be writing it any more.
+    """
     for left in root.glob(pattern):
         with contextlib.suppress(OSError):
             inside = left.rglob("*") if left.is_dir() else ()
             changed = max(p.stat().st_mtime for p in (left, *inside))
-            if TEMPORARY.fullmatch(left.name) and time.time() - changed > STALE:
+            if TEMPORARY.fullmatch(left.name) and time.time() - changed > age:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def clear_abandoned(folder: Path, lock: Path) -> None:
+    """Remove what earlier holders of `lock`, which the caller holds, were writing in `folder`."""
+    clear_stale(folder, age=STALE if lock.parent in _without_locks else -math.inf)
 
 
 def _beside(path: Path) -> Path:
@@ -168,6 +177,8 @@ def _to_disk(path: Path) -> None:
 
 
 # ---- one process at a time -----------------------------------------------------------------------
+
+_without_locks: set[Path] = set()  # folders of which that was said
 
 
 @contextlib.contextmanager
@@ -227,15 +238,13 @@ def _acquired(path: Path, wait: bool) -> IO | None:
         except FileNotFoundError:  # removed by its last holder between opening and locking
             pass
         except OSError as error:
-            _say_unlocked(path.parent, error.strerror)
+            if path.parent not in _without_locks:
+                _without_locks.add(path.parent)
+                log.warning(
+                    "%s has no file locks (%s): processes that share it may repeat each other's "
+                    "work",
+                    path.parent,
+                    error.strerror,
+                )
             return file
         file.close()
-
-
-@functools.cache
-def _say_unlocked(folder: Path, why: str) -> None:
-    log.warning(
-        "%s has no file locks (%s): processes that share it may repeat each other's work",
-        folder,
-        why,
-    )

@@ -21,7 +21,7 @@ from torch import Tensor
 from .contract import SAMPLE_RATE, Example, Item, Upstream
 from .errors import MachineError, UsageError
 from .exiting import layer_normed
-from .paths import CACHE, atomic, clear_stale, write_text
+from .paths import CACHE, atomic, clear_abandoned, write_text
 
 BATCH_SECONDS = 60.0    # of audio, padding included, in one batch of the pass
 SHARD_BYTES = 2**30     # of states in a shard, about; what a killed pass has to repeat
@@ -65,7 +65,7 @@ def record(folder: Path, about: dict, upstream: Upstream, items: Sequence[Item],
     plan = list(_shards(job))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        clear_stale(folder.parent)
+        clear_abandoned(folder, folder.with_suffix(".lock"))
         missing = [n for n, rows in enumerate(plan) if not _whole(folder, n, True)]
         keep = _announce(folder, job, what, sum(int(job.rows[list(chain(*plan[n]))].sum()) for n in missing) * job.row_bytes)
         _write_json(folder / "manifest.json", {"about": about, "what": what, "shards": None})

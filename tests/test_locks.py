@@ -9,7 +9,7 @@ import signal
 import time
 
 import pytest
-from earlyexit_superb.benchmark.paths import locked
+from earlyexit_superb.benchmark.paths import atomic, clear_abandoned, locked
 
 FORK = multiprocessing.get_context("fork")
 
@@ -95,3 +95,16 @@ def test_a_file_system_without_locks_costs_a_notice(tmp_path, code, monkeypatch,
     said = [r.message for r in caplog.records if "may repeat each other's work" in r.message]
     assert len(said) == 1 and os.strerror(code) in said[0]
     assert not list(tmp_path.iterdir())
+    with atomic(tmp_path / "theirs") as beside:
+        beside.touch()
+        clear_abandoned(tmp_path, tmp_path / "a.lock")  # another process may be writing it
+
+
+def test_the_next_holder_clears_away_what_a_killed_one_was_writing(tmp_path):
+    (tmp_path / "work").mkdir()
+    with atomic(tmp_path / "work" / "shard") as beside, locked(tmp_path / "work.lock"):
+        beside.with_name(f".shard.{'0' * 8}.part").touch()
+        beside.touch()
+        clear_abandoned(tmp_path / "work", tmp_path / "work.lock")
+        assert not list((tmp_path / "work").iterdir())
+        beside.touch()
