@@ -23,5 +23,5 @@ clean:
 	  { echo "Python 3.10 or later is needed, $(PYTHON) is older; name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 3; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -c constraints.txt "setuptools<82" wheel
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[mini,test,lint]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[all,test,lint]"
 	@touch $@

@@ -1,70 +1,109 @@
-"""Which packages import here, and what mends the ones that do not. Each is tried in a process of its own."""
+"""Which packages import here, which extras that makes usable, and what mends the rest.
+
+Each package is imported in a process of its own: a broken one may end the process.
+"""
+import os
 import re
 import shutil
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
+from pathlib import Path
 
-INSTALL = "pip install -c constraints.txt"
-PACKAGES = {  # module -> (distribution, what for, needed for the built-in defaults)
-    "numpy": ("numpy", "everything", True), "torch": ("torch", "everything", True), "pandas": ("pandas", "tables", True),
-    "yaml": ("PyYAML", "--config", True), "soundfile": ("soundfile", "audio files", True), "scipy": ("scipy", "resampling", True),
-    "safetensors": ("safetensors", "weights", True), "pytorch_lightning": ("pytorch-lightning", "training heads", True),
-    "pesq": ("pesq", "speech enhancement", True), "pystoi": ("pystoi", "speech enhancement", True),
-    "espeakng_loader": ("espeakng-loader", "the built-in corpora", True),
-    "torchaudio": ("torchaudio", "training hubert.tiny, torchaudio weights", False),
-    "transformers": ("transformers", "Hugging Face weights", False), "sklearn": ("scikit-learn", "clustering units", False),
-    "asteroid": ("asteroid", "separation; parity tests", False), "jiwer": ("jiwer", "speech recognition", True),
-    "flashlight.lib.text.decoder.kenlm": ("flashlight-text", "beam search with a language model", False),
-    "s3prl.upstream.interfaces": ("s3prl", "s3prl upstreams; parity tests", False),
-}
-KNOWN = (  # what the failure says -> what it is and the command that mends it; each was met (CONTRIBUTING.md, "The pins")
+from .extras import BUILTIN, CORE, EXTRAS, install, tested
+
+KNOWN = (  # what the failure says -> what it is, and pip's arguments that mend it; each was met
     (r"different CUDA versions|libc10_cuda|libtorch_cuda|undefined symbol|libcudart",
-     "torch and torchaudio were built for different CUDA versions or torch releases", f"{INSTALL} torch torchaudio"),
-    (r"pkg_resources", "setuptools 82 and later have no pkg_resources, which torchmetrics 0.11 (asteroid's pin) imports",
-     f'{INSTALL} "setuptools<82"'),
-    (r"set_audio_backend|sox_effects", "s3prl calls what torchaudio 2.9 and later no longer have; this project's own use of s3prl is shimmed",
-     "nothing to do here; in your own code call earlyexit_superb.benchmark.shim.s3prl_shim() before importing s3prl"),
-    (r"HfFolder|Repository", "s3prl's runner needs a huggingface_hub older than 1.0; this project does not use it", "nothing to do"),
-    (r"numpy.dtype size changed|_ARRAY_API|numpy.core.multiarray", "a package was compiled for another numpy", f"{INSTALL} --force-reinstall numpy"),
-    (r"sndfile", "libsndfile is missing", f"{INSTALL} --force-reinstall soundfile"),
+     "torch and torchaudio were built for different CUDA versions or torch releases",
+     ("torch", "torchaudio")),
+    (r"pkg_resources",
+     "setuptools 82 and later have no pkg_resources, which torchmetrics 0.11 (asteroid's pin) "
+     "imports", ("setuptools",)),
+    (r"set_audio_backend|sox_effects",
+     "s3prl calls what torchaudio 2.9 and later no longer have; this project's own use of s3prl "
+     "is shimmed, in your own code call earlyexit_superb.benchmark.shim.s3prl_shim() first", ()),
+    (r"HfFolder|Repository",
+     "s3prl's runner needs a huggingface_hub older than 1.0; this project does not use it", ()),
+    (r"numpy.dtype size changed|_ARRAY_API|numpy.core.multiarray",
+     "a package was compiled for another numpy", ("numpy",)),
+    (r"sndfile", "libsndfile is missing", ("soundfile",)),
 )
 
 
-def diagnose(said: str, distribution: str) -> tuple[str, str]:
-    """(what is wrong, the command that mends it) from the last line of a failed import."""
-    for pattern, meaning, fix in KNOWN:
-        if re.search(pattern, said):
-            return meaning, fix
-    if "No module named" in said:
-        return "it, or a package it imports, is not installed", f"{INSTALL} {distribution}"
-    return "an import failure this program does not know", f"{INSTALL} --force-reinstall {distribution}"
-
-
 def examine() -> int:
-    """Print a line a package; 3 when the built-in defaults cannot run, else 0."""
-    broken = False
-    print(f"python {sys.version.split()[0]}" + ("" if sys.version_info >= (3, 10) else ": too old, 3.10 or later is needed"))
-    for module, (distribution, purpose, needed) in PACKAGES.items():
-        try:
-            found = version(distribution)
-        except PackageNotFoundError:
-            found = None
-        said = _import(module) if found else f"No module named {module}"
-        if not said:
-            print(f"ok        {distribution} {found} ({purpose})")
-            continue
-        meaning, fix = diagnose(said, distribution)
-        broken = broken or needed
-        print(f"{'BROKEN' if needed else 'missing':9} {distribution} {found or ''} ({purpose}): {meaning}\n"
-              f"          it says: {said}\n          run: {fix}")
-    print(f"{'ok       ' if shutil.which('git') else 'missing  '} git (the commit in each result)")
-    if broken:
-        print(f"the built-in defaults cannot run here; the tested set is in constraints.txt: {INSTALL} -e .[mini]")
-    return 3 if broken else 0
+    """Print a line a package, grouped by extra; 3 when the built-in defaults cannot run, else 0."""
+    modules = [*CORE, *(module for extra in EXTRAS.values() for module in extra.modules)]
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
+        said = dict(zip(modules, threads.map(failure, modules), strict=True))
+    versions = found()
+    print(f"python {sys.version.split()[0]}"
+          + (": too old, 3.10 or later is needed" if sys.version_info < (3, 10) else ""))
+    print(f"{'ok' if shutil.which('git') else 'missing':9} git (the commit in each result)")
+    usable = {}
+    for name, purpose, own in (("", "the core: every verb", CORE),
+                               *((n, e.purpose, e.modules) for n, e in EXTRAS.items())):
+        usable[name] = not any(said[module] for module in own)
+        verdict = "usable" if usable[name] else f"not usable; run: {install(name)}"
+        print(f"{f'[{name}] ' if name else ''}{purpose}: {verdict}")
+        for module, distribution in own.items():
+            print(_line(distribution, versions.get(module.split(".")[0], ""), said[module]))
+    lacking = [name for name in BUILTIN if not usable[name]]
+    if lacking or not usable[""]:
+        print(f"the built-in defaults cannot run here; run: {install(','.join(BUILTIN))}")
+        return 3
+    return 0
 
 
-def _import(module: str) -> str:
+def _line(distribution: str, version_found: str, said: str) -> str:
+    """What is said of one package; indented below it, what mends it."""
+    if not said:
+        return f"  ok       {version_found or distribution}"
+    meaning, fix = diagnose(said, distribution)
+    if not version_found:
+        return f"  missing  {distribution}: {meaning}"
+    return f"  BROKEN   {version_found}: {meaning}\n           it says: {said}" + (
+        f"\n           run: {fix}" if fix else "")
+
+
+def diagnose(said: str, distribution: str) -> tuple[str, str]:
+    """(what is wrong, the command that mends it or "") from the last line of a failed import."""
+    for pattern, meaning, wanted in KNOWN:
+        if re.search(pattern, said):
+            return meaning, f"pip install --force-reinstall {tested(*wanted)}" if wanted else ""
+    if "No module named" in said:
+        source = f"; {compiler()}" if distribution == "pesq" else ""
+        return ("it, or a package it imports, is not installed" + source,
+                f"pip install {tested(distribution)}")
+    return ("an import failure this program does not know",
+            f"pip install --force-reinstall {tested(distribution)}")
+
+
+def compiler() -> str:
+    """Whether pesq, which comes as source alone, could be built here."""
+    wanted = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
+    there = {"a C compiler": shutil.which(wanted.split()[0]),
+             "Python's headers": Path(sysconfig.get_path("include"), "Python.h").is_file()}
+    lacking = [what for what, is_there in there.items() if not is_there]
+    if lacking:
+        return (f"pip builds it from C source, and {' and '.join(lacking)} cannot be found here "
+                "(Debian and Ubuntu: apt install gcc python3-dev)")
+    return "pip builds it from C source, and what that takes is here"
+
+
+def failure(module: str) -> str:
     """"" when `module` imports in a fresh process, else the last line it says."""
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", f"import {module}"], capture_output=True, text=True, timeout=300)
-    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    if find_spec(module.split(".")[0]) is None:
+        return f"No module named {module!r}"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", f"import {module}"],
+                          capture_output=True, text=True, timeout=300)
+    lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+    return lines[-1] if done.returncode else ""
+
+
+def found() -> dict[str, str]:
+    """Top-level module -> the installed distributions that own it: s3prl has two, with one name."""
+    return {module: " and ".join(f"{name} {version(name)}" for name in sorted(set(names)))
+            for module, names in packages_distributions().items()}

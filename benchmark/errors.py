@@ -1,10 +1,11 @@
-"""What a user is told when something is wrong: one sentence with what, where, why and the command that fixes it."""
+"""What a user is told when something is wrong: what, where, why, and the command that fixes it."""
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class Complaint(Exception):
-    """Ends the program with its one sentence on stderr, no traceback, and `code` as the exit status."""
+    """Ends the program with one sentence on stderr, no traceback, and `code` as the exit status."""
     code = 1
 
 
@@ -14,7 +15,7 @@ class UsageError(Complaint):
 
 
 class MachineError(Complaint):
-    """The request is fine but this machine cannot serve it: a package, a folder's permissions, a full disk."""
+    """The request is fine but this machine cannot serve it: a missing package, a full disk."""
     code = 3
 
 
@@ -25,16 +26,24 @@ def closest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"
 
 
-def need(module: str, why: str, install: str):
+def need(module: str, why: str, extra: str = "") -> Any:
     """Import `module` now, or say in one sentence which command makes it importable.
 
     Broken binary pairs raise more than ImportError (torchaudio beside another torch: OSError, RuntimeError; s3prl
     beside a new torchaudio: AttributeError), so all of them are caught here, once.
+
+    Args:
+        why: what needs it, as the sentence begins.
+        extra: the extra that brings it (benchmark/extras.py); "" where it belongs to the core.
     """
     import importlib
+
+    from .extras import install
     try:
         return importlib.import_module(module)
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        raise MachineError(f"{why} needs the package {module}, which cannot be imported here "
-                           f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else error!r}); "
-                           f"run: {install} (or run_benchmark.py doctor for a diagnosis)") from error
+        said = str(error).splitlines()[0] if str(error) else repr(error)
+        raise MachineError(
+            f"{why} needs the package {module}, which cannot be imported here "
+            f"({type(error).__name__}: {said}); run: {install(extra)} "
+            "(or run_benchmark.py doctor for a diagnosis)") from error

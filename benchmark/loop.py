@@ -254,7 +254,7 @@ def _lightning():
     """The library, without its tips and its dependencies' deprecations on our users' terminals."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        lightning = need("pytorch_lightning", "training", "pip install -c constraints.txt pytorch-lightning")
+        lightning = need("pytorch_lightning", "training", "train")
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)

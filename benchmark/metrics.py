@@ -40,7 +40,7 @@ def pesq_wb(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
         return trouble
     if len(clean) < PESQ_SHORTEST:
         return Failure("shorter than 0.25 s")
-    package = need("pesq", "PESQ", "pip install pesq")
+    package = need("pesq", "PESQ", "se")
     try:
         value = float(package.pesq(SAMPLE_RATE, clean, estimate, "wb"))
     except Exception as error:  # its own errors, and a bare ValueError where an inner step divides by zero
@@ -53,7 +53,7 @@ def stoi(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
     clean, estimate = np.asarray(clean), np.asarray(estimate)
     if trouble := _trouble(clean, estimate):
         return trouble
-    package = need("pystoi", "STOI", "pip install pystoi")
+    package = need("pystoi", "STOI", "se")
     with warnings.catch_warnings():
         # with fewer than 30 frames of speech (0.4 s) it warns and returns 1e-5: the warning is the failure
         warnings.filterwarnings("error", message="Not enough STFT frames", category=RuntimeWarning)

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from .errors import Complaint, MachineError, need
+from .extras import install
 from .shim import s3prl_shim
 
-INSTALL = "pip install -c constraints.txt"
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)       # of every HuBERT and wav2vec 2.0
 
 Peer = Callable[[Sequence[Tensor]], Any]      # waveforms (N,) of one batch, on the device -> hidden states nobody looks at
@@ -53,7 +53,7 @@ def of_transformers(shape: Any, device: str) -> Peer:
 
 
 def of_torchaudio(shape: Any, device: str) -> Peer:
-    library = need("torchaudio.models.wav2vec2.model", "the comparison with torchaudio", f"{INSTALL} torchaudio")
+    library = need("torchaudio.models.wav2vec2.model", "the comparison with torchaudio", "torchaudio")
     model = library.wav2vec2_model(
         "layer_norm" if shape.conv_norm == "layer" else "group_norm",
         [(shape.conv_dim, k, s) for k, s in zip(KERNELS, STRIDES, strict=True)], shape.conv_bias, shape.dim, 0.0, shape.pos_kernel,
@@ -69,8 +69,8 @@ def of_torchaudio(shape: Any, device: str) -> Peer:
 
 def of_s3prl(shape: Any, device: str) -> Peer:
     s3prl_shim()
-    hubert = need("s3prl.upstream.hubert.hubert_model", "the comparison with s3prl", f"{INSTALL} s3prl")
-    expert = need("s3prl.upstream.hubert.expert", "the comparison with s3prl", f"{INSTALL} s3prl")
+    hubert = need("s3prl.upstream.hubert.hubert_model", "the comparison with s3prl", "s3prl")
+    expert = need("s3prl.upstream.hubert.expert", "the comparison with s3prl", "s3prl")
     model_cfg = {
         "label_rate": 50.0, "encoder_layers": shape.depth, "encoder_embed_dim": shape.dim, "encoder_ffn_embed_dim": shape.ffn,
         "encoder_attention_heads": shape.heads, "final_dim": shape.unit_dim, "layer_norm_first": shape.pre_norm,
@@ -87,7 +87,7 @@ def of_s3prl(shape: Any, device: str) -> Peer:
 
 
 def _transformers_model(shape: Any) -> nn.Module:
-    transformers = need("transformers", "the comparison with transformers", f"{INSTALL} transformers")
+    transformers = need("transformers", "the comparison with transformers", "hf")
     try:
         config = transformers.HubertConfig(
             hidden_size=shape.dim, num_hidden_layers=shape.depth, num_attention_heads=shape.heads, intermediate_size=shape.ffn,
@@ -96,4 +96,4 @@ def _transformers_model(shape: Any) -> nn.Module:
         return transformers.HubertModel(config).eval()
     except (ImportError, OSError, RuntimeError, AttributeError) as error:       # its lazy modules fail when first touched
         raise MachineError(f"HubertModel of transformers cannot be used ({type(error).__name__}: {str(error).splitlines()[0]}); "
-                           f"run: {INSTALL} transformers") from error
+                           f"run: {install('hf')}") from error

@@ -11,7 +11,7 @@ from .errors import need
 
 def s3prl_shim() -> None:
     """Call before importing anything of s3prl. Adds what is missing and replaces nothing; twice is as good as once."""
-    torchaudio = need("torchaudio", "s3prl", "pip install -c constraints.txt torchaudio")
+    torchaudio = need("torchaudio", "s3prl", "s3prl")
     if not hasattr(torchaudio, "set_audio_backend"):
         torchaudio.set_audio_backend = lambda *_, **__: None
     if not hasattr(torchaudio, "sox_effects"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 def versions() -> dict[str, str | None]:
     out: dict[str, str | None] = {"python": sys.version.split()[0]}
-    for package in ("earlyexit-superb", "torch", "torchaudio", "numpy", "pytorch-lightning", "pesq", "pystoi", "asteroid", "s3prl"):
+    for package in ("earlyexit-superb", "torch", "torchaudio", "numpy", "lightning-fabric", "pesq", "pystoi", "asteroid", "s3prl"):
         try:
             out[package] = version(package)
         except PackageNotFoundError:

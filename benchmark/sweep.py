@@ -192,7 +192,7 @@ def over_processes(jobs: Sequence[Job], args, env: Mapping[str, str]) -> Iterato
 
 
 def over_ray(jobs: Sequence[Job], args, env: Mapping[str, str]) -> Iterator[tuple[Job, int, str, int]]:
-    ray = need("ray", "sweep --ray", "pip install -c constraints.txt ray")
+    ray = need("ray", "sweep --ray", "cluster")
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])      # workers need not be able to import a bare checkout
     threads = int(env["OMP_NUM_THREADS"])
     here = {"num_cpus": args.workers * threads} if args.ray == "local" else {"address": args.ray}

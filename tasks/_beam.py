@@ -17,8 +17,6 @@ from ._characters import BLANK, SYMBOLS
 if TYPE_CHECKING:
     from .asr import ASRProtocol
 
-INSTALL = 'pip install -c constraints.txt -e ".[lm]"'
-
 
 def words(scores: Tensor, protocol: ASRProtocol) -> str | None:
     """(T, 32) scores before softmax -> the best words with single spaces between them; None when no path survives."""
@@ -34,9 +32,9 @@ def decoder(protocol: ASRProtocol):
             raise UsageError(f"--set {what}={path}: there is no such file; LibriSpeech's 4-gram is at openslr.org/11, a lexicon has a word a "
                              "line with its spelling: HELLO H E L L O |")
     _check_spelling(Path(protocol.lexicon))
-    need("flashlight.lib.text.decoder", "beam search with a language model", INSTALL)
-    need("flashlight.lib.text.decoder.kenlm", "beam search with a language model", INSTALL)
-    factory = need("torchaudio.models.decoder", "beam search with a language model", INSTALL)
+    need("flashlight.lib.text.decoder", "beam search with a language model", "lm")
+    need("flashlight.lib.text.decoder.kenlm", "beam search with a language model", "lm")
+    factory = need("torchaudio.models.decoder", "beam search with a language model", "lm")
     try:
         return factory.ctc_decoder(
             lexicon=protocol.lexicon, tokens=list(SYMBOLS), lm=protocol.lm, beam_size=protocol.beam, beam_size_token=len(SYMBOLS),

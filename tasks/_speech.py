@@ -14,7 +14,6 @@ import numpy as np
 
 from ..benchmark.errors import MachineError, UsageError, need
 
-INSTALL = "pip install espeakng-loader"
 ESPEAK_RATE = 22_050                # Hz, of every formant voice
 AUDIO_OUTPUT_SYNCHRONOUS = 2        # speak_lib.h: call back in this thread, play nothing
 CHARS_UTF8 = 1
@@ -79,12 +78,12 @@ def _synthesise(voice: Voice, text: str) -> np.ndarray:
     nor espeak_Terminate resets, so the same words come out differently the second time. Unloading the library is what
     resets it; loading it again costs about 2 ms.
     """
-    loader = need("espeakng_loader", "the built-in speech", INSTALL)
+    loader = need("espeakng_loader", "the built-in speech", "mini")
     try:
         espeak = ctypes.CDLL(str(loader.get_library_path()))
     except OSError as error:
         raise MachineError(f"the built-in speech needs the library of espeakng-loader, which does not load here ({error}); "
-                           f"run: {INSTALL} --force-reinstall") from error
+                           "run: pip install --force-reinstall espeakng-loader") from error
     pieces: list[np.ndarray] = []
 
     @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -97,7 +96,7 @@ def _synthesise(voice: Voice, text: str) -> np.ndarray:
         data = str(loader.get_data_path()).encode()
         if espeak.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, data, 0) != ESPEAK_RATE:
             raise MachineError(f"espeak-ng does not start with the voice data of espeakng-loader in {data.decode()}; "
-                               f"run: {INSTALL} --force-reinstall")
+                               "run: pip install --force-reinstall espeakng-loader")
         espeak.espeak_ng_SetRandSeed(ctypes.c_long(1))  # the noise of breathy voices, seeded by the clock otherwise
         espeak.espeak_SetSynthCallback(receive)
         if espeak.espeak_SetVoiceByName(voice.base.encode()) != 0:

@@ -146,7 +146,7 @@ def judge(answer: str, example: Example, protocol: ASRProtocol) -> dict[str, Any
 def errors(reference: str, hypothesis: str, symbols: Sequence[str]) -> dict[str, Ratio]:
     """Percentages that add up over a corpus: of its words; cer of its characters, spaces included; uer as s3prl counts it, of its
     symbols with a word boundary after every word, always from the greedy `symbols`."""
-    jiwer = need("jiwer", "word error rates", "pip install -c constraints.txt jiwer")
+    jiwer = need("jiwer", "word error rates", "asr")
     words, characters = jiwer.process_words(reference, hypothesis), jiwer.process_characters(reference, hypothesis)
     units = jiwer.process_words(" ".join(written(reference)), " ".join(symbols))      # symbols stand for words: the same edit distance
     return {"wer": _rate(words, words.substitutions + words.deletions + words.insertions),

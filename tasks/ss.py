@@ -30,7 +30,6 @@ from ..downstreams.mask_blstm import MaskBLSTM
 from ._spectral import GRID, SpectralHead, SpectralProtocol, apply, distance, fitting, spectra
 
 SOURCES = 2
-INSTALL = "pip install -c constraints.txt asteroid"
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def head(setup: Setup) -> SpectralHead:
 
 def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup: Setup) -> Tensor:
     """(B, 2, T, bins) masks -> (): of the better order, the mean over talkers, then over utterances."""
-    pit = need("asteroid.losses", "separation", INSTALL).PITLossWrapper
+    pit = need("asteroid.losses", "separation", "ss").PITLossWrapper
     pairs = torch.stack([_distances(masks, example, int(n), setup)
                          for masks, example, n in zip(prediction, examples, frames, strict=True)])
     return pit.find_best_perm(pairs)[0].mean()
@@ -148,7 +147,7 @@ def improvement(talkers: np.ndarray, estimates: np.ndarray, mixture: np.ndarray,
 
 def _bss_eval(talkers: np.ndarray, estimates: np.ndarray) -> tuple[int, ...]:
     """The number of each talker's estimate."""
-    separation = need("mir_eval.separation", "the permutation of superb-v1", INSTALL)
+    separation = need("mir_eval.separation", "the permutation of superb-v1", "ss")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)     # mir_eval 0.8 announces the function's removal; asteroid needs it too
         return tuple(int(e) for e in separation.bss_eval_sources(talkers, estimates, compute_permutation=True)[3])

@@ -475,7 +475,7 @@ ngram 2=1
 
 
 def test_the_language_model_decides_between_words_that_sound_alike(tmp_path):
-    pytest.importorskip("flashlight.lib.text.decoder.kenlm", reason="pip install -c constraints.txt '.[lm]'")
+    pytest.importorskip("flashlight.lib.text.decoder.kenlm", reason="[lm] is not installed")
     (tmp_path / "lm.arpa").write_text(ARPA)
     (tmp_path / "lexicon.lst").write_text("SEE S E E |\nSEA S E A |\nTHE T H E |\n")
     protocol = replace(asr.SUPERB_V1, lm=str(tmp_path / "lm.arpa"), lexicon=str(tmp_path / "lexicon.lst"))

@@ -137,5 +137,5 @@ def test_a_broken_package_is_one_sentence(error, monkeypatch):
 
     from earlyexit_superb.benchmark.errors import MachineError, need
     monkeypatch.setattr(importlib, "import_module", lambda name: (_ for _ in ()).throw(error))
-    with pytest.raises(MachineError, match=r"this needs the package thing, .* run: pip install thing"):
-        need("thing", "this", "pip install thing")
+    with pytest.raises(MachineError, match=r"this needs the package thing, .* run: pip install .*\[asr\]"):
+        need("thing", "this", "asr")

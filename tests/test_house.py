@@ -1,5 +1,6 @@
 """The house rules that a machine can check: who imports whom, what is imported when, what a wheel holds, what README says."""
 import ast
+import configparser
 import re
 import subprocess
 import sys
@@ -63,6 +64,35 @@ def wheel(tmp_path_factory):
     return next(out.glob("*.whl"))
 
 
+def requirement(line):
+    return re.split(r"[\[<>=; ]", line)[0].lower()
+
+
+def test_setup_cfg_declares_what_messages_and_the_doctor_name():
+    from earlyexit_superb.benchmark import extras
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    lists = {name: {requirement(line) for line in value.strip().splitlines()} for name, value in setup["options.extras_require"].items()}
+    assert {requirement(line) for line in setup["options"]["install_requires"].strip().splitlines()} == set(extras.CORE.values())
+    for name, extra in extras.EXTRAS.items():
+        assert lists[name] - {"setuptools"} == set(extra.modules.values()), name
+    united = setup["options.extras_require"]["all"].strip()
+    assert set(re.fullmatch(r"earlyexit-superb\[(.*)\]", united)[1].split(",")) == set(extras.EXTRAS) - extras.OUTSIDE_ALL
+    assert set(lists) - set(extras.EXTRAS) == {"all", "test", "lint"} and set(extras.BUILTIN) < set(extras.EXTRAS)
+    users = {"s3prl", "torch", "torchaudio", "pesq", "pystoi", "asteroid", "jiwer", "pyyaml", "pandas", "pytest"}
+    assert users <= set(extras.CORE.values()) | lists["test"] | {d for e in extras.EXTRAS.values() for d in e.modules.values()}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_what_a_message_tells_to_install_brings_what_is_needed(path):
+    from earlyexit_superb.benchmark import extras
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "need":
+            module, _, *extra = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+            brought = extras.EXTRAS[extra[0]].modules if extra else extras.CORE
+            assert module.split(".")[0] in {name.split(".")[0] for name in brought}, f"{path.name}: {module} is not in {extra}"
+
+
 def test_the_wheel_holds_every_room_and_the_shipped_weights(wheel):
     inside = set(zipfile.ZipFile(wheel).namelist())
     for path in FILES:
@@ -78,6 +108,9 @@ def test_the_installed_wheel_runs_from_another_folder(wheel, tmp_path):
             "assert 'site' in cli.__file__; sys.exit(cli.main(['ls']))")
     done = subprocess.run([sys.executable, "-I", "-c", code, str(tmp_path / "site")], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0 and "upstream  daisy" in done.stdout and "task      se" in done.stdout, done.stderr
+    code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from earlyexit_superb.benchmark.errors import need; need('nothing.such', 'x', 'se')"
+    told = subprocess.run([sys.executable, "-I", "-c", code, str(tmp_path / "site")], capture_output=True, text=True, cwd=tmp_path).stderr
+    assert 'run: pip install "earlyexit-superb[se]" (or' in told and "constraints" not in told
     scripts = {p.name for p in (tmp_path / "site" / "bin").iterdir()}
     assert {"run_benchmark.py", "earlyexit-superb"} <= scripts
 

@@ -176,7 +176,7 @@ def _targets(hubert: Hubert, pool: Pool, recipe: Recipe, seed: int, device: str)
     """(all block states -> (B, T) targets), how many units, and how the card names them."""
     if hubert.unit_count:
         return (lambda states: hubert.units(states[-1])), hubert.unit_count, "argmax of the backbone's self-supervised head"
-    cluster = need("sklearn.cluster", "clustering units", "pip install -c constraints.txt scikit-learn")
+    cluster = need("sklearn.cluster", "clustering units", "train")
     block, rng, samples = recipe.fallback_block, np.random.default_rng(seed), int(recipe.seconds * SAMPLE_RATE)
     frames = []
     with torch.no_grad():

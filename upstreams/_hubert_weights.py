@@ -78,7 +78,7 @@ def save(net: HubertNet, path: Path, dtype: torch.dtype = torch.float16, **metad
 
 def write(module: nn.Module, path: Path, dtype: torch.dtype = torch.float16, **metadata: str) -> None:
     """The parameters of `module` to `path`, whole or not at all."""
-    safetensors = need("safetensors.torch", "writing weights", "pip install -c constraints.txt safetensors")
+    safetensors = need("safetensors.torch", "writing weights")
     # not save_file, whose files only their owner may read
     data = safetensors.save({k: v.to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}, metadata)
     with atomic(path, durable=True) as beside:
@@ -108,7 +108,7 @@ def _read(source: str) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    safetensors = need("safetensors", "reading weights", "pip install -c constraints.txt safetensors")
+    safetensors = need("safetensors", "reading weights")
     try:
         with safetensors.safe_open(path, "pt") as file:
             facts = json.loads((file.metadata() or {}).get("shape", "{}"))      # others' files do not state it
@@ -145,7 +145,7 @@ READERS = {".safetensors": _safetensors, ".pt": _pickled, ".pth": _pickled, ".ck
 
 
 def _bundle(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    pipelines = need("torchaudio.pipelines", "a torchaudio bundle", "pip install -c constraints.txt torchaudio")
+    pipelines = need("torchaudio.pipelines", "a torchaudio bundle", "torchaudio")
     known = [n for n in dir(pipelines) if n.startswith(("HUBERT", "WAV2VEC2"))]
     if name not in known:
         raise UsageError(f"weights: torchaudio has no bundle {name!r}: {closest(name, known)}")
@@ -160,7 +160,7 @@ def _bundle(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _hugging_face(source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    transformers = need("transformers", "a Hugging Face model", "pip install -c constraints.txt transformers")
+    transformers = need("transformers", "a Hugging Face model", "hf")
     folder = Path(source).expanduser()
     where = folder if folder.is_dir() else source
     for local in (True, False):     # what is on disk already needs no network

@@ -259,7 +259,7 @@ def _clustered(features: Callable[[int], np.ndarray], count: int, pool: Pool, fo
     if file.exists():
         with np.load(file) as flat:
             return np.split(flat["units"], flat["ends"][:-1])
-    cluster = need("sklearn.cluster", "clustering units", "pip install -c constraints.txt scikit-learn")
+    cluster = need("sklearn.cluster", "clustering units", "train")
     from tqdm import tqdm
     rng = np.random.default_rng(seed)
     sample = np.concatenate([features(i) for i in rng.permutation(len(pool.clips))[:1200]])
@@ -274,7 +274,7 @@ def _clustered(features: Callable[[int], np.ndarray], count: int, pool: Pool, fo
 
 def _log_mel() -> Callable[[Tensor], Tensor]:
     """(B, N) -> (B, T, MELS) on the convolutions' own frames (25 ms every 20 ms), zero mean and unit variance a row."""
-    torchaudio = need("torchaudio", "log-mel targets", "pip install -c constraints.txt torchaudio")
+    torchaudio = need("torchaudio", "log-mel targets", "torchaudio")
     transform = torchaudio.transforms.MelSpectrogram(SAMPLE_RATE, n_fft=512, win_length=400, hop_length=STRIDE, n_mels=MELS, center=False)
 
     def log_mel(wavs: Tensor) -> Tensor:
@@ -285,7 +285,7 @@ def _log_mel() -> Callable[[Tensor], Tensor]:
 
 def _mfcc(pool: Pool) -> Callable[[int], np.ndarray]:
     """Clip number -> (T, 39): 13 MFCCs with deltas and delta-deltas on the same frames, standardised over the clip."""
-    torchaudio = need("torchaudio", "MFCC units", "pip install -c constraints.txt torchaudio")
+    torchaudio = need("torchaudio", "MFCC units", "torchaudio")
     transform = torchaudio.transforms.MFCC(SAMPLE_RATE, 13, melkwargs={"n_fft": 512, "win_length": 400, "hop_length": STRIDE,
                                                                        "n_mels": 40, "center": False})
     deltas = torchaudio.functional.compute_deltas
