@@ -1,12 +1,11 @@
-"""The one training loop: PyTorch Lightning's, set up so that a killed run ends like an undisturbed one.
+"""The one training loop, on Lightning Fabric: a killed run ends like an undisturbed one.
 
 Micro-batch i of a training is a pure function of (seed, i), dropout included, so no random state
-needs saving. Lightning steps and accumulates. The resume point is ours, a plain dictionary written
-at each look at the dev split (beside its place, then renamed; read with weights_only), because
-Lightning's own restarts inside an epoch repeat batches.
+needs saving. Fabric places the model, takes gradients and steps. The resume point is a plain
+dictionary, written at each look at the dev split (beside its place, then renamed; read with
+weights_only).
 """
 import json
-import logging
 import math
 import sys
 import time
@@ -14,6 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,21 +84,14 @@ def train(
         keep: names among look()'s numbers -> whether higher is better; best-<name>.ckpt holds that
             best model, or of a model with a part of that name that part alone.
     """
-    lightning = _lightning()
+    fabric = _fabric(device)
     folder.mkdir(parents=True, exist_ok=True)
-    course = _Course(model, loss, optimiser, schedule, folder, seed, look, keep or {})
+    course = _Course(
+        fabric, fabric.to_device(model), loss, optimiser, schedule, folder, seed, look, keep or {})
     resumed = course.resume()
     if resumed < schedule.steps:
         model.train()
-        cuda = device.startswith("cuda")
-        trainer = lightning.Trainer(
-            max_steps=schedule.steps - resumed, max_epochs=-1,
-            accumulate_grad_batches=schedule.accumulate,
-            accelerator="gpu" if cuda else "cpu",
-            devices=[torch.device(device).index or 0] if cuda else 1,
-            logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, callbacks=[_watch(lightning, course, what)])
-        trainer.fit(_module(lightning, course))
+        course.run(what)
         model.eval()
     return Outcome(resumed, tuple(course.skipped))
 
@@ -107,6 +100,7 @@ def train(
 class _Course:
     """One training: what it is made of, and how far it has come."""
 
+    fabric: Any  # lightning_fabric.Fabric
     model: nn.Module
     loss: Callable[[int], Tensor]
     optimiser: torch.optim.Optimizer
@@ -137,11 +131,34 @@ class _Course:
             self.step, self.skipped, self.best = point["step"], point["skipped"], point["best"]
         return self.step
 
-    def value(self, i: int) -> Tensor:
-        torch.manual_seed(step_seed(self.seed, i))
-        value = self.loss(i)
-        self.last_loss = value.detach()
-        return value
+    def run(self, what: str) -> None:
+        """From where it stands to the end, with a bar and its ETA on stderr."""
+        from tqdm import tqdm
+        steps = self.schedule.steps
+        stepper = self.fabric.setup_optimizers(self.optimiser)
+        with tqdm(total=steps, initial=self.step, desc=what, file=sys.stderr, unit="step",
+                  dynamic_ncols=True, mininterval=1) as bar:
+            while self.step < steps:
+                self.update(stepper)
+                if self.step % 10 == 0:
+                    bar.set_postfix(loss=f"{float(self.last_loss):.4g}", refresh=False)
+                bar.update(1)
+                if self.step % self.schedule.every == 0 or self.step == steps:
+                    self.look_now()
+
+    def update(self, stepper: torch.optim.Optimizer) -> None:
+        """One update of the optimiser, from the mean gradient of its micro-batches."""
+        each = self.schedule.accumulate
+        stepper.zero_grad()
+        for i in range(self.step * each, (self.step + 1) * each):
+            torch.manual_seed(step_seed(self.seed, i))
+            value = self.loss(i)
+            self.fabric.backward(value / each)
+            self.last_loss = value.detach()
+        self.clip_gradients()
+        stepper.step()
+        self.rates.step()
+        self.step += 1
 
     def clip_gradients(self) -> None:
         ranks.average_gradients(parameter for group in self.groups for parameter in group)
@@ -186,56 +203,6 @@ class _Course:
             save(part or whole, self.folder / f"best-{name}.ckpt")
 
 
-def _module(lightning, course: _Course):
-    """The training as Lightning wants to see it."""
-    class Module(lightning.LightningModule):
-        def __init__(self):
-            super().__init__()
-            self.model = course.model
-
-        def train_dataloader(self):
-            each, steps = course.schedule.accumulate, course.schedule.steps
-            micro_batches = range(course.step * each, steps * each)
-            return torch.utils.data.DataLoader(micro_batches, batch_size=None)
-
-        def training_step(self, i, _):
-            return course.value(int(i))
-
-        def configure_gradient_clipping(self, *_, **__):
-            course.clip_gradients()
-
-        def configure_optimizers(self):
-            return [course.optimiser], [{"scheduler": course.rates, "interval": "step"}]
-    return Module()
-
-
-def _watch(lightning, course: _Course, what: str):
-    """A bar with ETA on stderr, and the looks."""
-    resumed, steps, every = course.step, course.schedule.steps, course.schedule.every
-
-    class Watch(lightning.Callback):
-        def on_train_start(self, *_):
-            from tqdm import tqdm
-            self.bar = tqdm(
-                total=steps, initial=resumed, desc=what, file=sys.stderr, unit="step",
-                dynamic_ncols=True, mininterval=1)
-
-        def on_train_batch_end(self, trainer, *_):
-            step = resumed + trainer.global_step
-            if step == course.step:
-                return
-            course.step = step
-            if step % 10 == 0:
-                self.bar.set_postfix(loss=f"{float(course.last_loss):.4g}", refresh=False)
-            self.bar.update(1)
-            if step % every == 0 or step == steps:
-                course.look_now()
-
-        def on_train_end(self, *_):
-            self.bar.close()
-    return Watch()
-
-
 def best(folder: Path, name: str) -> dict[str, Tensor]:
     """The parameters of best-<name>.ckpt."""
     return torch.load(folder / f"best-{name}.ckpt", map_location="cpu", weights_only=True)
@@ -250,12 +217,21 @@ def save(state: Mapping, path: Path) -> None:
         torch.save(state, beside)
 
 
-def _lightning():
-    """The library, without its tips and its dependencies' deprecations on our users' terminals."""
+def _fabric(device: str) -> Any:
+    """The library on one device.
+
+    It asks for the version of torchmetrics by importing it, which takes seconds, for a feature
+    that is not used here: so it is told that there is none.
+    """
+    hidden = {} if "torchmetrics" in sys.modules else {"torchmetrics": None}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        lightning = need("pytorch_lightning", "training", "train")
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    return lightning
+        sys.modules.update(hidden)
+        try:
+            lightning = need("lightning_fabric", "training", "train")
+        finally:
+            for name in hidden:
+                del sys.modules[name]
+    if device.startswith("cuda"):
+        return lightning.Fabric(accelerator="cuda", devices=[torch.device(device).index or 0])
+    return lightning.Fabric(accelerator="cpu", devices=1)

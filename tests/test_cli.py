@@ -119,16 +119,30 @@ def test_ls_lists_what_there_is(capsys):
     assert "superb-v1, s3prl-v2, minisuperb, mini (mini on built-in data, superb-v1 on yours)" in out and "made on first use in" in out
 
 
-def test_the_doctor_knows_the_failures_that_were_met():
+@pytest.mark.parametrize("said, meaning, command", [
+    ("RuntimeError: Detected that PyTorch and TorchAudio were compiled with different CUDA versions", "different CUDA", "torch torchaudio"),
+    ("OSError: libc10_cuda.so: cannot open shared object file", "different CUDA versions", "torch torchaudio"),
+    ("ModuleNotFoundError: No module named 'pkg_resources'", "setuptools 82", "setuptools"),
+    ("AttributeError: module 'torchaudio' has no attribute 'set_audio_backend'", "shimmed", ""),
+    ("ModuleNotFoundError: No module named 'pesq'", "not installed; pip builds it from C source", "pesq")])
+def test_the_doctor_knows_the_failures_that_were_met(said, meaning, command):
     from earlyexit_superb.benchmark.doctor import diagnose
-    for said, meaning in (
-                          ("RuntimeError: Detected that PyTorch and TorchAudio were compiled with different CUDA versions", "different CUDA"),
-                          ("OSError: libc10_cuda.so: cannot open shared object file", "different CUDA versions"),
-                          ("ModuleNotFoundError: No module named 'pkg_resources'", "setuptools 82"),
-                          ("AttributeError: module 'torchaudio' has no attribute 'set_audio_backend'", "shimmed"),
-                          ("ModuleNotFoundError: No module named 'pesq'", "not installed")):
-        found, fix = diagnose(said, "pesq")
-        assert meaning in found and fix
+    found, fix = diagnose(said, "pesq")
+    assert meaning in found and fix.endswith(command) and (fix == "" or fix.startswith("pip install ")) and bool(fix) == bool(command)
+
+
+def test_the_doctor_says_when_pesq_cannot_be_built(monkeypatch):
+    from earlyexit_superb.benchmark.doctor import compiler
+    monkeypatch.setenv("CC", "no-such-compiler --flag")
+    assert "a C compiler" in compiler() and "apt install gcc" in compiler()
+
+
+def test_a_wheel_names_no_file_it_lacks(monkeypatch, tmp_path):
+    from earlyexit_superb.benchmark import extras
+    assert extras.install("se") == 'pip install -c constraints.txt -e ".[se]"'
+    monkeypatch.setattr(extras, "HERE", tmp_path)
+    assert extras.install("se,mini") == 'pip install "earlyexit-superb[se,mini]"'
+    assert extras.tested("setuptools", "pesq") == '"setuptools<82" "pesq"'
 
 
 @pytest.mark.parametrize("error", [ImportError("x"), OSError("libcuda"), RuntimeError("different CUDA"), AttributeError("set_audio_backend")])
