@@ -1,91 +1,127 @@
-"""What a run of exits costs: multiply-accumulates, counted, and seconds, measured. They are never mixed."""
-import os
-import platform
-import statistics
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+"""What a run of exits costs: multiply-accumulates, counted; seconds and memory, measured. They are
+reported side by side and never mixed. (Parameters: parameters.py.)"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from . import race
 from .contract import SAMPLE_RATE, Example, Item, Upstream
 from .exiting import Exit, run_until_exit
 
-PASSES = 3      # over what is timed; the median counts
-TIMED = 32      # utterances of the test split, at most: every exit is run live on each of them
+PASSES = 3  # over the timed utterances
+TIMED = 32  # utterances of the test split, at most: every exit is run live on each of them
 
 
-def macs(upstream: Upstream, items: Sequence[Item], depth: np.ndarray, exit: Exit) -> int:
-    """Multiply-accumulates of the upstream over `items` that left at `depth`, every branch tested on the way included."""
-    total = 0
-    for item, left in zip(items, depth.tolist(), strict=True):
-        total += upstream.macs(item.samples, left)
-        total += sum(upstream.evidence_macs(item.samples, k) for k in exit.tested if k <= left)
-    return total
+def audio_seconds(items: Iterable[Item]) -> float:
+    return sum(i.samples for i in items) / SAMPLE_RATE
+
+
+def timed_rows(items: Sequence[Item]) -> list[int]:
+    """Which of the items are timed: at most TIMED, at even steps of their lengths, in order."""
+    order = sorted(range(len(items)), key=lambda i: (items[i].samples, i))
+    count = min(TIMED, len(order))
+    return sorted(order[int((n + 0.5) * len(order) / count)] for n in range(count))
 
 
 def timed(items: Sequence[Item]) -> list[Item]:
-    """At most TIMED of the items, at even steps of their lengths, in their old order."""
-    order = sorted(range(len(items)), key=lambda i: (items[i].samples, i))
-    count = min(TIMED, len(order))
-    return [items[i] for i in sorted(order[int((n + 0.5) * len(order) / count)] for n in range(count))]
+    return [items[i] for i in timed_rows(items)]
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of the upstream alone over what was timed, batch 1, a pass each."""
-    seconds: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.seconds)
+# ---- counted -------------------------------------------------------------------------------------
 
 
-def seconds(upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Example], exits: Mapping[str, Exit],
-            device: str = "cpu", passes: int = PASSES) -> dict[str, Timing]:
-    """Time live early-stopped runs, all `exits` by turns on each utterance, so that they share the machine's moods."""
-    from tqdm import tqdm
-    spent: dict[str, list[float]] = {name: [0.0] * passes for name in exits}
-    warm = load(max(items, key=lambda i: i.samples)).wav[None].to(device)
-    for exit in exits.values():
-        run_until_exit(upstream, warm, torch.tensor([warm.shape[1]]), exit)
-    with tqdm(total=passes * len(items), desc="timing, batch 1", file=sys.stderr, unit="utt", dynamic_ncols=True, mininterval=1) as bar:
-        for turn in range(passes):
-            for n, item in enumerate(items):
-                wav = load(item).wav[None].to(device)
-                length = torch.tensor([wav.shape[1]])
-                order = list(exits.items())
-                for name, exit in order[n % len(order):] + order[: n % len(order)]:    # nobody is always the first
-                    wait(device)
-                    start = time.perf_counter()
-                    run_until_exit(upstream, wav, length, exit)
-                    wait(device)
-                    spent[name][turn] += time.perf_counter() - start
-                bar.update()
-    return {name: Timing(tuple(s)) for name, s in spent.items()}
+def macs(
+    upstream: Upstream,
+    items: Sequence[Item],
+    depth: np.ndarray,
+    exit: Exit,
+    answers: bool = False,
+) -> int:
+    """Multiply-accumulates of the upstream over `items`, every branch tested included.
+
+    Args:
+        depth: (n,) where each item left.
+        answers: the upstream answers the task by itself, at the depth where an item left.
+    """
+    total = 0
+    for item, left in zip(items, depth.tolist(), strict=True):
+        tested = [k for k in exit.tested if k <= left]
+        answered = set(tested) if upstream.evidence_reads_answer else set()
+        answered |= {left} if answers else set()
+        total += upstream.macs(item.samples, left)
+        total += sum(upstream.evidence_macs(item.samples, k) for k in tested)
+        total += sum(upstream.answer_macs(item.samples, k) for k in answered)
+    return total
 
 
-def wait(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
+# ---- measured ------------------------------------------------------------------------------------
 
 
-def machine(device: str = "cpu") -> str:
-    """The device as a row names it; seconds mean something only beside it."""
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name()
-    return f"cpu, {torch.get_num_threads()} threads of {os.cpu_count()}, {_cpu_name()}"
+def seconds(
+    upstream: Upstream,
+    items: Sequence[Item],
+    load: Callable[[Item], Example],
+    exits: Mapping[str, Exit],
+    device: str = "cpu",
+    passes: int = PASSES,
+) -> dict[str, np.ndarray]:
+    """Seconds of live early-stopped runs at batch 1, all exits by turns on each utterance.
+
+    Returns: (passes, utterances) for each exit; the upstream alone, no reading of audio.
+    """
+    wavs = [load(item).wav[None].to(device) for item in items]
+    runners = {name: partial(_live, upstream, exit) for name, exit in exits.items()}
+    longest = max(wavs, key=lambda w: w.shape[1])
+    return race.paired(runners, wavs, passes, device, "timing, batch 1", longest)
 
 
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as info:
-            return next(line.split(":", 1)[1].strip() for line in info if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+def peak_memory(
+    upstream: Upstream,
+    items: Sequence[Item],
+    load: Callable[[Item], Example],
+    exit: Exit,
+    device: str = "cpu",
+) -> float | None:
+    """MiB beyond the weights that a live run takes at batch 1 on the longest of `items`.
+
+    Returns: None where the system does not tell.
+    """
+    wav = load(max(items, key=lambda i: i.samples)).wav[None].to(device)
+    return race.peak_memory(partial(_live, upstream, exit), wav, device)
 
 
-def audio_seconds(items: Sequence[Item]) -> float:
-    return sum(i.samples for i in items) / SAMPLE_RATE
+def _live(upstream: Upstream, exit: Exit, wav: Tensor) -> None:
+    run_until_exit(upstream, wav, torch.tensor([wav.shape[1]]), exit)
+
+
+class Saved(NamedTuple):
+    """Percent of the time, over the passes: the median and the quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+
+def saved(full: np.ndarray, taken: np.ndarray) -> Saved:
+    """What an exit saves against a full run, from the ratio of the two within each pass.
+
+    Args:
+        full, taken: (passes, utterances) seconds, of the same call of `seconds`.
+    """
+    percent = 100 * (1 - taken.sum(1) / full.sum(1))
+    low, median, high = np.percentile(percent, (25, 50, 75)).tolist()
+    return Saved(median, low, high)
+
+
+def rtfx(items: Sequence[Item], taken: np.ndarray) -> float:
+    """Seconds of audio for each second of the upstream, the median over passes: higher is faster.
+
+    Args:
+        items: the utterances timed; taken: (passes, utterances) seconds.
+    """
+    return float(audio_seconds(items) / np.median(taken.sum(1)))

@@ -15,6 +15,7 @@ import torch
 from . import calibration, controls, cost, heads
 from .errors import UsageError
 from .exiting import Exit, replay
+from .race import machine
 from .result import Cell, Result, Score
 from .stamp import git_commit, versions
 from .team import Helper
@@ -168,7 +169,7 @@ class Job:
     def _head(self, row: Row, key: str) -> tuple[heads.Readout, dict]:
         return heads.load(self.folder, key, row.normalise, self.run.task, self.run.setup, self.blocks)
 
-    def keep(self, row: Row, utterances: list[dict], timings: Mapping[str, cost.Timing]) -> None:
+    def keep(self, row: Row, utterances: list[dict], timings: Mapping[str, np.ndarray]) -> None:
         """Write the row: its means, its cost, and all that it was made of."""
         run, exit, calibrated, plan, (key, sweep) = self.run, self.exits[row], self.calibrated.get(row.cell.value), self.plans[row], self.chosen(row)
         items, full, depth = run.splits["test"], Exit((self.blocks,)), np.array([u["depth"] for u in utterances])
@@ -183,15 +184,16 @@ class Job:
                 row.cell.knob: row.cell.value, "tau": calibrated["tau"], "depth_means": calibrated["means"].tolist(),
                 "e_max": float(calibrated["means"].max()), "e_min": float(calibrated["means"].min()), "split": "train",
                 "n": len(run.splits["train"]), "evidence": run.upstream.card.evidence},
-            "cost": {"macs": spent, "macs_full": most, "audio_seconds": cost.audio_seconds(items), "passes_seconds": () if control else taken.seconds,
-                     "passes_seconds_full": whole.seconds, "timed": len(cost.timed(items)), "threads": torch.get_num_threads(), "batch": 1},
+            "cost": {"macs": spent, "macs_full": most, "audio_seconds": cost.audio_seconds(items),
+                     "passes_seconds": [] if control else taken.sum(1).tolist(),
+                     "passes_seconds_full": whole.sum(1).tolist(), "timed": len(cost.timed(items)), "threads": torch.get_num_threads(), "batch": 1},
             "training": self._head(row, key)[1]}
         if run.recipe.sweep:
             detail["lr_sweep"] = sweep
         Result(row.cell, {m.name: Score.over([u[m.name] for u in utterances]) for m in run.task.metrics},
                depth=float(depth.mean()), exit_histogram=self._histogram(depth), macs_saved=100 * (1 - spent / most),
-               time_saved=None if control else 0.0 if exit == full else 100 * (1 - taken.median / whole.median),
-               device=cost.machine(run.request.device), detail=detail).save(run.request.results, plain(utterances))
+               time_saved=None if control else cost.saved(whole, taken).median,
+               device=machine(run.request.device), detail=detail).save(run.request.results, plain(utterances))
 
     def _histogram(self, depths: np.ndarray) -> list[int]:
         return np.bincount(depths, minlength=self.blocks + 1).tolist()

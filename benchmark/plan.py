@@ -7,7 +7,6 @@ upstream's weights are not on this machine, random ones of the real shape stand 
 import inspect
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +19,7 @@ from .contract import SAMPLE_RATE, Item
 from .errors import Complaint
 from .exiting import Exit, run_until_exit
 from .paths import cache_dir
+from .race import paired
 from .record import SPARE, pieces, size
 from .registry import upstream_class
 from .run import Request, Run
@@ -158,13 +158,7 @@ def _middle(items: Sequence[Item], n: int) -> list[Item]:
 
 def _timed(work: Callable[[], object], device: str) -> float:
     """Median of three, after one to warm up."""
-    spent = []
-    for _ in range(4):
-        start = time.perf_counter()
-        work()
-        cost.wait(device)
-        spent.append(time.perf_counter() - start)
-    return float(np.median(spent[1:]))
+    return float(np.median(paired({"": lambda _: work()}, [None], 3, device)[""]))
 
 
 def _time(seconds: float) -> str:

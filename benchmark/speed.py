@@ -1,6 +1,6 @@
 """`speed`: what a forward pass costs here, beside the libraries one would otherwise use, and what leaving early gives back.
 
-Everything a ratio is made of is timed by turns in one run (`race`), and of every utterance the median over the rounds counts. *Ideal*
+Everything a ratio is made of is timed by turns in one run (`race.paired`), and of every utterance the median over the rounds counts. *Ideal*
 is the time of the blocks that were not run, measured in the same rounds; *realised* is the share of it that the live
 early-stopped pass really saved, branches and waiting included. The weights are random unless named: no time depends on them.
 """
@@ -19,7 +19,7 @@ from .contract import SAMPLE_RATE, Upstream
 from .errors import UsageError
 from .exiting import Exit, run_until_exit
 from .lowered import PRECISIONS, at_precision
-from .race import Others, Stamps, middle, peak_memory, race
+from .race import BackgroundLoad, EventTimer, machine, paired, peak_memory, summed_median
 
 COLUMNS = ("part", "system", "batch", "exit", "branches", "seconds", "real_time_factor", "utterances_per_second", "to_best_peer",
            "s3prl_padded_to_this", "time_saved", "ideal_saving", "realised", "peak_mib",
@@ -55,7 +55,6 @@ class Speed:
     """One run of the command: its inputs, and the rows made so far."""
 
     def __init__(self, args: Any):
-        from .cost import machine
         from .paths import writable
         from .registry import build_upstream
         if args.csv:
@@ -76,7 +75,7 @@ class Speed:
         import pandas as pd
 
         from .paths import write_text
-        others = Others()
+        others = BackgroundLoad()
         if self.only != "exits":
             self.against_peers()
         if self.only != "peers":
@@ -102,12 +101,13 @@ class Speed:
 
     def timed(self, runners: dict, units: Sequence[Any], what: str) -> dict[Any, float]:
         """Seconds of every runner over all units; in passing, the rate of a plain matrix product."""
-        seconds = race({"product": lambda _: self.square @ self.square} | runners, units, self.rounds, self.device, what)
+        seconds = paired({"product": lambda _: self.square @ self.square} | runners, units, self.rounds, self.device, what)
         self.rate = SIDE**3 / float(np.median(seconds.pop("product"))) / 1e9
-        return {name: float(middle(taken)) for name, taken in seconds.items()}
+        return {name: float(summed_median(taken)) for name, taken in seconds.items()}
 
     # ---- ours beside the peers ----------------------------------------------------------------------------------------
 
+    @torch.no_grad()
     def against_peers(self) -> None:
         """Whole passes at full depth: a peer's batches in the order the utterances come, ours in order of length."""
         from .peers import peers
@@ -138,6 +138,7 @@ class Speed:
 
     # ---- leaving early ------------------------------------------------------------------------------------------------
 
+    @torch.no_grad()
     def exits(self) -> None:
         """Live passes at batch 1, one utterance at a time; `blocks` is the full pass with a stamp at every depth, from which the ideal comes."""
         depth, stamped = self.shape.depth, {False: [], True: []}
@@ -155,9 +156,12 @@ class Speed:
                    "all branches": partial(blocks, True)} | {name: partial(live, plan[0], plan[1]) for name, plan in plans.items()}
         longest = max(self.wavs, key=len)
         peak = {name: peak_memory(runner, longest, self.device) for name, runner in runners.items()}
-        stamped = {False: [], True: []}                     # the warm ones do not count
+        stamped = {False: [], True: []}                     # the ones for memory do not count, nor the first, to warm up
         seconds = self.timed(runners, self.wavs, "exits, batch 1")
-        steps, parts = (middle(np.stack([s.seconds() for s in stamped[b]]).reshape(self.rounds, len(self.wavs), -1)) for b in (False, True))
+        steps, parts = (
+            summed_median(np.stack([s.seconds() for s in stamped[b][1:]]).reshape(self.rounds, len(self.wavs), -1))
+            for b in (False, True)
+        )
         full = seconds["full"]
         self.row("exits", "full", 1, full, exit=depth, branches=0, peak_mib=peak["full"])
         for name, (_, _, left, tested) in plans.items():
@@ -194,9 +198,9 @@ def leaving_at(depth: int, tested: Sequence[int], blocks: int) -> tuple[Exit, in
     return Exit(depths, tuple(math.inf if k == depth else -math.inf for k in depths)), depth, len(tested)
 
 
-def walk(upstream: Upstream, wav: Tensor, device: str, branches: bool) -> Stamps:
+def walk(upstream: Upstream, wav: Tensor, device: str, branches: bool) -> EventTimer:
     """All depths of one utterance, a stamp before and after each; with `branches` also after each one's evidence, as a recording pass takes it."""
-    length, stamps, previous = torch.tensor([len(wav)]), Stamps(device), None
+    length, stamps, previous = torch.tensor([len(wav)]), EventTimer(device), None
     frames = upstream.frames(length).to(device, non_blocking=True)
     states = []                                              # kept, as whoever asks for all states keeps them
     stamps.mark()

@@ -95,7 +95,7 @@ def main() -> None:
         run = Run(Request(name.replace("hubert", "daisy"), "se", rhos, ("mean", "min-max", "all"), protocol="mini",
                           settings=settings | pairs(sys.argv[2:]), results=root / "together"))
         rows = [row for row in run.rows if row.cell.exit != "unprocessed"]
-        cost.seconds = lambda upstream, items, load, exits, device: {exit: cost.Timing((1.0,)) for exit in exits}
+        cost.seconds = lambda upstream, items, load, exits, device: {exit: np.ones((1, len(items))) for exit in exits}
         before = clocks()
         refused = run.results(helpers=True)[1]
         together = clocks() - before

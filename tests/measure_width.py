@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from earlyexit_superb.benchmark import speed
 from earlyexit_superb.benchmark.conformance import noise
-from earlyexit_superb.benchmark.race import middle, race
+from earlyexit_superb.benchmark.race import paired, summed_median
 from earlyexit_superb.benchmark.registry import build_upstream
 
 
@@ -24,8 +24,9 @@ def main() -> None:
         stamped = {units: [], filled.branches[0].out_features: []}
         runners = {width: lambda wav, up=up, width=width: stamped[width].append(speed.walk(up, wav, "cpu", True))
                    for width, up in zip(stamped, (narrow, filled), strict=True)}
-        race(runners, [noise(seconds, 0)[0]], rounds + 1, "cpu", f"{seconds} s")
-        parts = {width: middle(np.stack([s.seconds() for s in all_of[1:]])[:, None]) for width, all_of in stamped.items()}      # the first is warm-up
+        paired(runners, [noise(seconds, 0)[0]], rounds, "cpu", f"{seconds} s")
+        parts = {width: summed_median(np.stack([s.seconds() for s in all_of[1:]])[:, None])       # the first is warm-up
+                 for width, all_of in stamped.items()}
         print(f"{seconds:4} s of audio: all branches take " + ", ".join(
             f"{p[2::2].sum() / (p.sum() - p[2::2].sum()):.2%} of a pass with {width} rows" for width, p in parts.items()))
 

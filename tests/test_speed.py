@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from earlyexit_superb.benchmark import audio, speed
-from earlyexit_superb.benchmark import race as racing
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
@@ -130,36 +129,17 @@ def test_bf16_has_another_name_and_stays_outside(wavs):
         at_precision(toy, "fp16")
 
 
-# ---- the race and the table -------------------------------------------------------------------------------------------------
-
-def test_in_a_race_everybody_runs_everything_and_nobody_is_always_first():
-    order = []
-    runners = {name: lambda unit, name=name: order.append((name, unit)) for name in "abc"}
-    seconds = racing.race(runners, [10, 20], 3, "cpu", "race")
-    assert sorted(order) == sorted([(n, u) for n in "abc" for u in (10, 20)] * 3)
-    assert all(s.shape == (3, 2) and (s > 0).all() for s in seconds.values())
-    assert racing.middle(np.array([[1.0, 2], [9, 2], [2, 9]])) == 2 + 2
-    assert {order[i][0] for i in range(0, 18, 3)} == {"a", "b", "c"}
-    assert all(len({u for _, u in order[i: i + 3]}) == 1 for i in range(0, 18, 3))
-
-
-def test_memory_and_neighbours_are_measured():
-    block = [torch.zeros(1)]
-    peak = racing.peak_memory(lambda _: block.append(torch.ones(32 * 2**18).sum()), None, "cpu")      # 32 MiB, gone again
-    assert peak is None or 28 < peak < 60
-    share = racing.Others().share()
-    assert share is None or share >= 0
-
+# ---- the table -------------------------------------------------------------------------------------------------
 
 def test_what_a_saving_is_compared_with(monkeypatch):
     """Two utterances: a full pass takes 5 s, a block 0.25 s, a branch 0.0125 s. Leaving after 6 took 3.65 s: 1.35 of 1.5 s."""
     def fixed(runners, units, rounds, device, what):
-        for _ in range(rounds * len(units)):
+        for _ in range(1 + rounds * len(units)):
             runners["blocks"](units[0])
             runners["all branches"](units[0])
         taken = {"full": 5.0, "exit 6": 3.65, "daisy, two depths tested": 3.7}
         return {name: np.full((rounds, len(units)), taken.get(name, 2.5)) for name in runners}
-    monkeypatch.setattr(speed, "race", fixed)
+    monkeypatch.setattr(speed, "paired", fixed)
     monkeypatch.setattr(speed, "walk", lambda upstream, wav, device, branches: SimpleNamespace(
         seconds=lambda: np.array([2.0] + [0.25, 0.0125] * 12 if branches else [2.0] + [0.25] * 12)))
     monkeypatch.setattr(speed, "peak_memory", lambda *_: None)
