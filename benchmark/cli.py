@@ -88,12 +88,9 @@ def run_parser(verb: str = "", about: str = "Benchmark an early-exit speech upst
 def run(argv: Sequence[str]) -> int:
     args = run_parser().parse_args(argv)
     if args.version:
-        from importlib.metadata import PackageNotFoundError, version
-        try:
-            number = version("earlyexit-superb")
-        except PackageNotFoundError:
-            number = "(not installed)"
-        print(f"earlyexit-superb {number} in {Path(__file__).resolve().parents[1]}")
+        from .extras import HERE
+        from .stamp import release
+        print(f"earlyexit-superb {release()} in {HERE}")
         return 0
     request = requested(args)
     from .leaderboard import row, screen

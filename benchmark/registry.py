@@ -29,7 +29,8 @@ class Registry:
 
     def names(self) -> list[str]:
         """Every name, in-tree and outside, importing none."""
-        here = {m.name for m in pkgutil.iter_modules(import_module(self.package).__path__)}
+        room = import_module(self.package).__path__
+        here = {m.name for m in pkgutil.iter_modules(room) if not m.ispkg}      # a folder is shared code
         return sorted({n for n in here if not n.startswith("_")} | set(self._outside()))
 
     def get(self, name: str) -> Any:

@@ -12,23 +12,40 @@ from helpers import ROOT
 ROOMS = ("upstreams", "downstreams", "tasks", "benchmark")
 GROUND = {"contract", "registry", "errors", "audio", "calibration", "loop", "metrics", "paths", "ranks", "shim"}
 EARLY = {"numpy", "torch", "yaml", "pandas", "soundfile"}          # all that may be imported at module level, beside the stdlib
-FILES = sorted(p for room in ROOMS for p in (ROOT / room).glob("*.py"))
+PUBLIC = ROOT / "benchmark" / "public"                             # becomes the root of the package, so its imports start there
+FILES = sorted(p for room in ROOMS for p in (ROOT / room).rglob("*.py"))
+EACH_FILE = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.name}")
-def test_imports(path):
-    room, tree = path.parent.name, ast.parse(path.read_text())
+def imported(path):
+    """(room, what of it) for every import of the house that `path` has: ("benchmark", "contract"), ("tasks", "_mini", "CORPORA")."""
+    package = () if path.parent == PUBLIC else path.parent.relative_to(ROOT).parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[:len(package) - node.level + 1] + tuple((node.module or "").split(".") if node.module else ())
+            yield from ((*base, alias.name) for alias in node.names)
+
+
+@EACH_FILE
+def test_who_imports_whom(path):
+    """Plug-ins and heads stand on the ground floor of benchmark/; nothing of benchmark/ knows them but the verbs about corpora."""
+    room = path.relative_to(ROOT).parts[0]
+    for target, *inner in imported(path):
+        if target == room or path.parent == PUBLIC:
+            continue
+        if room == "benchmark":
+            assert path.name in ("cli.py", "data.py") and target == "tasks", f"benchmark imports {target}"
+        elif target == "benchmark":
+            assert inner[0] in GROUND, f"{room} reaches above the ground floor: {inner}"
+        else:
+            assert room == "tasks" and target == "downstreams", f"{room} imports {target}"
+
+
+@EACH_FILE
+def test_what_is_imported_at_module_level(path):
+    tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level == 2:
-            target, *rest = (node.module or "").split(".")
-            inner = rest or [alias.name for alias in node.names]
-            if room == "benchmark":       # the verbs that make and describe corpora reach their makers; nothing else leaves the room
-                assert path.name in ("cli.py", "data.py") and target == "tasks", f"benchmark imports {target}"
-            elif target == "benchmark":
-                assert set(inner[:1] if rest else inner) <= GROUND, f"{room} reaches above the ground floor: {inner}"
-            else:
-                assert room == "tasks" and target == "downstreams", f"{room} imports {target}"
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
             assert not node.module.startswith("earlyexit_superb"), "imports inside the house are relative"
     for node in tree.body:
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else (
@@ -38,6 +55,16 @@ def test_imports(path):
             assert top in EARLY or top in sys.stdlib_module_names, f"{name} is imported at module level"
 
 
+def test_folders_are_no_plug_ins(tmp_path, monkeypatch):
+    from earlyexit_superb import upstreams as room
+    from earlyexit_superb.benchmark.registry import upstreams
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "__init__.py").write_text("")
+    (tmp_path / "another.py").write_text("")
+    monkeypatch.setattr(room, "__path__", [*room.__path__, str(tmp_path)])
+    assert "another" in upstreams.names() and "shared" not in upstreams.names()
+
+
 def test_help_imports_no_torch():
     code = ("import sys; sys.path.insert(0, sys.argv.pop(1)); import run_benchmark\n"
             "try: run_benchmark.main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules")
@@ -45,7 +72,7 @@ def test_help_imports_no_torch():
 
 
 def test_files_are_one_idea_long():
-    assert {p.name: n for p in FILES if (n := len(p.read_text().splitlines())) > 350} == {}
+    assert {str(p): n for p in FILES if (n := len(p.read_text().splitlines())) > 350} == {}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +110,7 @@ def test_setup_cfg_declares_what_messages_and_the_doctor_name():
     assert users <= set(extras.CORE.values()) | lists["test"] | {d for e in extras.EXTRAS.values() for d in e.modules.values()}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.name}")
+@EACH_FILE
 def test_what_a_message_tells_to_install_brings_what_is_needed(path):
     from earlyexit_superb.benchmark import extras
     for node in ast.walk(ast.parse(path.read_text())):
@@ -93,13 +120,15 @@ def test_what_a_message_tells_to_install_brings_what_is_needed(path):
             assert module.split(".")[0] in {name.split(".")[0] for name in brought}, f"{path.name}: {module} is not in {extra}"
 
 
-def test_the_wheel_holds_every_room_and_the_shipped_weights(wheel):
-    inside = set(zipfile.ZipFile(wheel).namelist())
-    for path in FILES:
-        assert f"earlyexit_superb/{path.parent.name}/{path.name}" in inside
-    for weights in ("hubert.tiny.safetensors", "hubert.tiny.json", "daisy.tiny.safetensors", "daisy.tiny.json"):
-        assert f"earlyexit_superb/upstreams/{weights}" in inside
-    assert {top for top in (name.split("/")[0] for name in inside) if not top.endswith(".dist-info")} == {"earlyexit_superb"}
+def in_wheel(path):
+    return f"earlyexit_superb/{path.name if path.parent == PUBLIC else path.relative_to(ROOT).as_posix()}"
+
+
+def test_the_wheel_is_the_tree(wheel):
+    """Every file of the rooms, in nested folders too, and nothing else: setup.cfg lists packages and data by hand."""
+    inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    shown = [*FILES, *(p for room in ROOMS for p in (ROOT / room).rglob("*") if p.suffix in (".safetensors", ".json", ".typed"))]
+    assert inside == {in_wheel(path) for path in shown}
 
 
 def test_the_installed_wheel_runs_from_another_folder(wheel, tmp_path):

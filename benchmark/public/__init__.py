@@ -1,0 +1,93 @@
+"""A benchmark harness for early-exit speech self-supervised models: metric versus compute saved.
+
+The public names are imported when they are first used, so that `import earlyexit_superb` costs
+nothing and works where packages are missing (`missing()` lists them).
+
+>>> import earlyexit_superb
+>>> upstream = earlyexit_superb.build_upstream("hubert")
+>>> upstream.card.name, upstream.card.depth
+('hubert.tiny', 12)
+>>> all(finding.ok for finding in earlyexit_superb.check_upstream(upstream))
+True
+
+`run` does what the command line does, and returns the rows of its table:
+
+    rows = earlyexit_superb.run("daisy", "se", rho=[0.7])
+    print([(row.cell.exit, row.scores["pesq"].mean, row.macs_saved) for row in rows])
+
+This folder is the root of the installed package; the rooms of the checkout lie beside it there.
+"""
+import sys
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .benchmark.extras import install, missing
+
+if TYPE_CHECKING:
+    from .benchmark.conformance import check_upstream
+    from .benchmark.contract import Task, Upstream, UpstreamCard
+    from .benchmark.exiting import Exit
+    from .benchmark.registry import build_upstream
+    from .benchmark.result import Result
+
+    __version__: str
+
+__all__ = [
+    "Exit", "Result", "Task", "Upstream", "UpstreamCard", "__version__", "build_upstream",
+    "check_upstream", "missing", "run",
+]
+WHERE = {
+    "Exit": "benchmark.exiting", "Result": "benchmark.result", "Task": "benchmark.contract",
+    "Upstream": "benchmark.contract", "UpstreamCard": "benchmark.contract",
+    "build_upstream": "benchmark.registry", "check_upstream": "benchmark.conformance",
+}
+COMMANDS = ("run_benchmark.py", "earlyexit-superb")     # which say by themselves what is missing
+
+
+def run(upstream: str, task: str, **options: Any) -> "list[Result]":
+    """Benchmark `upstream` on `task`: a Result a row, made where it is not there yet.
+
+    Args:
+        upstream: a name, name.tag, or path/to/file.py:Class, as `--upstream` takes it.
+        task: a name, as `--task` takes it.
+        options: fields of `benchmark.run.Request`, spelt like the options of the command line:
+            rho, span, data, protocol, seed, device, results, settings (--set), force, lr.
+    Raises:
+        UsageError: an unknown name or option, or a corpus that does not fit.
+        MachineError: a package, a permission or disk space is missing.
+    A row that could not be made is left out, with a warning.
+    """
+    _require("run")
+    from .benchmark.run import Request, Run
+    results, refused = Run(Request(upstream, task, **options)).results()
+    for sentence in refused:
+        warnings.warn(sentence, stacklevel=2)
+    return results
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from .benchmark.stamp import release
+        return release()
+    if name not in WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _require(name)
+    return getattr(import_module(f".{WHERE[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def _require(name: str) -> None:
+    if lacking := missing():
+        from .benchmark.errors import MachineError
+        raise MachineError(f"earlyexit_superb.{name} needs {', '.join(lacking)}, not installed "
+                           f"for {sys.executable}; run: {install()}")
+
+
+if missing() and Path(sys.argv[0]).name not in COMMANDS:
+    print(f"earlyexit_superb needs {', '.join(missing())}, not installed for {sys.executable}; "
+          f"run: {install()}", file=sys.stderr)
