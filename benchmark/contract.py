@@ -60,6 +60,8 @@ class Upstream(nn.Module):
         evidence_reads_answer: `evidence` is a function of the answer: both are then computed at
             every tested depth, the answer once, and handed to `evidence` as `answer=`.
         unit_count: how many units `units` tells apart; 0 when it names none.
+        stand_in: constructor options that build it with random weights of the real shape, for what
+            depends on no weight (`plan`, `speed`); empty when there are none.
     """
 
     card: UpstreamCard
@@ -69,6 +71,7 @@ class Upstream(nn.Module):
     answers: ClassVar[tuple[str, ...]] = ()
     evidence_reads_answer: ClassVar[bool] = False
     unit_count: int = 0
+    stand_in: ClassVar[Mapping[str, str]] = {}
 
     @property
     def exits(self) -> tuple[int, ...]:
@@ -158,6 +161,16 @@ class Upstream(nn.Module):
             f"{self.card.name} cannot skip, drop or reorder blocks; choose a backbone that steps block by "
             "block, such as hubert"
         )
+
+    def reference_models(
+        self, device: str
+    ) -> tuple[Mapping[str, Callable[[Sequence[Tensor]], Any]], Sequence[str]]:
+        """The same network as other libraries run it, which `speed` times beside this one.
+
+        Returns: by the library's name a function of one batch, (N,) waveforms on `device`, whose
+            result nobody reads; and for each library that cannot be had here a sentence.
+        """
+        return {}, ()
 
     def macs(self, samples: int, depth: int) -> int:
         """Multiply-accumulates of the front-end and the blocks 1..depth for `samples` of audio."""

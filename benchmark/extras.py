@@ -33,7 +33,7 @@ EXTRAS = {
         "asteroid.losses": "asteroid", "mir_eval.separation": "mir_eval"}),
     "hf": Extra("Hugging Face weights", {"transformers": "transformers"}),
     "torchaudio": Extra("torchaudio weights, training hubert.tiny", {"torchaudio": "torchaudio"}),
-    "s3prl": Extra("s3prl among the peers of speed, and the parity tests of heads", {
+    "s3prl": Extra("s3prl among the reference models of speed, and the parity tests of heads", {
         "s3prl.upstream.interfaces": "s3prl", "torchaudio": "torchaudio"}),
     "cluster": Extra("sweep --ray", {"ray": "ray"}),
     "lm": Extra("beam search with a language model", {

@@ -4,7 +4,6 @@ Sizes and passes are counted from the corpus, the protocol and the upstream's sh
 this machine: the upstream on noise, one head on noise for states with the corpus' own labels. Nothing is downloaded: where the
 upstream's weights are not on this machine, random ones of the real shape stand in.
 """
-import inspect
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,6 @@ from .run import Request, Run
 
 PROBE = 4               # utterances in the probe's batch on a CPU; the time of a step is taken to grow with the batch
 LONGEST = 10.0          # seconds of audio in the probe of the upstream
-PLACEHOLDERS = {"weights": "random", "branches": "random"}
 
 
 @dataclass(frozen=True)
@@ -87,10 +85,9 @@ def _run(request: Request) -> Run:
     try:
         return Run(request)
     except Complaint:
-        options = inspect.signature(upstream_class(request.upstream)).parameters
-        if "weights" not in options or "weights" in request.settings:
+        stand_in = upstream_class(request.upstream).stand_in
+        if set(stand_in) <= set(request.settings):
             raise
-        stand_in = {key: value for key, value in PLACEHOLDERS.items() if key in options}
         return Run(replace(request, settings={**stand_in, **request.settings}))
 
 

@@ -44,6 +44,11 @@ class Registry:
                                  f'it must call {self.room}.register("{name}")')
         return self._found[name]
 
+    @property
+    def full_size(self) -> str:
+        """The adaptive upstream of published size; its room says which one that is."""
+        return import_module(self.package).FULL_SIZE
+
     def probe(self, name: str) -> str:
         """Why `name` cannot be used here, or "": one broken plug-in never hides the others."""
         try:

@@ -4,16 +4,18 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from earlyexit_superb.benchmark import audio, speed
+from earlyexit_superb.benchmark import audio, speed, speed_bench, speed_exits
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
 from earlyexit_superb.benchmark.lowered import at_precision
-from earlyexit_superb.benchmark.registry import build_upstream
+from earlyexit_superb.benchmark.registry import build_upstream, upstream_class, upstreams
 from earlyexit_superb.upstreams._hubert import PIECE, SHORTEST, STRIDE, Convolutions, HubertShape
 from earlyexit_superb.upstreams.daisy import entropy
+from helpers import TOY
 from toy import Toy
 
 LENGTHS = torch.tensor([16_000, 9_999, 12_800])
@@ -129,38 +131,75 @@ def test_bf16_has_another_name_and_stays_outside(wavs):
         at_precision(toy, "fp16")
 
 
-# ---- the table -------------------------------------------------------------------------------------------------
+# ---- the table ----------------------------------------------------------------------------------
+
+def args(**more):
+    given = {"data": None, "utterances": 2, "rounds": 3, "device": "cpu", "precision": None}
+    return SimpleNamespace(**given | {"only": "exits"} | more)
+
 
 def test_what_a_saving_is_compared_with(monkeypatch):
-    """Two utterances: a full pass takes 5 s, a block 0.25 s, a branch 0.0125 s. Leaving after 6 took 3.65 s: 1.35 of 1.5 s."""
+    """Two utterances: a full pass takes 5 s, a block 0.25 s, a branch 0.0125 s. Leaving after 6
+    took 3.65 s: 1.35 of 1.5 s."""
     def fixed(runners, units, rounds, device, what):
-        for _ in range(1 + rounds * len(units)):
-            runners["blocks"](units[0])
-            runners["all branches"](units[0])
         taken = {"full": 5.0, "exit 6": 3.65, "daisy, two depths tested": 3.7}
-        return {name: np.full((rounds, len(units)), taken.get(name, 2.5)) for name in runners}
-    monkeypatch.setattr(speed, "paired", fixed)
-    monkeypatch.setattr(speed, "walk", lambda upstream, wav, device, branches: SimpleNamespace(
-        seconds=lambda: np.array([2.0] + [0.25, 0.0125] * 12 if branches else [2.0] + [0.25] * 12)))
-    monkeypatch.setattr(speed, "peak_memory", lambda *_: None)
-    work = speed.Speed(SimpleNamespace(tag="tiny", weights="random", data=None, utterances=2, rounds=3, device="cpu", precision=None, only="exits",
-                                       csv=None))
-    work.exits()
-    rows = {row["system"]: row for row in work.rows}
-    assert rows["exit 6"]["realised"] == pytest.approx(0.9) and rows["exit 6"]["ideal_saving"] == pytest.approx(0.3)
-    assert rows["daisy, two depths tested"]["branches"] == 2 and rows["daisy, two depths tested"]["realised"] == pytest.approx(1.3 / 1.5)
-    assert rows["daisy, all depths tested"]["branches"] == rows["daisy, all depths tested"]["exit"] == 6
+        return {n: np.full((rounds, len(units)), taken.get(n, 2.5)) for n in runners}
+
+    class Walks(speed_exits.Walks):
+        def parts(self):
+            a_pass = [2.0] + ([0.25, 0.0125] if self.tested else [0.25]) * 12
+            return 2 * np.array(a_pass)
+
+    monkeypatch.setattr(speed_bench, "paired", fixed)
+    monkeypatch.setattr(speed_exits, "Walks", Walks)
+    monkeypatch.setattr(speed_exits, "peak_memory", lambda *_: None)
+    bench, _ = speed.prepared(args(), "daisy.tiny", {})
+    made, _ = speed_exits.exits(bench)
+    rows = {row["system"]: row for row in made}
+    assert rows["exit 6"]["realised"] == pytest.approx(0.9)
+    assert rows["exit 6"]["ideal_saving"] == pytest.approx(0.3)
+    two, all_of_them = (rows[f"daisy, {n} depths tested"] for n in ("two", "all"))
+    assert two["branches"] == 2 and two["realised"] == pytest.approx(1.3 / 1.5)
+    assert all_of_them["branches"] == all_of_them["exit"] == 6
     assert rows["all branches, nobody leaves"]["time_saved"] == pytest.approx(-0.03)
-    import pandas as pd
-    said = {line.split(")  ")[1]: line for line in speed.goals(pd.DataFrame(work.rows, columns=list(speed.COLUMNS)))}
-    assert "MISSED 0.900" in said["of the ideal saving realised, exit 6 (left after 6, 0 branches)"]
+    said = speed.goals(pd.DataFrame(made, columns=list(speed.COLUMNS)))
+    said = {line.split(")  ")[1]: line for line in said}
+    leaving = "of the ideal saving realised, exit 6 (left after 6, 0 branches)"
+    assert "MISSED 0.900" in said[leaving]
     assert "met    0.030" in said["all branches, share of the full pass"]
 
 
 def test_every_utterance_leaves_where_the_plan_says(daisy, wavs):
     for tested in ((1, 2, 3), (2, 3)):
-        exit, depth, count = speed.leaving_at(3, tested, 12)
-        assert run_until_exit(daisy, wavs, LENGTHS, exit).depth.tolist() == [depth] * 3 and len(exit.tested) == count == len(tested)
+        exit = speed_exits.leaving_at(3, tested, 12)
+        assert run_until_exit(daisy, wavs, LENGTHS, exit).depth.tolist() == [3] * 3
+        assert tuple(exit.tested) == tested
+
+
+class Sparse(Toy):
+    """Six blocks with branches at 2 and 4 alone."""
+
+    exits = (2, 4)
+
+    def __init__(self):
+        super().__init__(blocks=6)
+
+    def evidence(self, depth, state, previous, frames):
+        assert depth in self.exits
+        return super().evidence(depth, state, previous, frames)
+
+
+def test_only_depths_with_a_branch_are_tested():
+    bench = speed_bench.Bench(Sparse().eval(), "fp32", "cpu", [torch.randn(8000)], 2)
+    plans = speed_exits.early_runs(bench)
+    assert [n for n in plans if n.startswith("exit")] == [f"exit {k}" for k in range(1, 6)]
+    assert {n: (p.left, tuple(p.exit.tested)) for n, p in plans.items() if "tested" in n} == {
+        "toy, all depths tested": (2, (2,)), "toy, two depths tested": (2, (2,))}
+    walks = speed_exits.Walks(bench, True)
+    for _ in range(3):
+        walks(bench.wavs[0])
+    assert len(walks.parts()) == len(walks.of_branches()) == 7 + 2
+    assert np.flatnonzero(walks.of_branches()).tolist() == [3, 6]
 
 
 def test_the_command_prints_and_keeps_a_table(tmp_path, capsys, monkeypatch):
@@ -168,32 +207,61 @@ def test_the_command_prints_and_keeps_a_table(tmp_path, capsys, monkeypatch):
         raise MachineError("it cannot be imported; run: pip install it")
     for name in ("of_transformers", "of_torchaudio", "of_s3prl"):
         monkeypatch.setattr(f"earlyexit_superb.benchmark.peers.{name}", none_here)
+    folder = tmp_path / "wavs"
     for i in range(4):
-        audio.write(tmp_path / "wavs" / f"{i}.wav", np.full(8000 + 800 * i, 0.1, np.float32))
-    line = ["speed", "--tag", "tiny", "--data", str(tmp_path / "wavs"), "--utterances", "2", "--rounds", "1", "--csv", str(tmp_path / "speed.csv")]
+        audio.write(folder / f"{i}.wav", np.full(8000 + 800 * i, 0.1, np.float32))
+    few = ["--data", str(folder), "--utterances", "2", "--rounds", "1"]
+    line = ["speed", "--upstream", "daisy.tiny", *few, "--csv", str(tmp_path / "speed.csv")]
     assert main(line) == 0
     out, err = capsys.readouterr()
     rows = list(csv.DictReader((tmp_path / "speed.csv").open()))
     assert tuple(rows[0]) == speed.COLUMNS and all(float(r["seconds"]) > 0 for r in rows)
-    assert [r["system"] for r in rows if r["part"] == "full depth"] == ["ours", "ours"] and rows[0]["to_best_peer"] == ""
-    assert [int(r["exit"]) for r in rows if r["system"].startswith("exit ")] == list(range(1, 12))
-    assert {float(r["audio_seconds"]) for r in rows} == {(8800 + 10_400) / 16_000}        # the middle of either half, by length
+    full = [r for r in rows if r["part"] == "full depth"]
+    assert [r["system"] for r in full] == ["ours", "ours"] and full[0]["to_best_reference"] == ""
+    early = [int(r["exit"]) for r in rows if r["system"].startswith("exit ")]
+    assert early == list(range(1, 12))
+    middle_of_each_half = (8800 + 10_400) / 16_000
+    assert {float(r["audio_seconds"]) for r in rows} == {middle_of_each_half}
     assert "s3prl is unavailable" in err and "roofline" in out and "goal" in out
-    few = ["--data", str(tmp_path / "wavs"), "--utterances", "5"]
-    for wrong in (["--rounds", "0"], few, ["--data", str(tmp_path / "nowhere")], ["--tag", "huge"], ["--device", "tpu"]):
-        assert main(["speed", *wrong]) == 2
+    assert "daisy.tiny(weights=random, branches=random), 12 blocks of 192" in out
+
+
+def test_any_upstream_can_be_timed(tmp_path, capsys):
+    """One that other libraries do not have, and one without exits."""
+    few = ["--utterances", "1", "--rounds", "1"]
+    assert main(["speed", "--upstream", TOY, *few]) == 0
+    out, err = capsys.readouterr()
+    assert "unavailable" not in err and "toy, all depths tested" in out
+    assert main(["speed", "--upstream", "hubert.tiny", "--only", "exits", *few]) == 0
+    out, _ = capsys.readouterr()
+    assert "exit 11" in out and "branches, nobody leaves" not in out and "all branches take" not in out
+
+
+def test_what_speed_times_by_default_is_of_published_size():
+    assert upstreams.full_size.partition(".")[0] in upstreams.names()
+    assert upstream_class(upstreams.full_size).knob and upstream_class(upstreams.full_size).stand_in
+
+
+@pytest.mark.parametrize("wrong", [
+    ["--rounds", "0"], ["--data", "{folder}", "--utterances", "1"], ["--data", "{folder}/nowhere"],
+    ["--upstream", "daisy.huge"], ["--set", "weight=random"], ["--device", "tpu"]], ids=str)
+def test_wrong_requests_are_told(wrong, tmp_path):
+    wrong = [word.format(folder=tmp_path) for word in wrong]
+    assert main(["speed", "--upstream", "daisy.tiny", *wrong]) == 2
 
 
 @pytest.mark.parametrize("name, states", [("transformers", 4), ("torchaudio", 3), ("s3prl", 4)])
-def test_the_peers_run_as_they_should(name, states):
+def test_reference_models_run_as_they_should(name, states):
     from earlyexit_superb.benchmark import peers
     try:
-        peer = getattr(peers, f"of_{name}")(SMALL, "cpu")
+        reference = getattr(peers, f"of_{name}")(SMALL, "cpu")
     except MachineError as error:
         pytest.skip(str(error))
     wavs = [0.1 * torch.randn(n) for n in (16_000, 8_000)]
     with torch.no_grad():
         for batch in (wavs, wavs[:1]):
-            found = peer(batch)
-            found = found.hidden_states if name == "transformers" else found[0] if name == "torchaudio" else found
-            assert len(found) == states and {s.shape[0] for s in found} == {len(batch)} and {s.shape[2] for s in found} == {SMALL.dim}
+            found = reference(batch)
+            found = found.hidden_states if name == "transformers" else found
+            found = found[0] if name == "torchaudio" else found
+            assert len(found) == states and {s.shape[0] for s in found} == {len(batch)}
+            assert {s.shape[2] for s in found} == {SMALL.dim}

@@ -29,6 +29,7 @@ class Daisy(Wrapping):
         front: depth 0, `projection` as in DAISY's released code (hubert's own default is s3prl's `block_input`).
     """
     knob, knob_values, spans = "rho", (0.7,), ("mean", "threshold", "min-max")
+    stand_in = {"weights": "random", "branches": "random"}
 
     def __init__(self, tag: str = "tiny", weights: str = "", branches: str = "", front: str = "projection", seed: int = 0):
         super().__init__()

@@ -42,6 +42,8 @@ class Hubert(Upstream):
         seed: of random weights.
     """
 
+    stand_in = {"weights": "random"}
+
     def __init__(self, tag: str = "tiny", weights: str = "", front: str = "block_input", seed: int = 0):
         super().__init__()
         if tag not in SHAPES:
@@ -73,6 +75,10 @@ class Hubert(Upstream):
 
     def macs(self, samples: int, depth: int) -> int:
         return macs_to(self.net.shape, samples, depth)
+
+    def reference_models(self, device: str):
+        from ..benchmark.peers import reference_models
+        return reference_models(self.net.shape, device)
 
     @staticmethod
     def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, device: str, settings: dict[str, str]) -> Path:

@@ -18,6 +18,7 @@ from ._wrapping import Wrapping
 class Similarity(Wrapping):
     """`backbone` is any upstream's name, `weights` its weights option."""
     knob, knob_values = "target_depth", (6.0,)
+    stand_in = {"weights": "random"}
 
     def __init__(self, backbone: str = "hubert.tiny", weights: str = ""):
         super().__init__()
