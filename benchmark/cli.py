@@ -226,11 +226,13 @@ def ls(argv: Sequence[str]) -> int:
             print(f"task      {name:12} version {task.version}, metrics {', '.join(m.name for m in task.metrics)}; protocols "
                   f"{', '.join(task.protocols)} ({task.builtin} on built-in data, {task.default} on yours)")
     if wanted in (None, "corpora"):
-        from ..tasks._mini import CORPORA
-        from .paths import cache_dir
-        for name, (folder, about) in CORPORA.items():
-            there = "ready in" if (cache_dir() / folder / "README.txt").exists() else "made on first use in"
-            print(f"corpus    {name:12} {about}; {there} {cache_dir() / folder}")
+        from ..tasks._builtin import place
+        for name in tasks.names():
+            builtin = None if tasks.probe(name) else tasks.get(name).mini
+            if builtin:
+                folder, there = place(builtin)
+                told = "ready in" if there else "made on first use in"
+                print(f"corpus    {f'mini ({name})':12} {builtin.about}; {told} {folder}")
     return 0
 
 

@@ -212,6 +212,26 @@ class Corpus:
     splits: Mapping[str, Sequence[Item]]           # "train", "dev", "test"
     notices: Sequence[str] = ()                    # what a reader of the row should know (resampled, dev split chosen here)
     labels: Sequence[str] = ()                     # the closed set a classifier chooses from, in the order of its outputs
+    problems: Sequence[str] = ()                   # what makes it unusable, a sentence each: no run starts on a corpus with any
+
+
+@dataclass(frozen=True)
+class Builtin:
+    """A corpus that the project makes by itself on first use.
+
+    Attributes:
+        folder: its name below the cache; a changed recipe gets another.
+        about: a line for `ls corpora`.
+        make: writes the whole corpus to a folder, or nothing.
+        pcm: SHA-256 of all its samples, as they come out on x86-64 with espeak-ng 1.52.
+        stamp: the file that says that it is whole, with the SHA-256 of what was made in a line "pcm: ...".
+    """
+
+    folder: str
+    about: str
+    make: Callable[[Path], None]
+    pcm: str
+    stamp: str = "README.txt"
 
 
 @dataclass(frozen=True)
@@ -273,8 +293,8 @@ class Task:
         metrics: the first one ranks the board and picks the checkpoint on dev.
         protocols: by name, the published recipes and the project's own.
         builtin, default: the protocol for the built-in corpus, and for anybody else's.
-        corpus: (folder or list, protocol) -> Corpus; None asks for the built-in mini corpus.
-            UsageError with everything that is wrong with it.
+        corpus: (folder or list, protocol) -> Corpus; None asks for the built-in mini corpus. What is wrong with
+            single utterances goes into its `problems`; UsageError where nothing can be read at all.
         load: an item's audio and target.
         head: setup -> a module of (B, T, D) features, (B,) frames and (B,) samples -> predictions.
         loss: (prediction, examples, (B,) frames, setup) -> (), differentiable, mean over utterances.
@@ -286,6 +306,11 @@ class Task:
         pooled: the head only ever sees the mean of a state over its frames: keep that mean alone.
         target: Example.target of an item, where loss and score look at nothing else: heads then train and score from
             recorded states and open no audio.
+        needs: the fields that every utterance must have: "text" (a transcript), "speaker", "clean" (the same without
+            noise), "sources" (the talkers of a mixture). Readers of corpora deliver them.
+        check: (corpus, protocol, frames) -> what keeps the corpus from being used, a sentence each; frames are those
+            of the upstream, (B,) samples -> (B,). Asked once, before anything is spent.
+        mini: the built-in corpus.
     """
     name: str
     version: int
@@ -303,3 +328,6 @@ class Task:
     unprocessed: Callable[[Example, Protocol], dict[str, Any]] | None = None
     pooled: bool = False
     target: Callable[[Item], Any] | None = None
+    needs: tuple[str, ...] = ()
+    check: Callable[[Corpus, Protocol, Callable[[Tensor], Tensor]], Sequence[str]] | None = None
+    mini: Builtin | None = None

@@ -1,13 +1,12 @@
 """`data`: make corpora, list them, and find everything that is wrong with one before it costs anything."""
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .cli import Parser
 from .contract import SAMPLE_RATE
 from .errors import UsageError
-
-TASKS = ("asr", "sid", "se", "ss")
 
 
 def command(argv: Sequence[str]) -> int:
@@ -29,65 +28,99 @@ def _prepare_arguments(kind: Parser) -> None:
     from ..tasks._prepare import LAYOUTS
     kind.add_argument("--layout", choices=LAYOUTS, metavar="NAME", default="", help=f"{', '.join(LAYOUTS)}; default: what the folder looks like")
     kind.add_argument("--from", dest="source", type=Path, required=True, metavar="DIR", help="the corpus, or a CSV or JSONL list of one")
-    kind.add_argument("--task", choices=TASKS, metavar="TASK", default="", help=f"whose splits to take ({', '.join(TASKS)})")
+    kind.add_argument("--task", metavar="TASK", help=f"whose splits to take ({_names()}); default: the first that it can serve")
     kind.add_argument("--train", default="", metavar="SET", help="another training set of the corpus: librispeech_finetuning")
     _where(kind)
 
 
 def _prepare(args: Namespace) -> int:
-    from ..tasks._prepare import prepare
-    print(prepare(args.source, args.out, args.layout, args.task, args.train, args.seed))
+    from ..tasks import _corpora
+    names = [args.task] if args.task else served(args.source, args.layout)
+    need = _need(names[0], args.train) if names else _corpora.Need((), "", args.train)
+    print(_corpora.prepare(args.source, args.out, need, args.layout, args.seed))
     return 0
 
 
 def _verify_arguments(kind: Parser) -> None:
     kind.add_argument("folder", type=Path, metavar="DIR", help="a corpus, its manifest, or any folder of audio")
-    kind.add_argument("--task", choices=TASKS, metavar="TASK", help=f"what it is for ({', '.join(TASKS)}); default: whatever it can serve")
+    kind.add_argument("--task", metavar="TASK", help=f"what it is for ({_names()}); default: whatever it can serve")
     kind.add_argument("--train", default="", metavar="SET", help="another training set of the corpus: librispeech_finetuning")
 
 
 def _verify(args: Namespace) -> int:
     """Counts and every problem on stdout; exit status 2 when there is one."""
-    from ..tasks import _layouts
     if not args.folder.exists():
         raise UsageError(f"there is no {args.folder}; check the path: ls {args.folder.parent}")
-    wanted = (args.task,) if args.task else _layouts.default_tasks(args.folder)
+    wanted = [args.task] if args.task else served(args.folder)
     wrong = [p for task in wanted for p in _verified(args.folder, task, args.train)] if wanted else _plain(args.folder)
     if wrong:
         raise UsageError(f"{args.folder} has {len(wrong)} problems, listed above; mend them and verify again")
     return 0
 
 
-def _verified(folder: Path, task: str, train: str) -> list[str]:
-    from ..tasks import _check, _layouts
+def served(folder: Path, layout: str = "") -> list[str]:
+    """The tasks that a corpus is there for when nobody says, the likeliest first.
+
+    Args:
+        layout: what it is taken for, where a folder alone does not tell.
+    """
+    from ..tasks import _corpora
+    from .registry import tasks
+    ranked = []
+    for name in tasks.names() if folder.exists() else ():
+        if tasks.probe(name) or not (needs := tasks.get(name).needs):
+            continue
+        offered = _corpora.offers(folder, name, layout)
+        if set(needs) <= set(offered):
+            ranked.append((offered.index(needs[0]), name))
+    return [name for _, name in sorted(ranked)]
+
+
+def _names() -> str:
+    from .registry import tasks
+    return ", ".join(tasks.names())
+
+
+def _need(task: str, train: str):
+    from ..tasks._corpora import Need
+    from .registry import tasks
+    return Need(tasks.get(task).needs, task, train)
+
+
+def _verified(folder: Path, name: str, train: str) -> list[str]:
+    from ..tasks import _corpora
     from .audio import audio_files
-    found = _layouts.scan(folder, task, train)
-    print(f"{found.root}: {found.layout}, for {task}")
+    from .registry import tasks
+    from .validation import problems
+    task, found = tasks.get(name), _corpora.scan(folder, _need(name, train))
+    print(f"{found.root}: {found.layout}, for {name}")
     if found.root != folder:
         print(f"notice: {len(audio_files(folder)) - len(audio_files(found.root))} audio files of {folder} lie outside it")
     _table({split: [e for e in found.entries if e.split == split] for split in ("train", "dev", "test", "")})
+    protocol = task.protocols[task.default]
+    if train and hasattr(protocol, "train_set"):
+        protocol = replace(protocol, train_set=train)
+    corpus = task.corpus(folder, protocol)
     for notice in found.notices:
         print(f"notice: {notice}")
-    wrong = list(dict.fromkeys([*found.wrong(task), *_check.damage(found.entries)]))
+    wrong = list(dict.fromkeys([*problems(task, corpus, protocol), *_corpora.damage(found.entries)]))
     for sentence in wrong:
         print(f"problem: {sentence}")
-    print(f"{len(wrong)} problems" if wrong else f"ready for {task}")
+    print(f"{len(wrong)} problems" if wrong else f"ready for {name}")
     return wrong
 
 
 def _plain(folder: Path) -> list[str]:
     """A folder in no layout, such as noise or unlabelled speech: counted by its first folders, and decoded."""
-    from ..tasks import _check
-    from ..tasks._manifest import notices, of_file
-    from .audio import audio_files
+    from ..tasks import _corpora
     if folder.is_file():
         raise UsageError(f"{folder} lists audio without transcript, speaker or references, so it serves no task; say which: --task asr")
-    entries = [of_file(path.stem, path.relative_to(folder).parts[0] if path.parent != folder else ".", path) for path in audio_files(folder)]
+    entries, notices = _corpora.plain(folder)
     print(f"{folder}: plain audio (no layout with labels), for training an upstream or as noise")
     _table({name: [e for e in entries if e.split == name] for name in sorted({e.split for e in entries})}, "folder")
-    for notice in notices(entries):
+    for notice in notices:
         print(f"notice: {notice}")
-    wrong = list(dict.fromkeys(_check.damage(entries)))
+    wrong = list(dict.fromkeys(_corpora.damage(entries)))
     for sentence in wrong:
         print(f"problem: {sentence}")
     return wrong
@@ -137,7 +170,7 @@ def _speech_arguments(kind: Parser) -> None:
 
 
 def _speech(args: Namespace) -> int:
-    from ..tasks._mini import make_speech
+    from ..tasks._make_speech import make_speech
     print(make_speech(args.out, args.minutes, args.seed))
     return 0
 

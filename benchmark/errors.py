@@ -1,6 +1,6 @@
 """What a user is told when something is wrong: what, where, why, and the command that fixes it."""
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -24,6 +24,12 @@ def closest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(name, known)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"
+
+
+def listed(problems: Sequence[str], most: int = 10) -> str:
+    """Several complaints in one sentence."""
+    more = f" | and {len(problems) - most} more" if len(problems) > most else ""
+    return " | ".join(problems[:most]) + more
 
 
 def need(module: str, why: str, extra: str = "") -> Any:

@@ -22,6 +22,7 @@ from .registry import build_upstream, tasks, upstream_class
 from .result import FIX, Cell, Result
 from .settings import number, short_hash
 from .team import size, team
+from .validation import opened
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Run:
         built = build_upstream(request.upstream, upstream_options).to(request.device).requires_grad_(False)
         self.upstream: Upstream = at_precision(built, request.precision)
         self.extra = controls.extra(exits, self.upstream)
-        self.corpus: Corpus = self.task.corpus(request.data, self.protocol)
+        self.corpus: Corpus = opened(self.task, request.data, self.protocol, self.upstream.frames)
         self.setup = Setup(self.protocol, self.corpus, self.upstream.card.dim, self.upstream.card.stride)
         self.splits = {s: limited(self.corpus.splits[s], getattr(self.protocol, f"{s}_limit"), self.protocol.limit_seed)
                        for s in ("train", "dev", "test")}

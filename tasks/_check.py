@@ -1,37 +1,37 @@
-"""What makes a list of utterances unusable for a task: every complaint at once, before an hour of training finds the first."""
+"""What makes a list of utterances unusable: every complaint at once, before an hour of training finds the first.
+
+Of what a field promises only its presence is checked here; what a task needs it to say is the task's own check.
+"""
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from pathlib import Path
 
 from ..benchmark.audio import header, inspect
 from ..benchmark.errors import UsageError
-from ._characters import LETTERS, frames_needed, target
+from ._found import REFERENCES
 from ._manifest import SPLITS, Entry, progress, sha
 
-STRIDE, WINDOW = 320, 400      # samples a frame of HuBERT, wav2vec 2.0 and WavLM, and what one frame hears: the coarsest upstreams in use
-REFERENCES = {"se": (1, "clean"), "ss": (2, "source")}
+PRESENT = {"text": "transcript", "speaker": "speaker"}      # fields that are labels, and what they are called
 
 
-def problems(entries: Sequence[Entry], task: str, hints: Mapping[str, str] = MappingProxyType({})) -> list[str]:
-    """Everything that headers and labels tell: audio, splits, and what `task` needs of each utterance.
+def problems(entries: Sequence[Entry], fields: Sequence[str], hints: Mapping[str, str]) -> list[str]:
+    """Everything that headers and labels tell: audio, splits, and the presence of `fields`.
 
-    `hints` says of a split where it would come from.
+    Args:
+        hints: split -> where its utterances would come from.
     """
-    found = [f"{n} utterances have no split; give each line train, dev or test" for n in [sum(not e.split for e in entries)] if n]
-    counts = Counter(e.split for e in entries)
-    found += [f"no utterance for {split}" + (f": {hints[split]}" if split in hints else "") for split in SPLITS if not counts[split]]
-    heard = set()
+    unsplit, counts = sum(not e.split for e in entries), Counter(e.split for e in entries)
+    found = [f"{unsplit} utterances have no split; give each line train, dev or test"] if unsplit else []
+    found += [f"no utterance for {split}" + (f": {hints[split]}" if split in hints else "")
+              for split in SPLITS if not counts[split]]
     for e in progress(entries, "checking the list"):
         if not e.samples or not e.path.is_file():
             found.append(_reason(e.path))
-        elif e.path not in heard:
-            heard.add(e.path)
-        if task in REFERENCES:
-            found += _references(e, *REFERENCES[task])
-    if task == "asr":
-        found += _transcripts(entries)
-    if task == "sid":
-        found += _speakers(entries)
+        found += [f"{e.id} has no {PRESENT[name]}" for name in fields
+                  if name in PRESENT and not getattr(e, name)]
+        for name in fields:
+            if name in REFERENCES:
+                found += _references(e, name)
     return found
 
 
@@ -53,16 +53,22 @@ def damage(entries: Sequence[Entry]) -> Iterator[str]:
         total = lengths[e.path]
         for path in e.references:
             if None not in (total, lengths[path]) and lengths[path] > total:
-                yield f"{path} is longer ({lengths[path]} samples at 16 kHz) than {e.path} ({total}), to which it belongs"
+                yield longer(path, lengths[path], e.path, total)
         if total is not None and e.start + e.samples > total:
             yield f"{e.id}: samples {e.start} to {e.start + e.samples} of {e.path}, which has {total}"
         if e.sha and None not in (lengths[p] for p in (e.path, *e.references)) and sha(e) != e.sha:
             yield f"{e.id}: {e.path} is not the file that was listed (another content hash)"
 
 
-def _references(e: Entry, wanted: int, what: str) -> Iterable[str]:
-    if len(e.references) != wanted:
-        yield f"{e.id} has {len(e.references)} {what} files where {wanted} belong to it"
+def longer(path: Path, samples: int, of: Path, total: int) -> str:
+    """The complaint about a further file that lasts longer than what it belongs to."""
+    return f"{path} is longer ({samples} samples at 16 kHz) than {of} ({total}), to which it belongs"
+
+
+def _references(e: Entry, name: str) -> Iterable[str]:
+    if len(e.references) != REFERENCES[name]:
+        yield f"{e.id} has {len(e.references)} further files where its field {name} is {REFERENCES[name]}"
+        return
     for path in e.references:
         try:
             samples = header(path).samples
@@ -70,40 +76,11 @@ def _references(e: Entry, wanted: int, what: str) -> Iterable[str]:
             yield _short(error)
             continue
         if samples < e.start + e.samples:
-            yield f"{path} is shorter ({samples} samples at 16 kHz) than {e.path} ({e.start + e.samples}), to which it belongs"
+            yield (f"{path} is shorter ({samples} samples at 16 kHz) than {e.path} ({e.start + e.samples}), "
+                   "to which it belongs")
 
 
-def _transcripts(entries: Iterable[Entry]) -> Iterable[str]:
-    for e in entries:
-        if not e.text:
-            yield f"{e.id} has no transcript"
-        elif strange := sorted(set(e.text) - LETTERS):
-            yield f"{e.id}: its transcript has {' '.join(map(repr, strange))}, which the dictionary (A-Z, apostrophe, space) cannot spell"
-        elif e.samples and (said := too_long(e)):
-            yield said
-
-
-def too_long(e: Entry, join: int = 1) -> str:
-    """What is wrong with a transcript that CTC cannot write in the frames its audio has, read `join` at a time; or ""."""
-    needed, frames = frames_needed(target(e.text)), max(0, (e.samples - WINDOW) // STRIDE + 1) // join
-    return f"{e.id}: CTC needs {needed} frames of {20 * join} ms for its transcript and its audio has {frames}" if needed > frames else ""
-
-
-def _speakers(entries: Iterable[Entry]) -> Iterable[str]:
-    known = {e.speaker for e in entries if e.split == "train"}
-    if len(known) == 1:
-        yield f"{next(iter(known))} is the only speaker in training; identification needs two"
-    strangers: Counter = Counter()
-    for e in entries:
-        if not e.speaker:
-            yield f"{e.id} has no speaker"
-        elif e.split in ("dev", "test") and e.speaker not in known:
-            strangers[e.split, e.speaker] += 1
-    for (split, speaker), n in strangers.items():
-        yield f"speaker {speaker} has {n} utterances in {split} and none in training"
-
-
-def _reason(path) -> str:
+def _reason(path: Path) -> str:
     try:
         header(path)
     except UsageError as error:

@@ -12,13 +12,14 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from ..benchmark.audio import RESAMPLER, header
+from ..benchmark.audio import RESAMPLER, SUFFIXES, header
 from ..benchmark.contract import SAMPLE_RATE
-from ..benchmark.errors import UsageError
+from ..benchmark.errors import UsageError, listed
 from ..benchmark.paths import atomic
 
 NAME = "manifest.csv"
@@ -48,6 +49,7 @@ class Entry:
     sha: str = ""
     rate: int = SAMPLE_RATE                # Hz, as it was recorded
     channels: int = 1
+    more: Mapping[str, Any] = field(default_factory=dict)  # what else its corpus says of it (noise, snr); in no list and no hash
 
 
 def manifest_of(data: Path) -> Path | None:
@@ -64,6 +66,11 @@ def of_file(id: str, split: str, path: Path, speaker: str = "", text: str = "", 
     except UsageError:
         rate, channels, samples = SAMPLE_RATE, 1, 0
     return Entry(id, split, path, 0, samples, speaker, plain(text), references, "", rate, channels)
+
+
+def audio_in(folder: Path) -> list[Path]:
+    """The audio files of a folder, not of those below it, by name; none where there is no folder."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name[0] != ".") if folder.is_dir() else []
 
 
 def plain(text: str) -> str:
@@ -135,12 +142,6 @@ def notices(entries: Iterable[Entry]) -> list[str]:
     formats = {(e.rate, e.channels) for e in entries}
     return ([f"audio at {rate} Hz, resampled to {SAMPLE_RATE} Hz by {RESAMPLER}" for rate in sorted({r for r, _ in formats} - {SAMPLE_RATE})]
             + [f"audio with {n} channels, averaged to one" for n in sorted({c for _, c in formats} - {1})])
-
-
-def listed(problems: Sequence[str], most: int = 10) -> str:
-    """Several complaints in one sentence."""
-    more = f" | and {len(problems) - most} more" if len(problems) > most else ""
-    return " | ".join(problems[:most]) + more
 
 
 def progress(things: Sequence, what: str) -> Iterable:

@@ -1,26 +1,26 @@
 """The built-in corpus of speech recognition: espeak voices say sentences of a small grammar; made on first use and kept.
 
 34 words, apostrophes among them, in five sentence shapes of 4 to 7 words: about 20 minutes. The voices are those of the noisy
-corpus (`_mini.py`), which pre-training never hears, dealt out so that no two splits share one, the fast ones slowed down. Listed in
+corpus, which pre-training never hears, dealt out so that no two splits share one, the fast ones slowed down. Listed in
 a manifest like anybody's corpus. Its word error rates say that things work and in which order models come, nothing about real speech.
 """
 import hashlib
-import logging
 import random
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from ..benchmark.audio import to_pcm, write
-from ..benchmark.paths import cache_dir, whole
+from ..benchmark.contract import Builtin
+from ..benchmark.paths import whole
 from . import _manifest
-from ._mini import CORPORA, SEED
-from ._speech import speak, voices
+from ._builtin import SEED, cast
+from ._speech import speak
 
 SIZES = {"train": (40, 480), "dev": (6, 48), "test": (14, 112)}  # voices, utterances
 FASTEST = 150        # words a minute: every voice has two frames of 20 ms a letter and more
 PCM = "e3c512485795c1322b97dae7e10a57b38e2cf5bf97ebaac75968d82eba3eee04"  # sha256 of all samples, x86-64, espeak-ng 1.52
-FOLDER = CORPORA["mini (asr)"][0]
+FOLDER, STAMP = "mini-asr-1", "pcm.txt"
 
 _LISTS = {
     "name": "alice george victor",
@@ -42,17 +42,12 @@ number things are in the place
 """.strip().splitlines()
 
 
-def mini_asr() -> Path:
-    """The folder of the corpus, with its manifest; made now if this machine has none. Safe in parallel."""
-    out, log = cache_dir() / FOLDER, logging.getLogger("earlyexit_superb")
-    if not (out / _manifest.NAME).is_file():
-        log.info("making the built-in corpus of speech recognition in %s, once; this takes about 20 s", out)
-        with whole(out, _manifest.NAME) as folder:
-            _speak_all(folder)
-    if (out / "pcm.txt").read_text() != PCM:
-        log.warning("the built-in corpus in %s is not sample for sample the usual one (another espeak-ng, numpy or scipy?), so rows "
-                    "made with it carry another corpus hash and stand apart", out)
-    return out
+def _make(out: Path) -> None:
+    with whole(out, STAMP) as folder:
+        _speak_all(folder)
+
+
+BUILTIN = Builtin(FOLDER, "60 espeak voices, sentences of 34 words", _make, PCM, STAMP)
 
 
 def sentence(rng: random.Random) -> str:
@@ -62,11 +57,11 @@ def sentence(rng: random.Random) -> str:
 
 def _speak_all(folder: Path) -> None:
     from tqdm import tqdm
-    cast = (replace(voice, rate=min(voice.rate, FASTEST)) for voice in voices(sum(speakers for speakers, _ in SIZES.values()), SEED))
+    voices = (replace(voice, rate=min(voice.rate, FASTEST)) for voice in cast())
     digest, entries = hashlib.sha256(), []
     with tqdm(total=sum(n for _, n in SIZES.values()), desc=f"speaking to {FOLDER}", file=sys.stderr, unit="utt", mininterval=1) as bar:
         for split, (speakers, utterances) in SIZES.items():
-            talkers, rng = [next(cast) for _ in range(speakers)], random.Random(f"mini-asr-{SEED}-{split}")
+            talkers, rng = [next(voices) for _ in range(speakers)], random.Random(f"mini-asr-{SEED}-{split}")
             for i in range(utterances):
                 text, who = sentence(rng), f"{split}{i % speakers:02d}"
                 pcm = to_pcm(speak(talkers[i % speakers], text))
@@ -75,5 +70,5 @@ def _speak_all(folder: Path) -> None:
                 write(path, pcm)
                 entries.append(_manifest.of_file(path.stem, split, path, who, text))
                 bar.update()
-    (folder / "pcm.txt").write_text(digest.hexdigest())
+    (folder / STAMP).write_text(digest.hexdigest())
     _manifest.write(folder / _manifest.NAME, entries)

@@ -6,9 +6,7 @@ microphone give nobody away. In folders and with a list like VoxCeleb1's. Its nu
 order models come, nothing about people.
 """
 import hashlib
-import logging
 import random
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from ..benchmark.audio import to_pcm, write
-from ..benchmark.contract import SAMPLE_RATE
-from ..benchmark.paths import cache_dir, whole
+from ..benchmark.contract import Builtin
+from ..benchmark.paths import whole
 from ._noise import active_power
-from ._speech import Voice, sentence, speak, voices
+from ._speech import lasting, voices
 
 VERSION = 1
 SEED = 20_28
@@ -38,21 +36,15 @@ recipe: {VERSION}
 """
 
 
-def mini_speakers() -> Path:
-    """The folder of the corpus, for `_layouts.entries`; made now if this machine has none. Safe in parallel."""
-    out, log = cache_dir() / FOLDER, logging.getLogger("earlyexit_superb")
-    if not (out / "README.txt").is_file():
-        log.info("making the built-in speakers in %s, once; this takes about 20 s", out)
-        with whole(out, "README.txt") as folder:
-            _make(folder)
-    made = re.search(r"^pcm: (\w+)$", (out / "README.txt").read_text(encoding="utf-8"), re.MULTILINE)
-    if made is None or made[1] != PCM:
-        log.warning("the built-in speakers in %s are not sample for sample the usual ones (another espeak-ng, numpy or scipy?), so rows "
-                    "made with them carry another corpus hash and stand apart", out)
-    return out
+def _make(out: Path) -> None:
+    with whole(out, "README.txt") as folder:
+        _speak_all(folder)
 
 
-def _make(folder: Path) -> None:
+BUILTIN = Builtin(FOLDER, "24 espeak voices, a folder each, each sentence as if recorded elsewhere", _make, PCM)
+
+
+def _speak_all(folder: Path) -> None:
     from tqdm import tqdm
     digest, lines = hashlib.sha256(), []
     for part, name, pcm in tqdm(utterances(), desc=f"speaking to {FOLDER}", total=SPEAKERS * sum(PARTS.values()), file=sys.stderr,
@@ -69,14 +61,7 @@ def utterances() -> Iterator[tuple[int, str, np.ndarray]]:
     for number, voice in enumerate(voices(SPEAKERS, SEED)):
         words, draw = random.Random(f"mini-speakers-{SEED}-{number}"), np.random.default_rng([SEED, number])
         for i, part in enumerate(part for part, count in PARTS.items() for _ in range(count)):
-            yield part, f"voice{number:02d}/{i:03d}.wav", to_pcm(_disguised(_spoken(voice, words), draw))
-
-
-def _spoken(voice: Voice, words: random.Random) -> np.ndarray:
-    while True:
-        wav = speak(voice, sentence(words))
-        if SHORTEST <= len(wav) / SAMPLE_RATE <= LONGEST:
-            return wav.astype(np.float64)
+            yield part, f"voice{number:02d}/{i:03d}.wav", to_pcm(_disguised(lasting(voice, words, SHORTEST, LONGEST)[1].astype(np.float64), draw))
 
 
 def _disguised(wav: np.ndarray, draw: np.random.Generator) -> np.ndarray:

@@ -5,20 +5,17 @@ follows from the voice alone. Its numbers say that things work and in which orde
 pairs are of one sex, is harder.
 """
 import hashlib
-import logging
 import random
-import re
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ..benchmark.audio import read, to_pcm
-from ..benchmark.contract import SAMPLE_RATE
-from ..benchmark.paths import cache_dir
+from ..benchmark.contract import Builtin
 from ._mixtures import FOLDERS, SIDES, Mixture, write_librimix
 from ._noise import active_power
-from ._speech import Voice, sentence, speak, voices
+from ._speech import Voice, lasting, voices
 
 VERSION = 4
 SEED = 20_27
@@ -38,20 +35,14 @@ pcm: {{pcm}}
 """
 
 
-def mini_mixtures() -> Path:
-    """The folder of the corpus; made now if this machine has none. Safe in parallel, and a killed making goes on."""
-    out = cache_dir() / NAME
-    log = logging.getLogger("earlyexit_superb")
-    if not (out / "README.txt").is_file():
-        log.info("making the built-in mixtures in %s, once; this takes about 20 s", out)
-        mixtures = _mixtures()
-        write_librimix(out, mixtures)
-        (out / "README.txt").write_text(README.format(pcm=_pcm(out, mixtures)), encoding="utf-8")
-    made = re.search(r"^pcm: (\w+)$", (out / "README.txt").read_text(encoding="utf-8"), re.MULTILINE)
-    if made is None or made[1] != PCM:
-        log.warning("the built-in mixtures in %s are not sample for sample the usual ones (another espeak-ng or scipy?), so rows made "
-                    "with them carry another corpus hash and stand apart", out)
-    return out
+def _make(out: Path) -> None:
+    """A killed making goes on."""
+    mixtures = _mixtures()
+    write_librimix(out, mixtures)
+    (out / "README.txt").write_text(README.format(pcm=_pcm(out, mixtures)), encoding="utf-8")
+
+
+BUILTIN = Builtin(NAME, "low and high espeak voices, two at a time, Libri2Mix layout", _make, PCM)
 
 
 def _pcm(out: Path, mixtures: list[Mixture]) -> str:
@@ -85,8 +76,6 @@ def _spoken(cast: list[Voice], seed: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _utterance(voice: Voice, rng: random.Random) -> np.ndarray:
-    """(N,) float32: the first sentence that lasts 2 to 4 s in this voice, at a level of its own."""
-    while True:
-        wav = speak(voice, sentence(rng))
-        if SHORTEST <= len(wav) / SAMPLE_RATE <= LONGEST:
-            return (wav * 10 ** (rng.uniform(SOFTEST, LOUDEST) / 20) / active_power(wav) ** 0.5).astype(np.float32)
+    """(N,) float32: a sentence of 2 to 4 s at a level of its own."""
+    _, wav = lasting(voice, rng, SHORTEST, LONGEST)
+    return (wav * 10 ** (rng.uniform(SOFTEST, LOUDEST) / 20) / active_power(wav) ** 0.5).astype(np.float32)

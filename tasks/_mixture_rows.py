@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..benchmark.audio import read
-from ..benchmark.errors import UsageError
-from ._manifest import SPLITS, listed, progress
+from ..benchmark.errors import UsageError, listed
+from ._manifest import SPLITS, progress
 from ._noise import active_power
 from ._noisy import _shares, _utterances
 

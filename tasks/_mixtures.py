@@ -21,13 +21,13 @@ import numpy as np
 from ..benchmark.audio import audio_files, read, write
 from ..benchmark.errors import UsageError
 from ..benchmark.paths import whole
+from ._librimix import FOLDERS, SOURCES
 from ._manifest import SPLITS
 from ._mixture_rows import COLUMNS, Row, by_speaker, draw, located, read_rows
 from ._noisy import _fingerprint, _limited
 
 VERSION = 1                                 # of the plan: other mixtures for the same request, other number
-SIDES = ("s1", "s2", "mix_clean")           # written in this order: where the mixture is, its sources are
-FOLDERS = {"train": "train-100", "dev": "dev", "test": "test"}
+SIDES = (*SOURCES, "mix_clean")              # written in this order: where the mixture is, its sources are
 
 README = """Two-speaker mixtures in the layout of Libri2Mix (wav16k, min, mix_clean), made by earlyexit-superb:
 run_benchmark.py data mixtures {how}

@@ -19,8 +19,9 @@ from ..benchmark.audio import audio_files, length, read, to_pcm, write
 from ..benchmark.contract import SAMPLE_RATE
 from ..benchmark.errors import UsageError
 from ..benchmark.paths import whole
+from ._manifest import SPLITS
 from ._noise import mix, snr
-from ._voicebank import FOLDERS, SPLITS
+from ._voicebank import FOLDERS
 
 VERSION = 1                                 # of this recipe: other bytes, other number
 SNRS = {"train": (15.0, 10.0, 5.0, 0.0), "dev": (15.0, 10.0, 5.0, 0.0), "test": (17.5, 12.5, 7.5, 2.5)}  # dB

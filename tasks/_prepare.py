@@ -17,11 +17,13 @@ import numpy as np
 
 from ..benchmark.audio import audio_files, read, write
 from ..benchmark.contract import SAMPLE_RATE
-from ..benchmark.errors import UsageError
+from ..benchmark.errors import UsageError, listed
 from ..benchmark.paths import write_text
-from . import _layouts, _manifest
-from ._layouts import LISTS, NOTICES, Found
-from ._manifest import NAME, SPLITS, Entry, listed, of_file, progress
+from . import _manifest
+from ._found import Found, Need
+from ._layouts import NOTICES, recognise, scan, wrong
+from ._manifest import NAME, SPLITS, Entry, of_file, progress
+from ._voxceleb import LISTS
 
 LAYOUTS = {"librispeech": "LibriSpeech", "voxceleb1": "VoxCeleb1", "voicebank-demand": "VoiceBank-DEMAND", "libri2mix": "Libri2Mix",
            "fsdd": "FSDD", "speechocean762": "speakers", "speakers": "speakers", "csv": "manifest"}
@@ -31,20 +33,19 @@ PASSES = {"train": 4, "dev": 1, "test": 1}      # how often a split's recordings
 HELD = 0.1                  # of a speaker's utterances for dev, and again for test, where no list says
 
 
-def prepare(source: Path, out: Path, layout: str = "", task: str = "", train: str = "", seed: int = 0) -> str:
+def prepare(source: Path, out: Path, need: Need, layout: str = "", seed: int = 0) -> str:
     """Write `out`/manifest.csv (and, for FSDD, `out`/wav) from the corpus at `source`; what was done, in words.
 
     Args:
+        need: the fields that a line must have, and whose splits to take where tasks split a corpus differently.
         layout: a key of LAYOUTS; "" = what the folder looks like.
-        task: whose splits to take, where tasks split a corpus differently; "" = the first that it is there for.
-        train: as in `_layouts.entries`.
         seed: of digit strings, and of splits by speaker where no list gives them.
     """
     source, out = Path(source), Path(out)
-    found, task = _scanned(source, layout, task, train, seed)
-    if wrong := found.wrong(task):
-        raise UsageError(f"{found.root} ({found.layout}) cannot serve {task}: {listed(wrong)}; nothing was written; mend it, and see all that "
-                         f"is wrong with: run_benchmark.py data verify {source} --task {task}")
+    found, task = _scanned(source, layout, need, seed), need.task
+    if problems := wrong(found, need):
+        raise UsageError(f"{found.root} ({found.layout}) cannot serve {task}: {listed(problems)}; nothing was written; mend it, and see all "
+                         f"that is wrong with: run_benchmark.py data verify {source} --task {task}")
     request = hashlib.sha256(f"{task} {seed} {found.layout} {_manifest.fingerprint(found.entries)}".encode()).hexdigest()[:12]
     readme = out / NOTICES
     if (out / NAME).exists():
@@ -62,21 +63,25 @@ def prepare(source: Path, out: Path, layout: str = "", task: str = "", train: st
     return f"{out / NAME}: {counts}, {sum(e.samples for e in entries) / SAMPLE_RATE / 3600:.2f} h, for {task}"
 
 
-def _scanned(source: Path, layout: str, task: str, train: str, seed: int) -> tuple[Found, str]:
-    if layout == "speakers" and source.is_dir() and not any((source / name).exists() for name in LISTS):
-        return _by_speaker(source, seed), task or "sid"
-    name = (_layouts.recognise(source) or (None, ""))[1] if source.exists() else ""
-    if layout and name and name != LAYOUTS[layout]:
+def unlisted(source: Path, layout: str) -> bool:
+    """Whether a closed set is to be drawn from a folder a speaker, because no list gives it."""
+    return layout == "speakers" and source.is_dir() and not any((source / name).exists() for name in LISTS)
+
+
+def _scanned(source: Path, layout: str, need: Need, seed: int) -> Found:
+    if unlisted(source, layout):
+        return _by_speaker(source, seed)
+    found = recognise(source) if source.exists() else None
+    if layout and found and found[1].name != LAYOUTS[layout]:
+        name = found[1].name
         fitting = " or ".join(k for k, v in LAYOUTS.items() if v == name)
         raise UsageError(f"{source} is laid out as {name}, not as {LAYOUTS[layout]}; leave --layout out, or give {fitting}")
-    if not task and name:
-        task = (*_layouts.default_tasks(source), "asr")[0]
-    return _layouts.scan(source, task, train), task
+    return scan(source, need)
 
 
 def _by_speaker(root: Path, seed: int) -> Found:
     """A closed set drawn here: of every speaker's utterances a tenth for dev, a tenth for test, at least one each."""
-    found, spoken = Found("speakers", root, ("sid",)), defaultdict(list)
+    found, spoken = Found("speakers", root), defaultdict(list)
     for path in audio_files(root):
         spoken[path.relative_to(root).parts[0] if path.parent != root else ""].append(path)
     if loose := spoken.pop("", []):

@@ -13,6 +13,7 @@ What is worth knowing of the original:
   350). The first recipes cut clicks away afterwards (`tail="guard"`); the second stop at the centre of the last frame and
   leave zeros behind it (`tail="drop"`).
 """
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..benchmark.contract import Example, Protocol, Setup
+from ..benchmark.contract import Corpus, Example, Protocol, Setup
 from ..benchmark.errors import UsageError
 
 STRIDES = (160, 320, 640)   # samples a frame of the upstreams there are: 10, 20, 40 ms
@@ -52,6 +53,14 @@ class SpectralProtocol(Protocol):
                               ("distance", "mse", "l1"), ("domain", "magnitude", "log1p"), ("tail", "guard", "drop")):
             if getattr(self, field) not in known:
                 raise UsageError(f"protocol {self.name}: {field} is {' or '.join(known)}, not {getattr(self, field)!r}")
+
+
+def check(corpus: Corpus, protocol: SpectralProtocol, frames: Callable[[Tensor], Tensor]) -> Iterator[str]:
+    """Utterances too short to be transformed."""
+    for split, items in corpus.splits.items():
+        for item in items:
+            if item.samples < protocol.n_fft:
+                yield f"{item.id} of {split} has {item.samples} samples, less than one window of {protocol.n_fft}"
 
 
 @dataclass(frozen=True)

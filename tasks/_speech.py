@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..benchmark.contract import SAMPLE_RATE
 from ..benchmark.errors import MachineError, UsageError, need
 
 ESPEAK_RATE = 22_050                # Hz, of every formant voice
@@ -185,6 +186,15 @@ which thing does det person choose
 since time pron could hear det adj thing
 name has nothing but dreams of number adj things
 """.strip().splitlines()
+
+
+def lasting(voice: Voice, rng: random.Random, shortest: float, longest: float) -> tuple[str, np.ndarray]:
+    """The first random sentence that lasts `shortest` to `longest` seconds in this voice: its words, (N,) float32 at 16 kHz."""
+    while True:
+        words = sentence(rng)
+        wav = speak(voice, words)
+        if shortest <= len(wav) / SAMPLE_RATE <= longest:
+            return words, wav
 
 
 def sentence(rng: random.Random) -> str:

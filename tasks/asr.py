@@ -4,7 +4,7 @@ SUPERB's task (Yang et al., 2021, sec. 3) on LibriSpeech, MiniSUPERB's on Libri-
 transcripts. Word error rate over the whole test split (errors over reference words, not a mean over utterances), with its
 substitutions, deletions and insertions; the dev split's picks the checkpoint. No language model, unless two files are given.
 """
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,18 +14,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..benchmark.audio import read
-from ..benchmark.contract import Corpus, Example, Item, Metric, Protocol, Setup, Task
+from ..benchmark.contract import SAMPLE_RATE, Corpus, Example, Item, Metric, Protocol, Setup, Task
 from ..benchmark.errors import UsageError, need
 from ..benchmark.metrics import Failure, Ratio
 from ..benchmark.registry import tasks
 from ..downstreams._specaugment import SpecAugment
 from ..downstreams.blstm_ctc import BLSTMCTC
 from . import _beam
-from ._characters import BLANK, SYMBOLS, greedy, spelled, target, written
+from ._characters import BLANK, LETTERS, SYMBOLS, frames_needed, greedy, spelled, target, written
+from ._corpora import Need, open_corpus
+from ._mini_asr import BUILTIN
 from ._spectral import standardised
 
 KINDS = ("substitutions", "deletions", "insertions")
 METRICS = ("wer", "cer", "uer", *KINDS)
+NEEDS = ("text",)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,11 @@ class ASRProtocol(Protocol):
     word_score: float = -1.0
     sil_score: float = 0.0
     at_test: ClassVar[tuple[str, ...]] = ("lm", "lexicon", "beam", "beam_threshold", "lm_weight", "word_score", "sil_score")
+
+    @property
+    def search(self) -> _beam.BeamSearch:
+        """How the test split is decoded where there is a language model."""
+        return _beam.BeamSearch(self.lm, self.lexicon, self.beam, self.beam_threshold, self.lm_weight, self.word_score, self.sil_score)
 
     def __post_init__(self):
         if self.join < 1 or self.hidden < 1 or self.layers < 1:
@@ -77,18 +85,23 @@ MINI = replace(  # small enough to train a table's heads in minutes on two CPU c
 
 
 def corpus(data: Path | None, protocol: ASRProtocol) -> Corpus:
-    from . import _check, _layouts, _manifest
     if protocol.lm:
-        _beam.decoder(protocol)     # what is wrong with it is said now
-    if data is None:
-        from ._mini_asr import mini_asr
-    root = mini_asr() if data is None else data
-    entries, notices = _layouts.entries(root, "asr", protocol.train_set)
-    if tight := [said for e in entries if (said := _check.too_long(e, protocol.join))]:
-        raise UsageError(f"{root} cannot be read {protocol.join} frames at a time: {_manifest.listed(tight)}; read every frame: --set join=1")
-    items = {split: [Item(e.id, e.path, e.samples, e.start, e.speaker, {"text": e.text}) for e in entries if e.split == split]
-             for split in _manifest.SPLITS}
-    return Corpus("mini" if data is None else root.stem, _manifest.fingerprint(entries), items, (*notices, *_manifest.notices(entries)))
+        _beam.decoder(protocol.search)      # what is wrong with it is said now
+    return open_corpus(data, Need(NEEDS, "asr", protocol.train_set), BUILTIN)
+
+
+def check(corpus: Corpus, protocol: ASRProtocol, frames: Callable[[Tensor], Tensor]) -> Iterator[str]:
+    """Transcripts that the dictionary cannot spell, or CTC not write in the frames their audio has."""
+    items = [item for split in corpus.splits.values() for item in split]
+    given = frames(torch.tensor([item.samples for item in items])).tolist()
+    for item, n in zip(items, given, strict=True):
+        if strange := sorted(set(text(item)) - LETTERS):
+            yield (f"{item.id}: its transcript has {' '.join(map(repr, strange))}, which the dictionary "
+                   "(A-Z, apostrophe, space) cannot spell")
+        elif (needed := frames_needed(target(text(item)))) > n // protocol.join:
+            joined = f" ({n} read {protocol.join} at a time; --set join=1 reads each)" * (protocol.join > 1)
+            yield (f"{item.id}: CTC needs {needed} frames for its transcript and its {item.samples / SAMPLE_RATE:.2f} s "
+                   f"have {n // protocol.join}{joined}")
 
 
 def text(item: Item) -> str:
@@ -132,7 +145,7 @@ def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -
     if not scores.isfinite().all():
         return dict.fromkeys(METRICS, Failure("prediction is not finite"))
     symbols = greedy(scores)
-    hypothesis = _beam.words(scores, protocol) if protocol.lm else None
+    hypothesis = _beam.words(scores, protocol.search) if protocol.lm else None
     if hypothesis is None:                                  # greedy, also where no path of the beam ends in a word: as s3prl
         hypothesis = spelled(symbols)
     return errors(example.target, hypothesis, symbols) | {"hypothesis": hypothesis, "reference": example.target}
@@ -163,4 +176,5 @@ def _rate(found: Any, errors: int) -> Ratio:
 tasks.register("asr")(Task(
     name="asr", version=1, metrics=tuple(Metric(name, False, "%") for name in METRICS),
     protocols={p.name: p for p in (SUPERB_V1, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
-    corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, target=text))
+    corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, target=text, needs=NEEDS, check=check,
+    mini=BUILTIN))

@@ -18,7 +18,11 @@ from ..benchmark.contract import Corpus, Example, Item, Metric, Setup, Task
 from ..benchmark.metrics import pesq_wb, si_sdr_improvement, stoi
 from ..benchmark.registry import tasks
 from ..downstreams.mask_blstm import MaskBLSTM
-from ._spectral import GRID, SpectralHead, SpectralProtocol, apply, distance, fitting, spectra
+from ._corpora import Need, open_corpus
+from ._mini import BUILTIN
+from ._spectral import GRID, SpectralHead, SpectralProtocol, apply, check, distance, fitting, spectra
+
+NEEDS = ("clean",)
 
 
 @dataclass(frozen=True)
@@ -50,18 +54,7 @@ MINI = replace(  # small enough to train a table's heads in minutes on two CPU c
 
 
 def corpus(data: Path | None, protocol: SEProtocol) -> Corpus:
-    from ._layouts import entries as listed
-    from ._manifest import SPLITS, fingerprint, manifest_of
-    from ._voicebank import voicebank
-    if data is None:
-        from ._mini import mini_noisy
-        return voicebank(mini_noisy(), "mini")
-    if manifest_of(data) is None:
-        return voicebank(data)
-    entries, notices = listed(data, "se")
-    splits = {split: [Item(e.id, e.path, e.samples, e.start, e.speaker, {"clean": e.references[0]}) for e in entries if e.split == split]
-              for split in SPLITS}
-    return Corpus(data.resolve().name, fingerprint(entries), splits, notices)
+    return open_corpus(data, Need(NEEDS, "se"), BUILTIN)
 
 
 def load(item: Item) -> Example:
@@ -117,4 +110,5 @@ tasks.register("se")(Task(
     name="se", version=1,
     metrics=(Metric("pesq", True, "MOS-LQO, wide-band"), Metric("stoi", True), Metric("si_sdr_improvement", True, "dB")),
     protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
-    corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, select=select, unprocessed=unprocessed))
+    corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, select=select, unprocessed=unprocessed,
+    needs=NEEDS, check=check, mini=BUILTIN))

@@ -8,7 +8,8 @@ s3prl cuts a long training utterance anew each time it is read. Here each has `c
 `crop_seed` and recorded; a training epoch goes over all of them, and a short utterance is in it as often as a long one.
 """
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ from ..benchmark.contract import SAMPLE_RATE, Corpus, Example, Item, Metric, Pro
 from ..benchmark.metrics import Failure
 from ..benchmark.registry import tasks
 from ..downstreams.mean_linear import MeanLinear
+from ._corpora import Need, open_corpus
+from ._mini_sid import BUILTIN
+
+NEEDS, STRANGER = ("speaker",), -1       # the label of who is not in training
 
 
 @dataclass(frozen=True)
@@ -56,25 +61,27 @@ MINI = replace(
 
 def corpus(data: Path | None, protocol: SIDProtocol) -> Corpus:
     """Splits of pieces, labelled with the training split's speakers in the order of their names (as VoxCeleb1's are)."""
-    from ._layouts import entries as listed
-    from ._manifest import fingerprint
-    if data is None:
-        from ._mini_sid import mini_speakers
-        data, name = mini_speakers(), "mini"
-    else:
-        name = data.resolve().name
-    entries, notices = listed(data, "sid")
-    labels = tuple(sorted({e.speaker for e in entries if e.split == "train"}))
-    code = {speaker: i for i, speaker in enumerate(labels)}
-    splits = {split: [e for e in entries if e.split == split] for split in ("train", "dev", "test")}
-    train = list(_drawn(splits["train"], protocol))
+    whole = open_corpus(data, Need(NEEDS, "sid"), BUILTIN)
+    labels = tuple(sorted({i.speaker for i in whole.splits["train"]}))
+    code = {speaker: n for n, speaker in enumerate(labels)}
+    train = list(_drawn(whole.splits["train"], protocol))
     crops = {"train": protocol.crops, "dev": int(protocol.crop_all), "test": int(protocol.crop_all)}
-    items = {split: [Item(f"{e.id}#{k}" if k else e.id, e.path, samples, start, e.speaker, {"label": code[e.speaker], "labels": labels})
-                     for e in chosen for k, (start, samples) in enumerate(pieces(e.id, e.start, e.samples, crops[split], protocol))]
-             for split, chosen in (splits | {"train": train}).items()}
-    long = sum(e.samples > protocol.crop * SAMPLE_RATE for e in train)
+    items = {split: [replace(i, id=f"{i.id}#{k}" if k else i.id, samples=samples, start=start,
+                             more={"label": code.get(i.speaker, STRANGER), "labels": labels})
+                     for i in chosen for k, (start, samples) in enumerate(pieces(i.id, i.start, i.samples, crops[split], protocol))]
+             for split, chosen in (dict(whole.splits) | {"train": train}).items()}
+    long = sum(i.samples > protocol.crop * SAMPLE_RATE for i in train)
     told = f"{len(train)} training utterances, {long} of them longer than {protocol.crop:g} s: {protocol.crops} pieces recorded of each"
-    return Corpus(name, fingerprint(entries), items, [*notices, told], labels)
+    return replace(whole, splits=items, notices=(*whole.notices, told), labels=labels)
+
+
+def check(corpus: Corpus, protocol: SIDProtocol, frames: Callable[[Tensor], Tensor]) -> Iterator[str]:
+    """Identification chooses from a closed set: whoever is to be recognised must have been trained on."""
+    if len(corpus.labels) == 1:
+        yield f"{corpus.labels[0]} is the only speaker in training; identification needs two"
+    strangers = Counter((split, i.speaker) for split in ("dev", "test") for i in corpus.splits[split] if i.more["label"] == STRANGER)
+    for (split, speaker), n in strangers.items():
+        yield f"speaker {speaker} has {n} utterances in {split} and none in training"
 
 
 def pieces(id: str, start: int, samples: int, count: int, protocol: SIDProtocol) -> list[tuple[int, int]]:
@@ -87,15 +94,15 @@ def pieces(id: str, start: int, samples: int, count: int, protocol: SIDProtocol)
     return [(start + int(k), most) for k in rng.integers(samples - most + 1, size=count)]
 
 
-def _drawn(train: Sequence, protocol: SIDProtocol) -> Iterator:
+def _drawn(train: Sequence[Item], protocol: SIDProtocol) -> Iterator[Item]:
     """`per_speaker` utterances of every speaker (fewer where there are fewer), in the order in which they are drawn."""
     import pandas as pd
     if protocol.per_speaker is None:
         yield from train
         return
     by_speaker: dict[str, list] = {}
-    for e in train:
-        by_speaker.setdefault(e.speaker, []).append(e)
+    for item in train:
+        by_speaker.setdefault(item.speaker, []).append(item)
     for _, own in sorted(by_speaker.items()):
         rows = pd.Series(range(len(own))).sample(min(protocol.per_speaker, len(own)), random_state=protocol.per_speaker_seed)
         yield from (own[i] for i in rows)
@@ -133,4 +140,5 @@ def judge(answer: str, example: Example, protocol: SIDProtocol) -> dict[str, Any
 tasks.register("sid")(Task(
     name="sid", version=1, metrics=(Metric("accuracy", True, "%"),),
     protocols={p.name: p for p in (SUPERB_V1, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
-    corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, pooled=True, target=target))
+    corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, pooled=True, target=target,
+    needs=NEEDS, check=check, mini=BUILTIN))

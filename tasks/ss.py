@@ -27,9 +27,11 @@ from ..benchmark.errors import UsageError, need
 from ..benchmark.metrics import Failure, si_sdr_improvement
 from ..benchmark.registry import tasks
 from ..downstreams.mask_blstm import MaskBLSTM
-from ._spectral import GRID, SpectralHead, SpectralProtocol, apply, distance, fitting, spectra
+from ._corpora import Need, open_corpus
+from ._mini_ss import BUILTIN
+from ._spectral import GRID, SpectralHead, SpectralProtocol, apply, check, distance, fitting, spectra
 
-SOURCES = 2
+NEEDS, SOURCES = ("sources",), 2
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,10 @@ MINI = replace(  # small enough to train a table's heads in minutes on two CPU c
 
 
 def corpus(data: Path | None, protocol: SSProtocol) -> Corpus:
-    from ._layouts import entries
-    from ._manifest import SPLITS, fingerprint
-    if data is None:
-        from ._mini_ss import mini_mixtures
-    found, notices = entries(mini_mixtures() if data is None else data, "ss")
-    splits = {split: [Item(e.id, e.path, e.samples, e.start, e.speaker, {"sources": e.references}) for e in found if e.split == split]
-              for split in SPLITS}
-    if protocol.dev_shuffled is not None:
-        splits["dev"] = shuffled(splits["dev"], protocol.dev_shuffled)
-    return Corpus("mini" if data is None else data.resolve().name, fingerprint(found), splits, tuple(notices))
+    found = open_corpus(data, Need(NEEDS, "ss"), BUILTIN)
+    if protocol.dev_shuffled is None:
+        return found
+    return replace(found, splits=dict(found.splits) | {"dev": shuffled(found.splits["dev"], protocol.dev_shuffled)})
 
 
 def shuffled(items: Sequence[Item], n: int, seed: int = 7) -> list[Item]:
@@ -156,4 +152,5 @@ def _bss_eval(talkers: np.ndarray, estimates: np.ndarray) -> tuple[int, ...]:
 tasks.register("ss")(Task(
     name="ss", version=1, metrics=(Metric("si_sdr_improvement", True, "dB"),),
     protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
-    corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, unprocessed=unprocessed))
+    corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, unprocessed=unprocessed,
+    needs=NEEDS, check=check, mini=BUILTIN))

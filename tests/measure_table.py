@@ -23,7 +23,8 @@ from earlyexit_superb.benchmark.result import Result, Score
 from earlyexit_superb.benchmark.run import Request, Run
 from earlyexit_superb.benchmark.settings import pairs
 from earlyexit_superb.benchmark.trace import Batch, padded
-from earlyexit_superb.tasks._mini import mini_noisy
+from earlyexit_superb.tasks._builtin import made
+from earlyexit_superb.tasks._mini import BUILTIN
 
 SETTINGS = {  # of the two cases: the rhos, what is small about the corpus and the recipe
     "hubert.tiny": ((0.7, 0.85, 1.0), {"steps": "96", "eval_every": "48"}),
@@ -89,7 +90,7 @@ def main() -> None:
     name = sys.argv[1] if sys.argv[1:] else "hubert.tiny"
     rhos, settings = SETTINGS[name]
     with tempfile.TemporaryDirectory() as folder:
-        root, made = Path(folder), mini_noisy()
+        root, made = Path(folder), made(BUILTIN)
         os.environ["EARLYEXIT_SUPERB_CACHE"] = folder           # a record of its own; the built-in corpus is there already
         (root / made.name).symlink_to(made)
         run = Run(Request(name.replace("hubert", "daisy"), "se", rhos, ("mean", "min-max", "all"), protocol="mini",

@@ -19,7 +19,8 @@ from earlyexit_superb.benchmark.registry import tasks
 from earlyexit_superb.benchmark.shim import s3prl_shim
 from earlyexit_superb.benchmark.trace import Batch
 from earlyexit_superb.downstreams._specaugment import SpecAugment
-from earlyexit_superb.tasks import _beam, _characters, _manifest, _mini_asr, asr
+from earlyexit_superb.benchmark.validation import opened
+from earlyexit_superb.tasks import _beam, _builtin, _characters, _manifest, _mini_asr, asr
 from torch import nn
 from toy import at
 
@@ -335,7 +336,7 @@ def test_librispeech_and_libri_light_to_items(tmp_path):
     assert {s: len(items) for s, items in full.splits.items()} == {"train": 4, "dev": 4, "test": 4}
     assert [item.more["text"] for item in full.splits["test"]] == ["HELLO WORLD", "DON'T SPEAK NOW", "A BOOK", "ZERO"]
     with pytest.raises(UsageError, match="librispeech_finetuning"):
-        TASK.corpus(tmp_path / "LibriSpeech", asr.MINISUPERB)
+        opened(TASK, tmp_path / "LibriSpeech", asr.MINISUPERB)
     librispeech(tmp_path / "LibriSpeech" / "librispeech_finetuning" / "1h" / "0", TEXTS[:3], "clean")
     light = TASK.corpus(tmp_path / "LibriSpeech", asr.MINISUPERB)
     assert {s: len(items) for s, items in light.splits.items()} == {"train": 3, "dev": 4, "test": 4} and light.hash != full.hash
@@ -358,11 +359,23 @@ def test_every_bad_transcript_is_named_at_once(tmp_path):
         librispeech(tmp_path, TEXTS, split)
     librispeech(tmp_path, ["", "NA\u00cfVE 7", "ONE", "FAR TOO MANY WORDS FOR ITS SHORT AUDIO"], "dev-clean", seconds=0.5)
     with pytest.raises(UsageError) as caught:
-        TASK.corpus(tmp_path, asr.SUPERB_V1)
+        opened(TASK, tmp_path, asr.SUPERB_V1)
     said = str(caught.value)
     assert "\n" not in said and "1-7-0000 has no transcript" in said
     assert "2-7-0001: its transcript has '7' '\u00cf'" in said
-    assert "2-7-0003: CTC needs 41 frames of 20 ms for its transcript and its audio has 26" in said
+    assert "2-7-0003: CTC needs 41 frames for its transcript and its 0.53 s have 26" in said
+
+
+@pytest.mark.parametrize("join", [1, 2])
+def test_a_transcript_must_fit_the_frames_of_the_upstream_that_reads_it(tmp_path, join):
+    """What CTC cannot write would train at loss 0."""
+    sets(tmp_path)
+    needed = max(_characters.frames_needed(_characters.target(text)) for text in TEXTS)
+    protocol = replace(asr.SUPERB_V1, join=join)
+    assert opened(TASK, tmp_path, protocol, lambda samples: torch.full_like(samples, join * needed)).splits["train"]
+    with pytest.raises(UsageError, match=f"CTC needs {needed} frames for its transcript and its 2.02 s have {needed - 1}") as said:
+        opened(TASK, tmp_path, protocol, lambda samples: torch.full_like(samples, join * needed - 1))
+    assert ("--set join=1" in str(said.value)) == (join > 1)
 
 
 def test_the_built_in_corpus_is_made_once_and_the_same_everywhere(tmp_path, monkeypatch, caplog):
@@ -386,7 +399,7 @@ def test_the_whole_built_in_corpus_is_the_usual_one(tmp_path, monkeypatch, caplo
     pytest.importorskip("espeakng_loader")
     caplog.set_level("WARNING", "earlyexit_superb")
     monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path))
-    assert (_mini_asr.mini_asr() / "pcm.txt").read_text() == _mini_asr.PCM and not caplog.text
+    assert (_builtin.made(_mini_asr.BUILTIN) / "pcm.txt").read_text() == _mini_asr.PCM and not caplog.text
 
 
 # ---- training ----

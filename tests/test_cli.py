@@ -44,7 +44,7 @@ DAISY = "--upstream daisy --task se"
     (f"plan {DAISY} --protocol superb", 2, "has no protocol 'superb'"),
     ("data verify nowhere", 2, "there is no nowhere"),
     ("data prepare --from nowhere --out x", 2, "there is no nowhere"),
-    ("data prepare --from . --out x", 2, ". is in none of the layouts (LibriSpeech, "),
+    ("data prepare --from . --out x", 2, ". is in none of the layouts (manifest, VoiceBank-DEMAND, "),
     ("data prepare --layout timit --from . --out x", 2, "invalid choice: 'timit'"),
     (f"{DAISY} --device tpu9", 2, "--device is cpu"),
     (f"{DAISY} --roh 0.7", 2, "did you mean --rho"),

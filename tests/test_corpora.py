@@ -1,4 +1,5 @@
 """Corpora as they lie on disk: recognised, read, listed in manifests; and everything that is wrong with one said at once."""
+import ast
 import json
 from collections import Counter
 from dataclasses import replace
@@ -9,9 +10,12 @@ import pytest
 import soundfile
 from earlyexit_superb.benchmark import audio
 from earlyexit_superb.benchmark.cli import main
-from earlyexit_superb.benchmark.errors import UsageError
-from earlyexit_superb.tasks import _check, _layouts, _manifest
-from earlyexit_superb.tasks._layouts import FINETUNING, entries, scan
+from earlyexit_superb.benchmark.errors import UsageError, listed
+from earlyexit_superb.benchmark.registry import tasks
+from earlyexit_superb.benchmark.validation import opened, problems
+from earlyexit_superb.tasks import _corpora, _fsdd, _layouts, _manifest
+from earlyexit_superb.tasks._corpora import Need
+from earlyexit_superb.tasks._librispeech import FINETUNING
 from earlyexit_superb.tasks._manifest import Entry
 from helpers import DATA
 from hypothesis import given
@@ -76,6 +80,24 @@ def counts(found):
     return dict(Counter(e.split for e in found))
 
 
+def scan(root, task, train=""):
+    return _corpora.scan(root, Need(tasks.get(task).needs, task, train))
+
+
+def entries(root, task, train=""):
+    """What is listed, and notices; UsageError with everything that headers and labels tell against it."""
+    found = scan(root, task, train)
+    if wrong := _layouts.wrong(found, Need(tasks.get(task).needs, task, train)):
+        raise UsageError(listed(wrong))
+    return found.entries, found.notices
+
+
+def wrong(root, task):
+    """Everything that is wrong before anything is decoded, in one sentence each."""
+    t = tasks.get(task)
+    return problems(t, t.corpus(root, t.protocols[t.default]), t.protocols[t.default])
+
+
 # ---- layouts ----
 
 def test_librispeechs_published_sets(tmp_path):
@@ -108,8 +130,8 @@ def test_a_table_of_splits_decides_for_each_task(tmp_path):
     assert counts(entries(root, "sid")[0]) == {"train": 6, "dev": 3, "test": 2}
     (root / "test-clean/1/7/1-7-0000.flac").unlink()
     (root / "splits.csv").write_text((root / "splits.csv").read_text().replace(",dev,test", ",valid,test"))
-    wrong = scan(root, "asr").problems
-    assert len(wrong) == 3 and "splits.csv line 2 points to" in " ".join(wrong) and "'valid'" in " ".join(wrong)
+    said = scan(root, "asr").problems
+    assert len(said) == 3 and "splits.csv line 2 points to" in " ".join(said) and "'valid'" in " ".join(said)
 
 
 @pytest.mark.parametrize("make, task, expected, speakers", [
@@ -135,9 +157,9 @@ def test_only_part_of_a_corpus_says_what_is_missing(tmp_path):
 
 def test_folders_that_fit_nothing_or_another_task(tmp_path):
     sound(tmp_path / "noise" / "rain.wav")
-    with pytest.raises(UsageError, match="in none of the layouts of asr"):
+    with pytest.raises(UsageError, match=r"in none of the layouts with text \(manifest, LibriSpeech, FSDD, speakers\)"):
         entries(tmp_path / "noise", "asr")
-    with pytest.raises(UsageError, match="laid out as Libri2Mix, which serves ss, not asr"):
+    with pytest.raises(UsageError, match="laid out as Libri2Mix, which has sources, not text"):
         entries(mixtures(tmp_path / "a" / "Libri2Mix"), "asr")
     digits(tmp_path / "a" / "fsdd", ("ann",))
     with pytest.raises(UsageError, match="holds more than one corpus"):
@@ -217,7 +239,7 @@ def test_digits_are_joined_to_strings(tmp_path):
         spoken = Counter((e.speaker, word) for e in found if e.split == split for word in e.text.split())
         assert spoken == Counter((e.speaker, e.text) for e in single if e.split == split for _ in range(passes))
     e = found[0]
-    clips = [audio.length(root / "recordings" / f"{_layouts.DIGITS.index(w)}_{e.speaker}_0.wav") for w in e.text.split()]
+    clips = [audio.length(root / "recordings" / f"{_fsdd.DIGITS.index(w)}_{e.speaker}_0.wav") for w in e.text.split()]
     pauses = (e.samples - sum(clips)) / 16_000 / (len(clips) - 1)
     assert 0.05 <= pauses <= 0.2 and soundfile.info(e.path).samplerate == 16_000
     assert any("8000 Hz" in n for n in notices) and any("joined" in n for n in notices)
@@ -272,15 +294,15 @@ def test_strangers_and_short_sources_are_named(tmp_path):
     root = voxceleb(tmp_path / "VoxCeleb1")
     labels = root / "veri_test_class.txt"
     labels.write_text(labels.read_text().replace("1 id10002", "3 id10002") + "1 id10003/v1/1.wav\n4 x/y\n")
-    wrong = " | ".join(scan(root, "sid").wrong("sid"))
+    said = " | ".join(wrong(root, "sid"))
     for sentence in ("speaker id10002 has 1 utterances in dev and none in training", "speaker id10002 has 2 utterances in test and none in training",
                      "points to id10003/v1/1.wav, whose audio is missing", "line 8 is '4 x/y'", "only speaker in training"):
-        assert sentence in wrong, wrong
+        assert sentence in said, said
     root = mixtures(tmp_path / "Libri2Mix")
     sound(next((root / "wav16k/min/dev/s2").iterdir()), 4000)
     next((root / "wav16k/min/test/s1").iterdir()).unlink()
-    wrong = scan(root, "ss").wrong("ss")
-    assert len(wrong) == 2 and "is shorter (4000 samples at 16 kHz)" in wrong[0] and "there is no audio file" in wrong[1]
+    said = wrong(root, "ss")
+    assert len(said) == 2 and "is shorter (4000 samples at 16 kHz)" in said[0] and "there is no audio file" in said[1]
 
 
 def test_verify_finds_what_changed_since_it_was_listed(tmp_path, capsys):
@@ -308,7 +330,6 @@ def test_plain_audio_is_counted(tmp_path, capsys):
 
 
 def test_enhancement_takes_a_list(tmp_path):
-    from earlyexit_superb.benchmark.registry import tasks
     se, root = tasks.get("se"), voicebank(tmp_path / "corpus")
     main(["data", "prepare", "--from", str(root), "--out", str(tmp_path / "out")])
     listed, laid_out = (se.corpus(p, se.protocols["mini"]) for p in (tmp_path / "out", root))
@@ -320,8 +341,8 @@ def test_enhancement_takes_a_list(tmp_path):
 
 
 def test_the_check_of_a_sound_list_is_silent(tmp_path):
-    found, _ = entries(voxceleb(tmp_path / "VoxCeleb1"), "sid")
-    assert not _check.problems(found, "sid") and not list(_check.damage(found))
+    root = voxceleb(tmp_path / "VoxCeleb1")
+    assert not wrong(root, "sid") and not list(_corpora.damage(scan(root, "sid").entries))
 
 
 @pytest.mark.data
@@ -334,3 +355,22 @@ def test_verify_of_the_real_recordings(folder, status, said, capsys):
     if not (DATA / folder).is_dir():
         pytest.skip(f"the real recordings are not beside the checkout: {DATA / folder}")
     assert main(["data", "verify", str(DATA / folder)]) == status and said in capsys.readouterr().out
+
+
+def test_neither_readers_nor_verbs_know_a_task():
+    """A new task touches no other file."""
+    root = Path(_corpora.__file__).parents[1]
+    for path in (*root.glob("tasks/_*.py"), root / "benchmark" / "data.py", root / "benchmark" / "cli.py"):
+        named = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)} & set(tasks.names())
+        assert not named, f"{path.name} names {named}"
+
+
+def test_what_a_corpus_can_serve_follows_from_fields_alone(tmp_path, monkeypatch):
+    """A task that nobody has heard of, with a need that a reader can meet."""
+    from earlyexit_superb.benchmark import data
+    monkeypatch.setitem(tasks._found, "words", replace(tasks.get("asr"), name="words"))
+    monkeypatch.setattr(tasks, "names", lambda: ["asr", "se", "sid", "ss", "words"])
+    assert data.served(librispeech(tmp_path / "LibriSpeech", ("train-clean-100", "dev-clean", "test-clean"))) == ["asr", "words"]
+    assert data.served(digits(tmp_path / "fsdd")) == ["asr", "words", "sid"]
+    assert data.served(voicebank(tmp_path / "vb")) == ["se"] and data.served(mixtures(tmp_path / "mix")) == ["ss"]
+    assert main(["data", "verify", str(tmp_path / "fsdd"), "--task", "words"]) == 0

@@ -2,16 +2,25 @@
 import csv
 import logging
 import random
+import re
 import sys
 
 import numpy as np
 import pytest
 import soundfile
 from earlyexit_superb.benchmark import audio as _audio
+from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from earlyexit_superb.benchmark.paths import cache_dir
-from earlyexit_superb.tasks import _mini, _noise, _noisy, _speech
-from earlyexit_superb.tasks._voicebank import voicebank
+from earlyexit_superb.benchmark.registry import tasks
+from earlyexit_superb.benchmark.validation import opened
+from earlyexit_superb.tasks import _builtin, _mini, _noise, _noisy, _speech
+
+
+def voicebank(root):
+    """A folder of that layout as a run opens it."""
+    se = tasks.get("se")
+    return opened(se, root, se.protocols["mini"])
 
 
 def rng(seed=0):
@@ -263,14 +272,22 @@ def test_other_rates_are_noted_in_the_corpus(tmp_path):
 
 
 @pytest.mark.parametrize("how", [*BAD[1:], "silent"])
-def test_every_bad_pair_is_named_at_once(tmp_path, how):
+def test_every_bad_pair_is_named_at_once(tmp_path, how, capsys, monkeypatch):
+    """By a run as far as headers tell, by `data verify` all of it; only that decodes."""
     pairs(tmp_path)
     said = spoil(tmp_path / "clean_trainset_28spk_wav" / "p230_002.wav", how)
-    _audio.write(tmp_path / "noisy_testset_wav" / "p257_001.wav", speechlike(2.0))
-    with pytest.raises(UsageError, match=said) as complaint:
+    for side, name in (("noisy", "p257_001"), ("clean", "p232_001")):
+        _audio.write(tmp_path / f"{side}_testset_wav" / f"{name}.wav", speechlike(2.0))
+    assert main(["data", "verify", str(tmp_path)]) == 2
+    problems = [line for line in capsys.readouterr().out.splitlines() if line.startswith("problem: ")]
+    assert len(problems) >= 3 and re.search(said, " ".join(problems)) and "clean_trainset_28spk_wav/p230_002.wav" in " ".join(problems)
+    monkeypatch.setattr(_audio, "_decode", None)
+    with pytest.raises(UsageError) as complaint:
         voicebank(tmp_path)
-    for part in ("2 of the files", "clean_trainset_28spk_wav/p230_002.wav", "p257_001.wav has 32000 samples"):
+    for part in ("p257_001.wav is shorter (24000", "p232_001.wav is longer (32000"):
         assert part in str(complaint.value)
+    if how not in ("not finite", "silent"):
+        assert re.search(said, str(complaint.value))
 
 
 def test_files_without_partner_are_counted_beyond_the_tenth(tmp_path):
@@ -278,15 +295,15 @@ def test_files_without_partner_are_counted_beyond_the_tenth(tmp_path):
     for i in range(12):
         _audio.write(tmp_path / "clean_testset_wav" / f"p300_{i:03d}.wav", speechlike(0.1))
     (tmp_path / "clean_testset_wav" / "p232_001.wav").unlink()
-    with pytest.raises(UsageError, match=r"13 of the files .*p232_001.wav of testset_wav has no clean partner"
+    with pytest.raises(UsageError, match=r"cannot serve se: p232_001.wav of testset_wav has no clean partner"
                                          r".*p300_000.wav of testset_wav has no noisy partner.*and 3 more"):
         voicebank(tmp_path)
 
 
 def test_missing_folders_are_named(tmp_path):
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="there is no"):
         voicebank(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match="no noisy_testset_wav.*data noisy --speech"):
+    with pytest.raises(UsageError, match="none of the layouts with clean.*VoiceBank-DEMAND.*data noisy --speech"):
         voicebank(tmp_path)
     pairs(tmp_path)
     (tmp_path / "clean_trainset_28spk_wav").rename(tmp_path / "elsewhere")
@@ -392,12 +409,12 @@ def test_the_mini_corpus_is_made_once_and_the_same_everywhere(small_mini, tmp_pa
     folders = []
     for home in ("a", "b"):
         monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path / home))
-        folders.append(_mini.mini_noisy())
+        folders.append(_builtin.made(_mini.BUILTIN))
     assert tree(folders[0]) == tree(folders[1])
     before = {p: p.stat().st_mtime_ns for p in folders[1].rglob("*")}
-    assert _mini.mini_noisy() == folders[1] and before == {p: p.stat().st_mtime_ns for p in folders[1].rglob("*")}
+    assert _builtin.made(_mini.BUILTIN) == folders[1] and before == {p: p.stat().st_mtime_ns for p in folders[1].rglob("*")}
     assert "not sample for sample the usual one" in caplog.text  # true here: it is smaller
-    corpus = voicebank(folders[0], "mini")
+    corpus = voicebank(folders[0])
     assert {split: len(items) for split, items in corpus.splits.items()} == {"train": 12, "dev": 12, "test": 12}
     speakers = [{item.speaker for item in items} for items in corpus.splits.values()]
     assert len(set.union(*speakers)) == sum(map(len, speakers)) == 6
@@ -415,7 +432,7 @@ def test_the_whole_mini_corpus_is_the_usual_one(tmp_path, monkeypatch, caplog):
     pytest.importorskip("espeakng_loader")
     caplog.set_level("WARNING", "earlyexit_superb")
     monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path))
-    assert f"pcm: {_mini.PCM}\n" in (_mini.mini_noisy() / "README.txt").read_text() and not caplog.text
+    assert f"pcm: {_mini.PCM}\n" in (_builtin.made(_mini.BUILTIN) / "README.txt").read_text() and not caplog.text
 
 
 def test_the_cache_folder_can_be_moved_and_complains(tmp_path, monkeypatch):

@@ -8,7 +8,9 @@ import pytest
 import soundfile
 from earlyexit_superb.benchmark import cli
 from earlyexit_superb.benchmark.errors import UsageError
-from earlyexit_superb.tasks import _mini_ss, _mixture_rows, _mixtures, ss
+from earlyexit_superb.benchmark.registry import tasks
+from earlyexit_superb.benchmark.validation import opened
+from earlyexit_superb.tasks import _builtin, _mini_ss, _mixture_rows, _mixtures, ss
 from earlyexit_superb.tasks._mixture_rows import Row, by_speaker, read_rows
 from earlyexit_superb.tasks._mixtures import make_mixtures
 from earlyexit_superb.tasks._noise import active_power
@@ -217,7 +219,7 @@ def test_everything_wrong_with_a_corpus_is_said_at_once(recorded, tmp_path):
     soundfile.write(short, pcm(short)[:-100], 16_000)
     files(tmp_path / "mixed", "dev", "mix_clean").popitem()[1].write_bytes(b"")
     with pytest.raises(UsageError) as told:
-        ss.corpus(tmp_path / "mixed", ss.MINI)
+        opened(tasks.get("ss"), tmp_path / "mixed", ss.MINI)
     assert all(text in str(told.value) for text in (f"{places['s1'][0]}", f"{short} is shorter", "empty file", "data verify"))
 
 
@@ -236,7 +238,7 @@ def test_the_built_in_mixtures(tmp_path, monkeypatch):
         assert sorted("high" in name for name in item.speaker.split("+")) == [False, True]
         assert 2.0 <= item.samples / 16_000 <= 4.0
         assert ss.unprocessed(ss.load(item), ss.MINI) == {"si_sdr_improvement": 0.0}
-    monkeypatch.setattr(_mini_ss, "speak", None)                # a second look speaks no word
+    monkeypatch.setattr(_mini_ss, "lasting", None)               # a second look speaks no word
     assert ss.corpus(None, ss.MINI) == corpus
     monkeypatch.undo()
     monkeypatch.setattr(_mini_ss, "SIZES", {"train": (4, 3), "dev": (2, 1), "test": (2, 2)})
@@ -248,4 +250,4 @@ def test_the_built_in_mixtures(tmp_path, monkeypatch):
 def test_the_built_in_mixtures_are_the_usual_ones(tmp_path, monkeypatch):
     pytest.importorskip("espeakng_loader")
     monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path))
-    assert f"pcm: {_mini_ss.PCM}\n" in (_mini_ss.mini_mixtures() / "README.txt").read_text()
+    assert f"pcm: {_mini_ss.PCM}\n" in (_builtin.made(_mini_ss.BUILTIN) / "README.txt").read_text()
