@@ -96,7 +96,7 @@ def run(argv: Sequence[str]) -> int:
     from .leaderboard import row, screen
     from .run import Run
     work = Run(request)
-    results, refused = work.results(helpers=True)
+    results, refused = work.results(parallel=True)
     if args.json:
         for result in results:
             print(json.dumps(row(result) | {"exit_histogram": result.exit_histogram} | {

@@ -18,7 +18,7 @@ from .exiting import Exit, replay
 from .race import machine
 from .result import Cell, Result, Score
 from .stamp import git_commit, versions
-from .team import Helper
+from .team import Worker
 from .trace import trace
 
 
@@ -42,27 +42,27 @@ def unprocessed(run: Any, row: Row) -> None:
            detail=_detail(run)).save(run.request.results, plain(scored))
 
 
-def train(job: "Job", hired: Sequence[Helper]) -> None:
-    """All heads, the helpers a share each. As many helpers have the same shares in a repeated command, and go on where they were."""
-    shares, keys = len(hired) + 1, list(job.heads)
-    for share, helper in enumerate(hired, 1):
-        helper.ask("train", keys[share::shares])
+def train(job: "Job", workers: Sequence[Worker]) -> None:
+    """All heads, the workers a share each. As many workers have the same shares in a repeated command, and go on where they were."""
+    shares, keys = len(workers) + 1, list(job.heads)
+    for share, worker in enumerate(workers, 1):
+        worker.ask("train", keys[share::shares])
     job.train(keys[::shares])
-    for helper in hired:
-        helper.answer()
-    job.train(keys)                         # what a helper left undone
+    for worker in workers:
+        worker.answer()
+    job.train(keys)                         # what a worker left undone
     job.judge_rates()
 
 
-def score(job: "Job", hired: Sequence[Helper]) -> list[list[dict]]:
+def score(job: "Job", workers: Sequence[Worker]) -> list[list[dict]]:
     """Of every test utterance, its exit and scores in every row."""
-    shares, everybody = len(hired) + 1, range(len(job.run.splits["test"]))
-    for share, helper in enumerate(hired, 1):
-        helper.ask("score", everybody[share::shares])
+    shares, everybody = len(workers) + 1, range(len(job.run.splits["test"]))
+    for share, worker in enumerate(workers, 1):
+        worker.ask("score", everybody[share::shares])
     found: list[list[dict]] = [[]] * len(everybody)
     found[::shares] = job.score(everybody[::shares])
-    for share, helper in enumerate(hired, 1):
-        found[share::shares] = helper.answer() or job.score(everybody[share::shares])
+    for share, worker in enumerate(workers, 1):
+        found[share::shares] = worker.answer() or job.score(everybody[share::shares])
     return found
 
 

@@ -21,7 +21,7 @@ from .recipe import recipe
 from .registry import build_upstream, tasks, upstream_class
 from .result import FIX, Cell, Result
 from .settings import number, short_hash
-from .team import size, team
+from .team import size, workers
 from .validation import opened
 
 
@@ -127,11 +127,11 @@ class Run:
 
     # ---- doing it -----------------------------------------------------------------------------------------------------
 
-    def results(self, helpers: bool = False) -> tuple[list[Result], list[str]]:
+    def results(self, parallel: bool = False) -> tuple[list[Result], list[str]]:
         """A result a row, made now where it is missing, and a sentence for every row that could not be.
 
         Args:
-            helpers: let other processes share the work where that pays; they import the caller's main module.
+            parallel: let other processes share the work where that pays; they import the caller's main module.
         """
         missing = [row for row in self.rows if self.request.force or not row.path.exists()]
         writable(self.request.results, FIX)
@@ -139,11 +139,11 @@ class Run:
             print(f"notice: {self.recipe.sentence()}", file=sys.stderr)
         for notice in self.corpus.notices if missing else ():
             print(f"notice: {notice}", file=sys.stderr)
-        refused = self._make(missing, helpers)
+        refused = self._make(missing, parallel)
         leaderboard.write(self.request.results, self.task.name)
         return [Result.load(row.path) for row in self.rows if row.path.exists()], refused
 
-    def _make(self, rows: Sequence[Row], helpers: bool) -> list[str]:
+    def _make(self, rows: Sequence[Row], parallel: bool) -> list[str]:
         """Make rows; a sentence for every one that could not be."""
         if nothing := [row for row in rows if row.cell.exit == "unprocessed"]:
             unprocessed(self, nothing[0])
@@ -154,9 +154,10 @@ class Run:
         for key in job.heads if self.request.force else ():
             (job.folder / f"{key}.json").unlink(missing_ok=True)
         missing = sum(not (job.folder / f"{key}.json").exists() for key in job.heads)
-        with team(size(self, missing) if helpers else 0, again, self.request, [self.rows.index(row) for row in rows]) as hired:
-            train(job, hired)
-            utterances = score(job, hired)
+        count = size(self, missing) if parallel else 0
+        with workers(count, again, self.request, [self.rows.index(row) for row in rows]) as shared:
+            train(job, shared)
+            utterances = score(job, shared)
         full = Exit((self.upstream.card.depth,))
         live = {str(e): e for row, e in job.exits.items() if e != full and row.cell.exit not in controls.CONTROLS}
         timings = cost.seconds(self.upstream, cost.timed(self.splits["test"]), self.task.load, {"full": full} | live, self.request.device)

@@ -1,9 +1,12 @@
-"""Helpers: more processes of the same run, for work that keeps one core busy however many there are (small heads, metrics).
+"""Workers: more processes of the same run, for work that keeps one core busy however many there are
+(small heads, metrics).
 
-A helper builds the job anew from what was asked of the run, finds the traces in the cache, and does its share of the heads and
-of the test utterances. A head does not depend on those trained beside it, so who trains it changes no number. The share of a
-helper that dies is done by whoever asked for it; a helper whose run was killed leaves, too.
+A worker builds the job anew from what was asked of the run, finds the recorded states in the cache,
+and does its share of the heads and of the test utterances. A head does not depend on those trained
+beside it, so who trains it changes no number. The share of a worker that dies is done by whoever
+asked for it; a worker whose run was killed ends, too.
 """
+
 import contextlib
 import multiprocessing
 import os
@@ -16,56 +19,63 @@ import torch
 
 from . import heads
 
-PATIENCE = 5.0      # seconds
-WORTH = 1000        # head updates in all, below which a process is not worth starting
+PATIENCE = 5.0  # seconds that a worker has to end by itself
+WORTH = 1000  # head updates in all, below which a process is not worth starting
 
 
 def size(run: Any, missing: int) -> int:
-    """How many helpers are worth starting for so many heads that are to be trained."""
-    protocol = run.protocol
-    if run.request.device != "cpu" or missing * protocol.steps * protocol.accumulate < WORTH:
+    """How many workers are worth starting for so many heads that are to be trained."""
+    updates = missing * run.protocol.steps * run.protocol.accumulate
+    if run.request.device != "cpu" or updates < WORTH:
         return 0
-    return min(torch.get_num_threads(), missing) - 1 if heads.small(run.task, run.setup, run.upstream.card.depth) else 0
+    small = heads.small(run.task, run.setup, run.upstream.card.depth)
+    return min(torch.get_num_threads(), missing) - 1 if small else 0
 
 
 @contextlib.contextmanager
-def team(helpers: int, again: Callable[..., Any], *arguments: Any) -> Iterator[list["Helper"]]:
-    """`helpers` processes, each with the job that `again(*arguments)` makes; one thread each meanwhile, here too."""
+def workers(count: int, again: Callable[..., Any], *arguments: Any) -> Iterator[list["Worker"]]:
+    """`count` processes, each with the job that `again(*arguments)` makes.
+
+    Each has one thread, and so has this process meanwhile.
+    """
     threads = torch.get_num_threads()
-    hired = [Helper(again, *arguments) for _ in range(helpers)]
-    torch.set_num_threads(1 if hired else threads)
+    started = [Worker(again, *arguments) for _ in range(count)]
+    torch.set_num_threads(1 if started else threads)
     try:
-        yield hired
+        yield started
     finally:
         torch.set_num_threads(threads)
-        for helper in hired:
-            helper.leave()
+        for worker in started:
+            worker.end()
 
 
-class Helper:
+class Worker:
+    """One process and the line to it."""
+
     def __init__(self, again: Callable[..., Any], *arguments: Any):
-        context = multiprocessing.get_context("spawn")      # a fork would share torch's threads, which are not there
+        # A fork would share torch's threads, which are not there.
+        context = multiprocessing.get_context("spawn")
         self.line, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, again, *arguments), daemon=True)
+        given = (theirs, again, *arguments)
+        self.process = context.Process(target=_serve, args=given, daemon=True)
         self.process.start()
         theirs.close()
 
-    def ask(self, what: str, *arguments: Any) -> None:
+    def ask(self, method: str, *arguments: Any) -> None:
         """Start a method of its job."""
-        with contextlib.suppress(OSError):                  # it is gone: the answer will tell
-            self.line.send((what, arguments))
+        with contextlib.suppress(OSError):  # it is gone: `answer` will tell
+            self.line.send((method, arguments))
 
     def answer(self) -> Any:
-        """What it found; None where it ended without an answer, which is said."""
+        """What the method returned; None where the process ended before, which is said."""
         try:
             return self.line.recv()
         except (EOFError, OSError):
-            print("a helper process ended early; its share is done here", file=sys.stderr)
+            print("a worker process ended early; its share is done here", file=sys.stderr)
             return None
 
-
-    def leave(self) -> None:
-        """One that waits ends by itself and tidies up when nobody can ask it any more; one at work is stopped."""
+    def end(self) -> None:
+        """One that waits ends by itself when nobody can ask it any more; one at work is stopped."""
         self.line.close()
         self.process.join(PATIENCE)
         self.process.terminate()
@@ -73,16 +83,18 @@ class Helper:
 
 
 def _serve(line: Any, again: Callable[..., Any], *arguments: Any) -> None:
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())       # one bar and one set of notices are enough
+    """A worker's life: make the job, do what is asked until the line closes."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # One bar and one set of notices are enough.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     torch.set_num_threads(1)
     job = again(*arguments)
     with contextlib.suppress(EOFError):
         while True:
-            what, given = line.recv()
-            line.send(getattr(job, what)(*given))
+            method, given = line.recv()
+            line.send(getattr(job, method)(*given))
 
 
-def _leave_with_parent() -> None:
+def _end_with_parent() -> None:
     multiprocessing.parent_process().join()
     os._exit(1)

@@ -2,7 +2,7 @@
 
 The table is DAISY's Table 1 for enhancement: three rhos with three spans each, the full model with layer-norm and without, a
 fixed exit in the middle: twelve rows. Once as this benchmark makes it: a recorded pass, heads side by side, every exit
-replayed, helpers where they pay. Once as s3prl would: every row by itself, its threshold from its own pass over the training
+replayed, workers where they pay. Once as s3prl would: every row by itself, its threshold from its own pass over the training
 split, its head trained with the upstream run again on every batch of every step and every look at the dev split, its test
 split run live. Head, batches, seeds and metrics are the same code on both sides; the timing passes that a row's `time_saved`
 needs are left out on both. Every exit must be equal; scores may differ by what fp16 storage of the states does to training,
@@ -98,7 +98,7 @@ def main() -> None:
         rows = [row for row in run.rows if row.cell.exit != "unprocessed"]
         cost.seconds = lambda upstream, items, load, exits, device: {exit: np.ones((1, len(items))) for exit in exits}
         before = clocks()
-        refused = run.results(helpers=True)[1]
+        refused = run.results(parallel=True)[1]
         together = clocks() - before
         assert not refused, refused
         before = clocks()

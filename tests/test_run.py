@@ -102,7 +102,7 @@ def test_a_head_does_not_depend_on_those_trained_beside_it(finished, corpus, tmp
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_helpers_change_no_number_and_what_a_dead_one_left_is_done(killed, finished, corpus, tmp_path, monkeypatch, capsys):
+def test_workers_change_no_number_and_what_a_dead_one_left_is_done(killed, finished, corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "size", lambda asked, missing: 1)
     asked = []
 
@@ -112,21 +112,21 @@ def test_helpers_change_no_number_and_what_a_dead_one_left_is_done(killed, finis
             self.process.kill()
             self.process.join()
         told(self, what, *arguments)
-    told = team.Helper.ask
-    monkeypatch.setattr(team.Helper, "ask", ask)
+    told = team.Worker.ask
+    monkeypatch.setattr(team.Worker, "ask", ask)
     assert main(command(corpus, tmp_path, "--rho", "1.0")) == 0
     assert numbers(tmp_path).items() <= numbers(finished).items() and asked == ["train", "score"]
-    assert capsys.readouterr().err.count("a helper process ended early") == 2 * killed
+    assert capsys.readouterr().err.count("a worker process ended early") == 2 * killed
 
 
-def test_a_helper_that_waits_ends_by_itself_and_one_at_work_is_stopped(monkeypatch):
+def test_a_worker_that_waits_ends_by_itself_and_one_at_work_is_stopped(monkeypatch):
     monkeypatch.setattr(team, "PATIENCE", 30.0)
-    with team.team(1, importlib.import_module, "math") as [waits]:
+    with team.workers(1, importlib.import_module, "math") as [waits]:
         waits.ask("sqrt", 9.0)
         assert waits.answer() == 3.0
     assert waits.process.exitcode == 0                          # and so its semaphores are given back
     monkeypatch.setattr(team, "PATIENCE", 0.1)
-    with team.team(1, importlib.import_module, "time") as [works]:
+    with team.workers(1, importlib.import_module, "time") as [works]:
         works.ask("sleep", 600)
     assert works.process.exitcode == -signal.SIGTERM
 
