@@ -1,4 +1,5 @@
 """The verb `cache`: which traces are kept on this machine, and taking them away."""
+
 import hashlib
 import json
 import shutil
@@ -11,10 +12,16 @@ from .paths import cache_dir, locked
 
 
 def command(argv: Sequence[str]) -> int:
-    parser = Parser(prog="run_benchmark.py cache", allow_abbrev=False, description="List or remove the traces kept on this machine.")
+    parser = Parser(
+        prog="run_benchmark.py cache",
+        allow_abbrev=False,
+        description="List or remove the traces kept on this machine.",
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="ls|rm", parser_class=Parser)
     ls = verbs.add_parser("ls", help="what is kept, largest first")
-    ls.add_argument("--check", action="store_true", help="read everything and hold it against its hashes")
+    ls.add_argument(
+        "--check", action="store_true", help="read everything and hold it against its hashes"
+    )
     rm = verbs.add_parser("rm", help="remove traces; whatever needs them records them again")
     rm.add_argument("key", nargs="*", help="as ls prints them")
     rm.add_argument("--unfinished", action="store_true", help="what interrupted recordings left")
@@ -30,20 +37,30 @@ def _ls(check: bool) -> int:
         if check and state == "whole":
             state = _checked(folder, manifest)
             damaged |= state != "sound"
-        about = manifest.get("about", {})
-        print(f"{folder.name}  {_bytes(folder) / 2**20:9.1f} MiB  {state:10}  {manifest.get('what', '?'):12} {about.get('upstream', '?')} "
-              f"{about.get('revision', '')}  {manifest.get('seconds', 0) / 60:.1f} min, depths 0-{about.get('deepest', '?')}"
-              f"{', pooled' if about.get('pooled') else ''}")
-    print(f"{len(found)} traces, {sum(map(_bytes, found)) / 2**30:.2f} GiB in {cache_dir() / 'traces'}; "
-          f"{shutil.disk_usage(cache_dir()).free / 2**30:.1f} GiB free")
+        print(_line(folder, manifest, state))
+    root, free = cache_dir() / "traces", shutil.disk_usage(cache_dir()).free
+    kept = sum(map(_bytes, found)) / 2**30
+    print(f"{len(found)} traces, {kept:.2f} GiB in {root}; {free / 2**30:.1f} GiB free")
     return int(damaged)
+
+
+def _line(folder: Path, manifest: dict, state: str) -> str:
+    about, minutes = manifest.get("about", {}), manifest.get("seconds", 0) / 60
+    return (
+        f"{folder.name}  {_bytes(folder) / 2**20:9.1f} MiB  {state:10}  "
+        f"{manifest.get('what', '?'):12} {about.get('upstream', '?')} {about.get('revision', '')}  "
+        f"{minutes:.1f} min, depths 0-{about.get('deepest', '?')}"
+        f"{', pooled' if about.get('pooled') else ''}"
+    )
 
 
 def _rm(keys: Sequence[str], unfinished: bool, everything: bool) -> int:
     found = _traces()
     names = {folder.name: folder for folder in found}
     if not (keys or unfinished or everything):
-        raise UsageError("cache rm needs keys (run_benchmark.py cache ls prints them), --unfinished or --all")
+        raise UsageError(
+            "cache rm needs keys (run_benchmark.py cache ls prints them), --unfinished or --all"
+        )
     for key in keys:
         if key not in names:
             raise UsageError(f"there is no trace {key!r}: {closest(key, names)}")
@@ -62,13 +79,20 @@ def _rm(keys: Sequence[str], unfinished: bool, everything: bool) -> int:
 def _traces() -> dict[Path, dict]:
     """Folder -> its manifest, empty where there is none."""
     folders = sorted(p for p in (cache_dir() / "traces").glob("*") if p.is_dir())
-    return {p: json.loads((p / "manifest.json").read_text()) if (p / "manifest.json").exists() else {} for p in folders}
+    return {
+        p: json.loads((p / "manifest.json").read_text()) if (p / "manifest.json").exists() else {}
+        for p in folders
+    }
 
 
 def _state(folder: Path, manifest: dict) -> str:
     if not manifest.get("shards"):
         return "unfinished"
-    lost = any(not (folder / s["file"]).exists() or (folder / s["file"]).stat().st_size != s["bytes"] for s in manifest["shards"] if s["bytes"])
+    lost = any(
+        not (folder / s["file"]).exists() or (folder / s["file"]).stat().st_size != s["bytes"]
+        for s in manifest["shards"]
+        if s["bytes"]
+    )
     return "damaged" if lost else "whole"
 
 

@@ -99,9 +99,7 @@ def of_torchaudio(shape: Any, device: str) -> ReferenceModel:
 
 def of_s3prl(shape: Any, device: str) -> ReferenceModel:
     s3prl_shim()
-    hubert = need(
-        "s3prl.upstream.hubert.hubert_model", "the comparison with s3prl", "s3prl"
-    )
+    hubert = need("s3prl.upstream.hubert.hubert_model", "the comparison with s3prl", "s3prl")
     expert = need("s3prl.upstream.hubert.expert", "the comparison with s3prl", "s3prl")
     model_cfg = {
         "label_rate": 50.0,

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..benchmark.audio import read, to_pcm
 from ..benchmark.contract import Builtin
+from ..benchmark.paths import write_text
 from ._mixtures import FOLDERS, SIDES, Mixture, write_librimix
 from ._noise import active_power
 from ._speech import Voice, lasting, voices
@@ -39,7 +40,7 @@ def _make(out: Path) -> None:
     """A killed making goes on."""
     mixtures = _mixtures()
     write_librimix(out, mixtures)
-    (out / "README.txt").write_text(README.format(pcm=_pcm(out, mixtures)), encoding="utf-8")
+    write_text(out / "README.txt", README.format(pcm=_pcm(out, mixtures)))
 
 
 BUILTIN = Builtin(NAME, "low and high espeak voices, two at a time, Libri2Mix layout", _make, PCM)
