@@ -1,12 +1,12 @@
 """Corpora as they lie on disk, recognised by their folders and read into one list of utterances.
 
-    manifest         manifest.csv in the folder, or the list itself (what `data prepare` writes)
-    VoiceBank-DEMAND {clean,noisy}_{trainset_28spk,testset}_wav[_16k]/*.wav                 clean
-    Libri2Mix        [wav16k/min/]{train-100,dev,test}/{mix_clean,s1,s2}/*.wav              sources
-    LibriSpeech      {train,dev,test}-*/<speaker>/<chapter>/*.flac and .trans.txt           text, speaker
-    FSDD             recordings/<digit>_<speaker>_<number>.wav                              text, speaker
-    VoxCeleb1        [{dev,test}/][wav/]<speaker>/... and a list of identification          speaker
-    speakers         any tree with a folder a speaker and iden_split.txt                    speaker, text
+    manifest          manifest.csv in the folder, or the list itself (what `data prepare` writes)
+    VoiceBank-DEMAND  {clean,noisy}_{trainset_28spk,testset}_wav[_16k]/*.wav        clean
+    Libri2Mix         [wav16k/min/]{train-100,dev,test}/{mix_clean,s1,s2}/*.wav     sources
+    LibriSpeech       {train,dev,test}-*/<speaker>/<chapter>/*.flac and .trans.txt  text, speaker
+    FSDD              recordings/<digit>_<speaker>_<number>.wav                     text, speaker
+    VoxCeleb1         [{dev,test}/][wav/]<speaker>/... and a list of identification speaker
+    speakers          any tree with a folder a speaker and iden_split.txt           speaker, text
 
 One file a reader; each says at its head where its splits come from. A new one is a file with a Layout and a line in LAYOUTS.
 """

@@ -1,8 +1,8 @@
 """The VoiceBank-DEMAND layout: pairs of noisy and clean files of the same name.
 
-    <root>/{clean,noisy}_trainset_28spk_wav[_16k]/p226_001.wav      training and development speakers
-    <root>/{clean,noisy}_testset_wav[_16k]/p232_001.wav             test speakers
-    <root>/splits.csv                                               optional: file,split,speaker,noise,snr
+    {clean,noisy}_trainset_28spk_wav[_16k]/p226_001.wav  training and development speakers
+    {clean,noisy}_testset_wav[_16k]/p232_001.wav         test speakers
+    splits.csv                                           optional: file,split,speaker,noise,snr
 
 Valentini-Botinhao, "Noisy speech database for training speech enhancement algorithms and TTS models" (Edinburgh
 DataShare 10283/2791). Development speakers p226 and p287 are s3prl's choice

@@ -90,9 +90,9 @@ def main() -> None:
     name = sys.argv[1] if sys.argv[1:] else "hubert.tiny"
     rhos, settings = SETTINGS[name]
     with tempfile.TemporaryDirectory() as folder:
-        root, made = Path(folder), made(BUILTIN)
+        root, corpus = Path(folder), made(BUILTIN)
         os.environ["EARLYEXIT_SUPERB_CACHE"] = folder           # a record of its own; the built-in corpus is there already
-        (root / made.name).symlink_to(made)
+        (root / corpus.name).symlink_to(corpus)
         run = Run(Request(name.replace("hubert", "daisy"), "se", rhos, ("mean", "min-max", "all"), protocol="mini",
                           settings=settings | pairs(sys.argv[2:]), results=root / "together"))
         rows = [row for row in run.rows if row.cell.exit != "unprocessed"]

@@ -1,14 +1,15 @@
 """The training loop: killed anywhere, it ends with the numbers of an undisturbed run."""
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from earlyexit_superb.benchmark import loop
+from helpers import ROOT
 
 
 def toy_training(folder, die_at=None, steps=23, poison=()):
@@ -71,12 +72,12 @@ def test_no_half_written_checkpoint_is_left(tmp_path):
 
 def test_kill_minus_nine(tmp_path):
     """A real process, really killed, at a moment nobody chose."""
-    script = ("import sys, time; sys.path[:0] = sys.argv[2:]; import run_benchmark, test_loop, torch; from pathlib import Path\n"
+    script = ("import sys, time; sys.path[:0] = sys.argv[2:]; import run_benchmark, importlib, torch; from pathlib import Path\n"
               "slow = torch.randn\n"
               "def randn(*a, **k): time.sleep(0.05); return slow(*a, **k)\n"
-              "torch.randn = randn; test_loop.toy_training(Path(sys.argv[1]))")
-    here = os.path.dirname(__file__)
-    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "b"), here, os.path.dirname(here)],
+              "torch.randn = randn; importlib.import_module(sys.argv[4]).toy_training(Path(sys.argv[1]))")
+    here = str(Path(__file__).parent)
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "b"), here, str(ROOT), Path(__file__).stem],
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not (tmp_path / "b" / "last.ckpt").exists() and time.monotonic() < deadline:
