@@ -50,7 +50,7 @@ def _line(folder: Path, manifest: dict, state: str) -> str:
         f"{folder.name}  {_bytes(folder) / 2**20:9.1f} MiB  {state:10}  "
         f"{manifest.get('what', '?'):12} {about.get('upstream', '?')} {about.get('revision', '')}  "
         f"{minutes:.1f} min, depths 0-{about.get('deepest', '?')}"
-        f"{', pooled' if about.get('pooled') else ''}"
+        f", {about.get('keep', '?')}"
     )
 
 

@@ -68,6 +68,7 @@ def run_parser(verb: str = "", about: str = "Benchmark an early-exit speech upst
     add("--upstream", metavar="NAME", help="an upstream (run_benchmark.py ls upstreams), name.tag, or path/to/file.py:Class")
     add("--task", metavar="NAME", help="a task (run_benchmark.py ls tasks)")
     add("--rho", nargs="+", metavar="R", help="DAISY's ratio, one or several: larger exits earlier, 0 never; default 0.7")
+    add("--knob", nargs="+", metavar="NAME=V,V", help="the same for any upstream's knob, such as target_depth=4,6 or rho=0.7")
     add("--span", nargs="+", metavar="SPAN", help="where an exit may be tested: mean, threshold, min-max, all; default: the upstream's own")
     add("--data", type=Path, metavar="DIR", help="a corpus in the task's layout; default: the built-in mini corpus")
     add("--protocol", metavar="NAME", help="a published recipe (run_benchmark.py ls tasks); default: mini on built-in data, else SUPERB's")
@@ -94,9 +95,9 @@ def run(argv: Sequence[str]) -> int:
         return 0
     request = requested(args)
     from .leaderboard import row, screen
-    from .run import Run
-    work = Run(request)
-    results, refused = work.results(parallel=True)
+    from .run import experiment
+    from .run import results as made
+    results, refused = made(experiment(request), parallel=True)
     if args.json:
         for result in results:
             print(json.dumps(row(result) | {"exit_histogram": result.exit_histogram} | {
@@ -130,9 +131,9 @@ def with_config(parser: Parser, args: argparse.Namespace, listed: Sequence[str])
 
 
 def requested(args: argparse.Namespace):
-    """The Request of a command line, with its --config file read; names are checked as far as that is cheap."""
-    from .settings import number
-    with_config(run_parser(), args, listed=("rho", "span"))
+    """The configuration of a command line, with its --config file read; names are checked as far as that is cheap."""
+    from .settings import knobs
+    with_config(run_parser(), args, listed=("rho", "knob", "span"))
     for wanted in ("upstream", "task"):
         if not getattr(args, wanted):
             raise UsageError(f"--{wanted} is missing; for example: run_benchmark.py --upstream daisy --task se --rho 0.7")
@@ -140,8 +141,8 @@ def requested(args: argparse.Namespace):
     if args.task not in tasks.names():
         tasks.get(args.task)             # complains, before torch takes its two seconds
     _device(args.device)
-    from .run import Request
-    return Request(args.upstream, args.task, tuple(number(r, "--rho") for r in args.rho or ()), tuple(args.span or ()), args.data,
+    from .run import RunConfig
+    return RunConfig(args.upstream, args.task, knobs(args.rho, args.knob), tuple(args.span or ()), args.data,
                    args.protocol, args.seed, args.device, args.results, args.set, args.force,
                    None if args.lr is None else str(args.lr), args.precision)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .contract import SAMPLE_RATE, Upstream
-from .exiting import Exit, replay, run_until_exit
+from .exiting import Exit, evidence_at, leaving, replay, run_until_exit
 
 TOLERANCE = 1e-4       # of the largest value of a state: fp32 sums in another order, over a dozen blocks
 
@@ -22,7 +22,7 @@ class Finding:
 def check_upstream(upstream: Upstream) -> list[Finding]:
     """Every check, in order; one that crashes is a finding, and the rest go on."""
     findings = []
-    for check in (card, finite, deterministic, padding, lazy, compaction, short_and_long, costs, evidence, exits, knob):
+    for check in (card, finite, deterministic, padding, lazy, compaction, short_and_long, costs, evidence, answers, exits, knob):
         try:
             findings += [Finding(ok, sentence) for ok, sentence in check(upstream)]
         except Exception as error:  # a stranger's code may fail in any way
@@ -135,11 +135,13 @@ def costs(up: Upstream) -> Iterator[tuple[bool, str]]:
 
 
 def _recorded(up: Upstream, wavs: Tensor, lengths: Tensor) -> np.ndarray:
-    frames, out = up.frames(lengths), []
-    states = full(up, wavs, lengths)
-    for depth in range(1, len(states)):
-        with torch.no_grad():
-            out.append(up.evidence(depth, states[depth], states[depth - 1], frames))
+    """(B, E) evidence of every exit, nobody leaving."""
+    frames, states = up.frames(lengths), full(up, wavs, lengths)
+    out = []
+    with torch.no_grad():
+        for k in up.exits:
+            answer = up.answer(k, states[k], frames) if up.evidence_reads_answer else None
+            out.append(evidence_at(up, k, states[k], states[k - 1], frames, answer))
     return torch.stack(out, 1).numpy()
 
 
@@ -147,28 +149,63 @@ def evidence(up: Upstream) -> Iterator[tuple[bool, str]]:
     if not up.knob:
         yield not up.card.evidence, "it has no knob, so its card names no evidence: it is a backbone"
         return
+    depths = list(up.exits)
+    yield bool(depths) and depths == sorted(set(depths) & set(range(1, up.card.depth + 1))), (
+        f"exits are depths between 1 and {up.card.depth}, strictly increasing (seen: {depths})"
+    )
     clips = [noise(1.0, 1), noise(1.7, 2), noise(0.6, 3)]
     batch = _recorded(up, *together(*clips))
-    yield batch.shape == (3, up.card.depth), f"evidence is one number an utterance and depth (3 x {up.card.depth}; seen {batch.shape})"
+    yield batch.shape == (3, len(depths)), (
+        f"evidence is one number an utterance and exit (3 x {len(depths)}; seen {batch.shape})"
+    )
     yield bool(np.isfinite(batch).all()), "evidence is finite"
     alone = np.concatenate([_recorded(up, *together(clip)) for clip in clips])
     worst = float(np.abs(alone - batch).max() / np.abs(alone).max())
-    yield worst < TOLERANCE, f"evidence does not depend on the batch (largest relative difference {worst:.1e})"
-    yield up.evidence_macs(SAMPLE_RATE, 1) >= 0, "evidence_macs() is not negative"
+    yield worst < TOLERANCE, (
+        f"evidence does not depend on the batch (largest relative difference {worst:.1e})"
+    )
+    yield min(up.evidence_macs(SAMPLE_RATE, k) for k in depths) >= 0, "evidence_macs() is not negative"
     yield bool(up.card.evidence), "the card says what the evidence measures, with its unit"
+
+
+def answers(up: Upstream) -> Iterator[tuple[bool, str]]:
+    if not up.answers:
+        return
+    yield not up.card.tasks or set(up.answers) <= set(up.card.tasks), (
+        f"the tasks it answers ({', '.join(up.answers)}) are among those its card allows"
+    )
+    clips = [noise(1.0, 1), noise(1.7, 2), noise(0.6, 3)]
+    wavs, lengths = together(*clips)
+    frames, states, worst = up.frames(lengths), full(up, wavs, lengths), 0.0
+    with torch.no_grad():
+        for k in leaving(up):
+            batch = up.answer(k, states[k], frames)
+            for row, clip in enumerate(clips):
+                own = full(up, clip)[k]
+                [alone] = up.answer(k, own, up.frames(torch.tensor([clip.shape[1]])))
+                if alone.shape != batch[row].shape:
+                    worst = float("inf")
+                elif alone.numel():
+                    apart = (alone.double() - batch[row].double()).abs().max()
+                    worst = max(worst, float(apart / alone.double().abs().max().clamp(min=1e-6)))
+    yield worst < TOLERANCE, (
+        f"an answer does not depend on the batch, its shape included (largest relative difference {worst:.1e})"
+    )
+    yield min(up.answer_macs(SAMPLE_RATE, k) for k in leaving(up)) > 0, "answer_macs() counts every answer"
 
 
 def exits(up: Upstream) -> Iterator[tuple[bool, str]]:
     if not up.knob:
         return
     wavs, lengths = together(*[noise(s, i) for i, s in enumerate((1.0, 0.5, 1.4, 0.8))])
-    recorded, depths = _recorded(up, wavs, lengths), range(1, up.card.depth + 1)
+    recorded, depths = _recorded(up, wavs, lengths), leaving(up)
     same, run = True, []
     # thresholds between recorded values: batches of other sizes may round the last digit differently
     values = np.unique(recorded)
-    for tau in (float(values[0] - 1), *(float((a + b) / 2) for a, b in zip(values[:-1:7], values[1::7], strict=False)), float(values[-1] + 1)):
+    between = [float((a + b) / 2) for a, b in zip(values[:-1:7], values[1::7], strict=False)]
+    for tau in (float(values[0] - 1), *between, float(values[-1] + 1)):
         live = run_until_exit(up, wavs, lengths, Exit(depths, tau)).depth.numpy()
-        same = same and bool((live == replay(recorded, Exit(depths, tau))).all())
+        same = same and bool((live == replay(recorded, Exit(depths, tau), up.exits)).all())
         run.append(live.mean())
     yield same, f"a live run leaves exactly where the recorded evidence says, at {len(run)} thresholds"
     yield run == sorted(run, reverse=True), "a larger threshold never means a later exit"
@@ -180,4 +217,6 @@ def knob(up: Upstream) -> Iterator[tuple[bool, str]]:
     recorded = _recorded(up, *together(*[noise(0.6 + 0.2 * i, i) for i in range(6)]))
     for value in up.knob_values:
         tau = up.tau(recorded, value)
-        yield isinstance(tau, float) and np.isfinite(tau), f"{up.knob} {value:g} calibrates to a finite threshold ({tau:.6g})"
+        yield isinstance(tau, float) and np.isfinite(tau), (
+            f"{up.knob} {value:g} calibrates to a finite threshold ({tau:.6g})"
+        )

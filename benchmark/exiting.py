@@ -15,22 +15,29 @@ from .errors import UsageError
 
 @dataclass(frozen=True)
 class Exit:
-    """Test only these depths, leave at the first whose evidence is below tau, and at the last of them regardless.
+    """Test only these depths; leave at the first whose evidence is below tau, at the last regardless.
 
-    No exit: Exit((L,)). Static exit at 6: Exit((6,)). DAISY: Exit(range(1, L + 1), tau); its spans: fewer depths, same
-    tau. `tau` is one number or one per depth. Depths outside are not tested and their branch is not computed.
+    No exit: Exit((L,)). Static exit at 6: Exit((6,)). DAISY: Exit(range(1, L + 1), tau); its spans:
+    fewer depths, same tau. `tau` is one number or one per depth. Depths outside are not tested and
+    their branch is not computed.
     """
+
     depths: tuple[int, ...]
     tau: float | tuple[float, ...] = -math.inf
 
     def __post_init__(self):
         object.__setattr__(self, "depths", tuple(int(k) for k in self.depths))
         if not self.depths or list(self.depths) != sorted(set(self.depths)) or self.depths[0] < 0:
-            raise UsageError(f"an exit needs at least one depth, rising, none below 0; got {list(self.depths)}")
+            raise UsageError(
+                "the depths of an exit must be strictly increasing and >= 0, and at least one; got "
+                f"{list(self.depths)}"
+            )
         if isinstance(self.tau, Sequence):
             object.__setattr__(self, "tau", tuple(map(float, self.tau)))
             if len(self.tau) != len(self.depths):
-                raise UsageError(f"an exit with {len(self.depths)} depths needs as many thresholds, got {len(self.tau)}")
+                raise UsageError(
+                    f"an exit with {len(self.depths)} depths needs as many thresholds, got {len(self.tau)}"
+                )
         if any(math.isnan(t) for t in self.taus):
             raise UsageError("an exit's threshold must be a number, got nan")
 
@@ -40,77 +47,162 @@ class Exit:
 
     @property
     def tested(self) -> dict[int, float]:
-        """Depth -> threshold, in rising order. The last listed depth is forced, the front-end has no evidence."""
+        """Depth -> threshold, shallow to deep. The last depth is forced; depth 0 has no evidence."""
         return {k: t for k, t in zip(self.depths[:-1], self.taus, strict=False) if k > 0}
 
 
 @dataclass
 class Exited:
-    depth: Tensor                                  # (B,) where each utterance left, on the host
-    frames: Tensor                                 # (B,) valid frames
-    walked: Sequence[tuple[Tensor, list[int]]]     # per depth the state (B', T, D) and which rows of the batch went through it
+    """What a batch left behind.
+
+    Attributes:
+        depth: (B,) where each utterance left, on the host.
+        frames: (B,) valid frames.
+        walked: for each depth the state (B', T, D) and which rows of the batch went through it.
+        answers: one a row, of an upstream that answers by itself; else empty.
+    """
+
+    depth: Tensor
+    frames: Tensor
+    walked: Sequence[tuple[Tensor, list[int]]]
+    answers: Sequence[Tensor] = ()
 
     @cached_property
     def states(self) -> Tensor:
-        """(L', B, T, D); L' - 1 is the deepest depth any utterance needed. Zeros where not computed: weight 0 x NaN would be NaN."""
-        batch = len(self.depth)
-        return torch.stack([state if len(rows) == batch else state.new_zeros(batch, *state.shape[1:]).index_copy_(
-            0, torch.tensor(rows, device=state.device), state) for state, rows in self.walked])
+        """(L', B, T, D); L' - 1 is the deepest depth any utterance needed. Zeros where a depth was
+        not computed: weight 0 times NaN would be NaN."""
+        batch, full = len(self.depth), []
+        for state, rows in self.walked:
+            if len(rows) < batch:
+                where = torch.tensor(rows, device=state.device)
+                state = state.new_zeros(batch, *state.shape[1:]).index_copy_(0, where, state)
+            full.append(state)
+        return torch.stack(full)
 
 
 @torch.no_grad()
-def run_until_exit(upstream: Upstream, wavs: Tensor, lengths: Tensor, exit: Exit, granularity: str = "utterance") -> Exited:
-    """Drive `upstream` over (B, N) audio, dropping every utterance from the batch as soon as it has left.
+def run_until_exit(
+    upstream: Upstream, wavs: Tensor, lengths: Tensor, exit: Exit, granularity: str = "utterance"
+) -> Exited:
+    """Drive `upstream` over a batch, dropping every utterance as soon as it has left.
 
-    The host waits for the device once at each tested depth and nowhere else; for that, `lengths` should be on the host.
-    `granularity="batch"` lets the whole batch leave together on its frame-weighted mean evidence, as DAISY's published code
-    does; there an exit depends on the neighbours, so it exists only to mimic that code.
+    The host waits for the device once at each tested depth and nowhere else; for that, `lengths`
+    should be on the host.
+
+    Args:
+        wavs: (B, N) 16 kHz audio, zero-padded; lengths: (B,) valid samples.
+        granularity: "batch" lets the whole batch leave together on its frame-weighted mean
+            evidence, as DAISY's published code does. There an exit depends on the neighbours.
+    Raises: UsageError where `exit` asks for a depth that the upstream has no branch at.
     """
+    refuse_depths(upstream, exit)
     lengths = lengths.cpu()
-    frames = own = upstream.frames(lengths).to(wavs.device, non_blocking=True)
+    frames = valid = upstream.frames(lengths).to(wavs.device, non_blocking=True)
     tested, last = exit.tested, exit.depths[-1]
-    alive, depth_of = list(range(len(wavs))), [last] * len(wavs)
+    alive, depth_of, answers = list(range(len(wavs))), [last] * len(wavs), [None] * len(wavs)
     walk, walked, previous = upstream.states(wavs, lengths), [], None
     state, depth = next(walk), 0
     while True:
         walked.append((state, alive))
-        if depth == last:
-            break
-        keep = None
+        sure, answer, keep = [depth == last] * len(alive), None, None
         if depth in tested:
-            evidence = upstream.evidence(depth, state, previous, own)
+            if upstream.evidence_reads_answer:
+                answer = upstream.answer(depth, state, valid)
+            evidence = evidence_at(upstream, depth, state, previous, valid, answer)
             if granularity == "batch":
-                evidence = ((evidence * own).sum() / own.sum()).expand_as(evidence)
-            sure = (evidence < tested[depth]).tolist()                              # here the host waits
-            for row, leaves in zip(alive, sure, strict=True):
-                depth_of[row] = depth if leaves else last
-            if all(sure):
-                break
-            if any(sure):
-                stay = [i for i, leaves in enumerate(sure) if not leaves]
-                alive = [alive[i] for i in stay]
-                keep = torch.tensor(stay).to(wavs.device, non_blocking=True)
-                state, own = state[keep], own[keep]
+                evidence = batch_mean(evidence, valid)
+            sure = (evidence < tested[depth]).tolist()  # here the host waits
+        left = [i for i, leaves in enumerate(sure) if leaves]
+        for i in left:
+            depth_of[alive[i]] = depth
+        if left and upstream.answers:
+            if answer is None:
+                own = torch.tensor(left, device=state.device)
+                said = upstream.answer(depth, state[own], valid[own])
+            else:
+                said = [answer[i] for i in left]
+            for i, one in zip(left, said, strict=True):
+                answers[alive[i]] = one
+        if len(left) == len(alive):
+            break
+        if left:
+            stay = [i for i, leaves in enumerate(sure) if not leaves]
+            alive = [alive[i] for i in stay]
+            keep = torch.tensor(stay).to(wavs.device, non_blocking=True)
+            state, valid = state[keep], valid[keep]
         previous = state
         state, depth = walk.send(keep), depth + 1
     walk.close()
-    return Exited(torch.tensor(depth_of), frames, walked)
+    return Exited(torch.tensor(depth_of), frames, walked, answers if upstream.answers else ())
 
 
-def replay(evidence: np.ndarray, exit: Exit) -> np.ndarray:
-    """(n, L) evidence recorded once at every depth (column k-1 = depth k) -> (n,) where `exit` would have left."""
+def evidence_at(
+    upstream: Upstream, depth: int, state: Tensor, previous: Tensor, frames: Tensor,
+    answer: Sequence[Tensor] | None,
+) -> Tensor:
+    """(B,) evidence, read from the answer where the upstream says so."""
+    given = {"answer": answer} if upstream.evidence_reads_answer else {}
+    return upstream.evidence(depth, state, previous, frames, **given)
+
+
+def refuse_depths(upstream: Upstream, exit: Exit) -> None:
+    """UsageError where `exit` tests, or an answer is wanted at, a depth without a branch."""
+    wanted = set(exit.tested)
+    if upstream.answers:
+        wanted |= {exit.depths[-1]} - {upstream.card.depth}
+    if strange := sorted(wanted - set(upstream.exits)):
+        raise UsageError(
+            f"{upstream.card.name} has no branch at depth {', '.join(map(str, strange))}; it can leave at "
+            f"{', '.join(map(str, leaving(upstream)))}"
+        )
+
+
+def leaving(upstream: Upstream) -> tuple[int, ...]:
+    """The depths an upstream can leave at by its own decision: its exits, and the last depth."""
+    return tuple(sorted({*upstream.exits, upstream.card.depth}))
+
+
+def batch_mean(evidence: Tensor, frames: Tensor) -> Tensor:
+    """(B,), (B,) valid frames -> (B,): everybody's evidence is the frame-weighted mean of all."""
+    return ((evidence * frames).sum() / frames.sum()).expand_as(evidence)
+
+
+def replay(
+    evidence: np.ndarray, exit: Exit, exits: Sequence[int] | None = None
+) -> np.ndarray:
+    """Where `exit` would have left, from evidence recorded once at every exit.
+
+    Args:
+        evidence: (n, E), a column for each of `exits`.
+        exits: the depths of the columns; by default 1, 2, ..., E.
+    Returns: (n,) depths.
+    """
+    column = {k: i for i, k in enumerate(exits or range(1, evidence.shape[1] + 1))}
     depth = np.full(len(evidence), exit.depths[-1])
     for k, tau in reversed(exit.tested.items()):
         # in the record's own precision, as the live comparison of a tensor with a Python number is
-        depth = np.where(evidence[:, k - 1] < np.asarray(tau, evidence.dtype), k, depth)
+        depth = np.where(evidence[:, column[k]] < np.asarray(tau, evidence.dtype), k, depth)
     return depth
+
+
+def replay_batches(
+    evidence: np.ndarray, frames: np.ndarray, exit: Exit, exits: Sequence[int], size: int
+) -> np.ndarray:
+    """As `replay`, for batches of `size` neighbours that leave together (granularity "batch")."""
+    together = torch.from_numpy(evidence.copy())
+    counts = torch.from_numpy(np.asarray(frames))
+    for rows in torch.arange(len(evidence)).split(size):
+        for column in range(evidence.shape[1]):
+            together[rows, column] = batch_mean(together[rows, column], counts[rows])
+    return replay(together.numpy(), exit, exits)
 
 
 class TruncatedWeightedSum(nn.Module):
     """Softmax over the depths an utterance reached; SUPERB's weighted sum when all reach the end.
 
-    One score a depth, shared by all exits and zero at the start (s3prl's Featurizer; DAISY's released code). With
-    `normalise`, every state goes through a layer-norm without parameters first (DAISY, eq. 4; MiniSUPERB; off in SUPERB).
+    One score a depth, shared by all exits and zero at the start (s3prl's Featurizer; DAISY's released
+    code). With `normalise`, every state goes through a layer-norm without parameters first (DAISY,
+    eq. 4; MiniSUPERB; off in SUPERB).
     """
 
     def __init__(self, depths: int, normalise: bool = False):
@@ -124,8 +216,9 @@ class TruncatedWeightedSum(nn.Module):
 
     def weighted(self, states: Tensor, depth: Tensor) -> Tensor:
         """The sum alone, of states already normalised where they should be."""
-        own = torch.arange(len(states), device=states.device)[:, None] <= depth.to(states.device)[None]     # (L', B)
-        weight = self.scores[: len(states), None].masked_fill(~own, -torch.inf).softmax(0)
+        depth = depth.to(states.device)
+        reached = torch.arange(len(states), device=states.device)[:, None] <= depth  # (L', B)
+        weight = self.scores[: len(states), None].masked_fill(~reached, -torch.inf).softmax(0)
         return torch.einsum("lb,lbtd->btd", weight, states)
 
 

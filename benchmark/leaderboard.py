@@ -7,7 +7,10 @@ import pandas as pd
 from .paths import locked, write_text
 from .result import Result, load_all
 
-LEADING = ["upstream", "revision", "task", "task_version", "protocol", "corpus", "exit", "rho", "span", "seed"]
+LEADING = [
+    "upstream", "revision", "tuned_on", "answered_by", "task", "task_version", "protocol", "corpus",
+    "exit", "knob", "value", "rho", "span", "seed",
+]
 TRAILING = ["n", "failed", "depth", "macs_saved", "time_saved", "device"]
 
 
@@ -16,13 +19,15 @@ def row(result: Result) -> dict:
     from .registry import tasks
     cell = result.cell
     scores = {m.name: result.scores[m.name] for m in tasks.get(cell.task).metrics}      # as the task orders them
-    exit = cell.exit + (" + layer-norm" if cell.layer_norm and not cell.knob else "") + (
-        f" ({cell.knob}={cell.value:g})" if cell.knob and cell.knob != "rho" else "")
+    exit = cell.exit + (" + layer-norm" if cell.layer_norm and not cell.knob else "")
     means = {name: _rounded(s.mean) for name, s in scores.items()}
     intervals = {f"{name}_{end}": _rounded(getattr(s, end)) for name, s in scores.items() for end in ("low", "high")}
-    return {"upstream": cell.upstream, "revision": cell.revision, "task": cell.task, "task_version": cell.task_version,
+    return {"upstream": cell.upstream, "revision": cell.revision, "tuned_on": result.tuned_on,
+            "answered_by": result.answered_by, "task": cell.task, "task_version": cell.task_version,
             "protocol": cell.protocol if cell.protocol != "custom" else f"custom-{cell.settings}",
             "corpus": f"{cell.corpus}@{cell.corpus_hash}", "exit": exit,
+            "knob": cell.knob, "value": cell.value,
+            # what DAISY's users look for
             "rho": cell.value if cell.knob == "rho" else None, "span": cell.span, "seed": cell.seed, **means, **intervals,
             "n": min(s.n for s in scores.values()), "failed": max(s.failed for s in scores.values()),
             "depth": _rounded(result.depth), "macs_saved": _rounded(result.macs_saved, 2),
@@ -38,7 +43,7 @@ def board(results: Sequence[Result]) -> pd.DataFrame:
     names = [m.name for m in metrics]
     columns = LEADING + names + [f"{n}_{end}" for n in names for end in ("low", "high")] + TRAILING
     frame = pd.DataFrame([row(r) for r in results], columns=columns).astype({"seed": "Int64"})
-    return frame.sort_values(["corpus", "protocol", names[0], "depth", "upstream", "exit", "rho", "span", "seed"],
+    return frame.sort_values(["corpus", "protocol", names[0], "depth", "upstream", "exit", "value", "span", "seed"],
                              ascending=[True, True, not metrics[0].higher_is_better] + [True] * 6,
                              kind="stable", ignore_index=True)
 
@@ -56,7 +61,10 @@ def write(root: Path, task: str) -> list[Path]:
 def screen(frame: pd.DataFrame) -> pd.DataFrame:
     """The columns a person compares, as text: metrics with half their interval, savings in percent."""
     metrics = [c.removesuffix("_low") for c in frame.columns if c.endswith("_low")]
-    out = frame[["upstream", "exit", "rho", "span"]].copy()
+    out = frame[["upstream", "exit", "knob", "value", "span"]].copy()
+    for name in ("tuned_on", "answered_by"):  # said where a row is not of the usual kind
+        if not frame[name].isin(["", "head"]).all():
+            out.insert(1, name, frame[name])
     for name in metrics:
         half = (frame[f"{name}_high"] - frame[f"{name}_low"]) / 2
         out[name] = [_text(m, 3) + (f" ±{h:.3f}" if h == h and m == m else "") for m, h in
@@ -65,7 +73,7 @@ def screen(frame: pd.DataFrame) -> pd.DataFrame:
         out[name] = [_text(v, digits) + (" %" if name != "depth" and v == v else "") for v in frame[name].astype(float)]
     out["failed"] = frame["failed"].astype(int).astype(str)
     out["n"] = frame["n"].astype(int).astype(str)
-    out["rho"] = [_text(v, 2) for v in frame["rho"].astype(float)]
+    out["value"] = [_text(v, 2) for v in frame["value"].astype(float)]
     return out.fillna("").astype(str)
 
 

@@ -1,14 +1,18 @@
-"""An upstream run in bfloat16: torch's autocast around each of its steps. Its name and revision say so, so its rows, traces and
-heads never mix with those of full precision. States and evidence come out as float32 again."""
-from collections.abc import Generator
-from dataclasses import replace
+"""An upstream run in bfloat16: torch's autocast around each of its steps.
 
-import numpy as np
+Its name and revision say so, so its rows, traces and heads never mix with those of full precision.
+States, evidence and floating-point answers come out as float32 again.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from .contract import Upstream
 from .errors import UsageError
+from .wrapper import Wrapper
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -20,27 +24,23 @@ def at_precision(upstream: Upstream, precision: str) -> Upstream:
     return upstream if precision == "fp32" else Lowered(upstream)
 
 
-class Lowered(Upstream):
+class Lowered(Wrapper):
+    """`inner` in bfloat16."""
+
     def __init__(self, inner: Upstream):
-        super().__init__()
-        self.inner, self.knob, self.knob_values, self.spans = inner, inner.knob, inner.knob_values, inner.spans
-        self.card = replace(inner.card, name=f"{inner.card.name}(bf16)", revision=f"{inner.card.revision}.bf16")
+        card = inner.card
+        super().__init__(inner, f"{card.name}(bf16)", f"{card.revision}.bf16")
 
-    def _lowered(self, x: Tensor) -> torch.autocast:
-        return torch.autocast(x.device.type, torch.bfloat16)
+    def around(self, inner: Upstream) -> Upstream:
+        return Lowered(inner)
 
-    @property
-    def backbone(self) -> Upstream:
-        return Lowered(self.inner.backbone)
-
-    def frames(self, lengths: Tensor) -> Tensor:
-        return self.inner.frames(lengths)
-
-    def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
+    def states(
+        self, wavs: Tensor, lengths: Tensor
+    ) -> Generator[Tensor, Tensor | None, None]:
         walk, keep = self.inner.states(wavs, lengths), None
         try:
             while True:
-                with self._lowered(wavs):           # left before each yield: whoever takes the state is not lowered
+                with _autocast(wavs):  # left before each yield: whoever takes the state is not lowered
                     state = walk.send(keep)
                 keep = yield state.float()
         except StopIteration:
@@ -48,15 +48,17 @@ class Lowered(Upstream):
         finally:
             walk.close()
 
-    def evidence(self, depth: int, state: Tensor, previous: Tensor, frames: Tensor) -> Tensor:
-        with self._lowered(state):
-            return self.inner.evidence(depth, state, previous, frames).float()
+    def evidence(
+        self, depth: int, state: Tensor, previous: Tensor, frames: Tensor, **answer: Any
+    ) -> Tensor:
+        with _autocast(state):
+            return self.inner.evidence(depth, state, previous, frames, **answer).float()
 
-    def tau(self, evidence: np.ndarray, value: float) -> float:
-        return self.inner.tau(evidence, value)
+    def answer(self, depth: int, state: Tensor, frames: Tensor) -> Sequence[Tensor]:
+        with _autocast(state):
+            answers = self.inner.answer(depth, state, frames)
+        return [a.float() if a.is_floating_point() else a for a in answers]
 
-    def macs(self, samples: int, depth: int) -> int:
-        return self.inner.macs(samples, depth)
 
-    def evidence_macs(self, samples: int, depth: int) -> int:
-        return self.inner.evidence_macs(samples, depth)
+def _autocast(like: Tensor) -> torch.autocast:
+    return torch.autocast(like.device.type, torch.bfloat16)

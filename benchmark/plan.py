@@ -23,7 +23,7 @@ from .paths import cache_dir
 from .race import paired
 from .record import SPARE, pieces, size
 from .registry import upstream_class
-from .run import Request, Run
+from .run import Experiment, RunConfig, experiment
 
 # Utterances in the probe's batch on a CPU, where the time of a step is taken to grow with the batch
 PROBE = 4
@@ -53,7 +53,7 @@ class Counts:
     micro_batches: int
     looks: int  # at the dev split
 
-    def again(self, run: Run) -> float:
+    def again(self, run: Experiment) -> float:
         """Seconds of audio through the upstream a second time, where states are not kept."""
         if self.kept:
             return 0.0
@@ -75,15 +75,16 @@ def command(argv: Sequence[str]) -> int:
     return 0
 
 
-def plan(request: Request) -> Plan:
-    run = _run(request)
+def plan(config: RunConfig) -> Plan:
+    run = _run(config)
     counts = counted(run)
     lines = list(_lines(run, counts))
     if not counts.rows:
         return Plan([*lines, "every row of this run is there already: nothing would be done"], {})
     processes = 1 + team.size(run, counts.heads)
     test, dev = run.splits["test"], run.splits["dev"]
-    upstream, (step, look, score) = _upstream_probe(run), _head_probe(run)
+    upstream = _upstream_probe(run)
+    step, look, score = (0.0, 0.0, 0.0) if run.answers else _head_probe(run)
     timed = cost.PASSES * counts.exits * cost.audio_seconds(cost.timed(test))
     of_heads = counts.heads / processes
     seconds = {
@@ -97,28 +98,31 @@ def plan(request: Request) -> Plan:
     return Plan(lines, seconds, 3600 * upstream)
 
 
-def _run(request: Request) -> Run:
+def _run(config: RunConfig) -> Experiment:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports transformers
     try:
-        return Run(request)
+        return experiment(config)
     except Complaint:
-        stand_in = upstream_class(request.upstream).stand_in
-        if set(stand_in) <= set(request.settings):
+        stand_in = upstream_class(config.upstream).stand_in
+        if set(stand_in) <= set(config.settings):
             raise
-        return Run(replace(request, settings={**stand_in, **request.settings}))
+        return experiment(replace(config, settings={**stand_in, **config.settings}))
 
 
 # ---- counting ------------------------------------------------------------------------------------
 
 
-def counted(run: Run) -> Counts:
-    missing = [row for row in run.rows if run.request.force or not row.path.exists()]
+def counted(run: Experiment) -> Counts:
+    missing = [row for row in run.rows if run.config.force or not row.path.exists()]
     rows = [row for row in missing if row.cell.exit != "unprocessed"]
     # Rows that differ in their span alone share a head.
     trained = {(row.normalise, row.depth, row.cell.value, row.taus) for row in rows}
+    if run.answers:
+        trained = set()
     early = [row for row in rows if row.depth != run.upstream.card.depth]
     protocol, splits = run.protocol, run.splits
-    state_bytes = sum(size(run.upstream, of, run.task.pooled) for of in splits.values())
+    keep = "evidence" if run.answers else "means" if run.task.pooled else "states"
+    state_bytes = sum(size(run.upstream, of, keep) for of in splits.values())
     return Counts(
         rows=len(rows),
         heads=len(trained) * len(run.recipe.rates),
@@ -132,7 +136,7 @@ def counted(run: Run) -> Counts:
     )
 
 
-def _lines(run: Run, counts: Counts) -> Iterator[str]:
+def _lines(run: Experiment, counts: Counts) -> Iterator[str]:
     card, protocol, corpus = run.upstream.card, run.protocol, run.corpus
     yield (
         f"{run.task.name}, protocol {run.recipe.name}, corpus {corpus.name}@{corpus.hash}, "
@@ -167,9 +171,9 @@ def _lines(run: Run, counts: Counts) -> Iterator[str]:
 # ---- probing -------------------------------------------------------------------------------------
 
 
-def _upstream_probe(run: Run) -> float:
+def _upstream_probe(run: Experiment) -> float:
     """Seconds for a second of audio, to the last depth, branches tested."""
-    up, device, test = run.upstream, run.request.device, run.splits["test"]
+    up, device, test = run.upstream, run.config.device, run.splits["test"]
     seconds = min(LONGEST, cost.audio_seconds(test) / len(test))
     wav = 0.1 * torch.randn(1, round(seconds * SAMPLE_RATE), device=device)
     lengths, last = torch.tensor([wav.shape[1]]), up.card.depth
@@ -178,10 +182,10 @@ def _upstream_probe(run: Run) -> float:
     return _seconds(lambda: run_until_exit(up, wav, lengths, exit), device) / seconds
 
 
-def _head_probe(run: Run) -> tuple[float, float, float]:
+def _head_probe(run: Experiment) -> tuple[float, float, float]:
     """Seconds for one micro-batch of one head's training, for a look at one dev utterance and for
     all scores of one."""
-    task, protocol, device, card = run.task, run.protocol, run.request.device, run.upstream.card
+    task, protocol, device, card = run.task, run.protocol, run.config.device, run.upstream.card
     readout = heads.Readout(task, run.setup, card.depth, True).to(device)
     optimiser = torch.optim.Adam(readout.parameters(), protocol.lr)
     batch = min(protocol.batch, len(run.splits["train"]))

@@ -74,6 +74,8 @@ class Result:
     macs_saved: float | None = None                # percent of the full upstream without branches
     time_saved: float | None = None                # percent, upstream alone, batch 1, same run
     device: str | None = None
+    answered_by: str = "head"                      # or "upstream": no head was trained
+    tuned_on: str = ""                             # the labelled data its upstream has seen
     detail: Mapping[str, Any] = field(default_factory=dict)   # calibration, cost, training, protocol fields, versions, command
     schema: int = SCHEMA
 

@@ -1,4 +1,5 @@
 """What a command line asks for: every name, option and file resolved and checked, and the rows of its table."""
+
 import inspect
 import random
 import sys
@@ -13,11 +14,11 @@ import torch
 from . import calibration, controls, cost, leaderboard
 from .contract import Corpus, Item, Protocol, Setup, Task, Upstream
 from .errors import UsageError, closest
-from .exiting import Exit
-from .job import Job, Row, score, train, unprocessed
+from .exiting import Exit, leaving
+from .job import Evaluation, Row, evaluation, save, score, train, unprocessed
 from .lowered import at_precision
 from .paths import writable
-from .recipe import recipe
+from .recipe import Recipe, recipe
 from .registry import build_upstream, tasks, upstream_class
 from .result import FIX, Cell, Result
 from .settings import number, short_hash
@@ -26,11 +27,19 @@ from .validation import opened
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a command line says."""
+class RunConfig:
+    """What a command line says.
+
+    Attributes:
+        knobs: a knob's name -> its values; the upstream must have it.
+        settings: of --set: options of the upstream, fields of the protocol, and `exits`; its knob
+            may stand here too.
+        lr: a number, or "sweep": the protocol's lr_grid, from which the dev split chooses.
+    """
+
     upstream: str
     task: str
-    rho: Sequence[float] = ()
+    knobs: Mapping[str, Sequence[float]] = field(default_factory=dict)
     span: Sequence[str] = ()
     data: Path | None = None
     protocol: str | None = None
@@ -39,137 +48,174 @@ class Request:
     results: Path = Path("results/local")
     settings: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
-    lr: str | None = None          # a number, or "sweep": the protocol's lr_grid, chosen from by the dev split
+    lr: str | None = None
     precision: str = "fp32"
 
 
-class Run:
-    """Everything a request resolves to. Checked on construction, before anything is spent."""
+@dataclass(frozen=True)
+class Experiment:
+    """Everything a configuration resolves to, checked before anything is spent.
 
-    def __init__(self, request: Request):
-        self.request = request
-        self.task: Task = tasks.get(request.task)
-        plugin = upstream_class(request.upstream)
-        upstream_options, protocol_fields, knob_values, exits = self._sorted_settings(plugin)
-        self.values, self.spans = self._knob(plugin, knob_values)
-        name = request.protocol or (self.task.builtin if request.data is None else self.task.default)
-        if name not in self.task.protocols:
-            raise UsageError(f"task {self.task.name} has no protocol {name!r}: {closest(name, self.task.protocols)}")
-        self.recipe = recipe(self.task.protocols[name], protocol_fields, request.lr)
-        self.protocol: Protocol = self.recipe.protocol
-        if request.data is not None and not request.data.exists():
-            raise UsageError(f"--data {request.data}: there is no such folder or list; leave the flag out to use the built-in corpus")
-        torch.manual_seed(request.seed)
-        built = build_upstream(request.upstream, upstream_options).to(request.device).requires_grad_(False)
-        self.upstream: Upstream = at_precision(built, request.precision)
-        self.extra = controls.extra(exits, self.upstream)
-        self.corpus: Corpus = opened(self.task, request.data, self.protocol, self.upstream.frames)
-        self.setup = Setup(self.protocol, self.corpus, self.upstream.card.dim, self.upstream.card.stride)
-        self.splits = {s: limited(self.corpus.splits[s], getattr(self.protocol, f"{s}_limit"), self.protocol.limit_seed)
-                       for s in ("train", "dev", "test")}
+    Attributes:
+        values: of the upstream's knob; spans: in which its exits are tested. Every pair is a row.
+        extra: the rows asked for by --set exits=...
+        splits: the items of train, dev and test, limited as the protocol says.
+    """
+
+    config: RunConfig
+    task: Task
+    recipe: Recipe
+    upstream: Upstream
+    corpus: Corpus
+    splits: Mapping[str, Sequence[Item]]
+    values: tuple[float, ...]
+    spans: tuple[str, ...]
+    extra: controls.Extra
+
+    @property
+    def protocol(self) -> Protocol:
+        return self.recipe.protocol
+
+    @property
+    def setup(self) -> Setup:
+        """What its heads are built for."""
+        return Setup(self.protocol, self.corpus, self.upstream.card.dim, self.upstream.card.stride)
+
+    @property
+    def answers(self) -> bool:
+        """Whether the upstream answers the task by itself: no head is trained then."""
+        return self.task.name in self.upstream.answers
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Unprocessed, full depth with and without layer-norm, half depth, every knob value with every span; then what else was asked for."""
-        backbone, blocks, knob = self.upstream.backbone, self.upstream.card.depth, self.upstream.knob
-        full = [Row(self._cell(backbone, exit="full", layer_norm=normalise), normalise, blocks) for normalise in (True, False)]
-        fixed = [Row(self._cell(backbone, exit=f"depth {k}", layer_norm=True), True, k) for k in dict.fromkeys((blocks // 2, *self.extra.depths))]
-        adaptive = [Row(self._cell(self.upstream, exit=exit, layer_norm=True, knob=knob, value=value, span=span), True)
-                    for exit in ("adaptive", *self.extra.controls) for value in self.values
-                    for span in (("all",) if exit == "oracle" else self.spans)]
-        own = [Row(self._cell(self.upstream, exit=f"tau {'/'.join(map(str, taus))}", layer_norm=True), True, taus=taus) for taus in self.extra.taus]
-        nothing = [Row(self._cell(None, exit="unprocessed"))] if self.task.unprocessed else []
-        return [replace(row, path=row.cell.path(self.request.results)) for row in [*nothing, *full, *fixed, *adaptive, *own]]
+        """Unprocessed; full depth with and without layer-norm; a fixed exit in the middle; every
+        knob value with every span; then what else was asked for."""
+        backbone, upstream, blocks = self.upstream.backbone, self.upstream, self.upstream.card.depth
+        ways = (None,) if self.answers else (True, False)  # layer-norm is on the way to a head
+        usual = ways[0]
+        places = leaving(upstream) if self.answers else range(1, blocks + 1)
+        middle = places[max(0, len(places) // 2 - 1)]
+        rows = [Row(self._cell(backbone, "full", way), way, blocks) for way in ways]
+        for depth in dict.fromkeys((middle, *self.extra.depths)):
+            rows.append(Row(self._cell(backbone, f"depth {depth}", usual), usual, depth))
+        for exit in ("adaptive", *self.extra.controls, *self.extra.batches):
+            for value in self.values:
+                for span in ("all",) if exit == "oracle" else self.spans:
+                    cell = self._cell(upstream, exit, usual, upstream.knob, value, span)
+                    rows.append(Row(cell, usual, batch=self.extra.batches.get(exit, 0)))
+        for taus in self.extra.taus:
+            cell = self._cell(upstream, f"tau {'/'.join(map(str, taus))}", usual)
+            rows.append(Row(cell, usual, taus=taus))
+        if self.task.unprocessed:
+            rows.insert(0, Row(self._cell(None, "unprocessed")))
+        return [replace(row, path=row.cell.path(self.config.results)) for row in rows]
 
-    def _cell(self, upstream: Upstream | None, **exit: Any) -> Cell:
-        return Cell(upstream=upstream.card.name if upstream else "unprocessed", revision=upstream.card.revision if upstream else "",
-                    task=self.task.name, task_version=self.task.version, protocol=self.recipe.name,
-                    settings=short_hash(self.recipe.settings), corpus=self.corpus.name, corpus_hash=self.corpus.hash,
-                    seed=self.request.seed if upstream else None, **exit)
-
-    def _sorted_settings(self, plugin: type[Upstream]) -> tuple[dict, dict, list, str]:
-        """Each --set key goes to the upstream's constructor, the protocol, the knob or `exits`; an unknown one is an error."""
-        options, knob = set(inspect.signature(plugin).parameters) - {"tag"}, plugin.knob
-        protocol = {f.name for f in fields(next(iter(self.task.protocols.values())))} - {"name", "source"}
-        upstream, recipe, values = {}, {}, []
-        for key, value in self.request.settings.items():
-            if key == knob:
-                values = str(value).split(",")
-            elif key == "exits":
-                continue
-            elif key in options:
-                upstream[key] = value
-            elif key in protocol:
-                recipe[key] = value
-            else:
-                known = sorted({*options, *protocol, "exits", *([knob] if knob else [])})
-                raise UsageError(f"--set {key}: neither {self.request.upstream} nor a protocol of {self.task.name} has it; {closest(key, known)}")
-        return upstream, recipe, values, str(self.request.settings.get("exits", ""))
-
-    def _knob(self, up: type[Upstream], given: Sequence[str]) -> tuple[tuple[float, ...], tuple[str, ...]]:
-        request = self.request
-        if request.rho and up.knob != "rho":
-            turn = f"turn its own knob with --set {up.knob}=VALUE" if up.knob else "it does not exit by itself"
-            raise UsageError(f"{request.upstream} has no rho: {turn}")
-        if request.span and not up.knob:
-            raise UsageError(f"{request.upstream} does not exit by itself, so it has no span; choose an adaptive upstream such as daisy")
-        values = tuple(dict.fromkeys(request.rho)) or tuple(number(v, f"--set {up.knob}") for v in given) or up.knob_values
-        for value in values if up.knob == "rho" else ():
-            if value < 0:
-                raise UsageError(f"rho is a ratio from 0 (never exit early) upwards, not {value:g}")
-            if value > 1:
-                print(f"warning: rho {value:g} is above 1, where the paper stops: nearly everything may leave at the first depth", file=sys.stderr)
-        spans = tuple(dict.fromkeys(request.span)) or up.spans
-        for span in spans:
-            if span not in calibration.SPANS:
-                raise UsageError(f"there is no span {span!r}: {closest(span, calibration.SPANS)}")
-        return (values if up.knob else ()), spans
-
-    # ---- doing it -----------------------------------------------------------------------------------------------------
-
-    def results(self, parallel: bool = False) -> tuple[list[Result], list[str]]:
-        """A result a row, made now where it is missing, and a sentence for every row that could not be.
-
-        Args:
-            parallel: let other processes share the work where that pays; they import the caller's main module.
-        """
-        missing = [row for row in self.rows if self.request.force or not row.path.exists()]
-        writable(self.request.results, FIX)
-        if self.recipe.differs:
-            print(f"notice: {self.recipe.sentence()}", file=sys.stderr)
-        for notice in self.corpus.notices if missing else ():
-            print(f"notice: {notice}", file=sys.stderr)
-        refused = self._make(missing, parallel)
-        leaderboard.write(self.request.results, self.task.name)
-        return [Result.load(row.path) for row in self.rows if row.path.exists()], refused
-
-    def _make(self, rows: Sequence[Row], parallel: bool) -> list[str]:
-        """Make rows; a sentence for every one that could not be."""
-        if nothing := [row for row in rows if row.cell.exit == "unprocessed"]:
-            unprocessed(self, nothing[0])
-        rows = [row for row in rows if row.cell.exit != "unprocessed"]
-        if not rows:
-            return []
-        job = Job(self, rows)
-        for key in job.heads if self.request.force else ():
-            (job.folder / f"{key}.json").unlink(missing_ok=True)
-        missing = sum(not (job.folder / f"{key}.json").exists() for key in job.heads)
-        count = size(self, missing) if parallel else 0
-        with workers(count, again, self.request, [self.rows.index(row) for row in rows]) as shared:
-            train(job, shared)
-            utterances = score(job, shared)
-        full = Exit((self.upstream.card.depth,))
-        live = {str(e): e for row, e in job.exits.items() if e != full and row.cell.exit not in controls.CONTROLS}
-        timings = cost.seconds(self.upstream, cost.timed(self.splits["test"]), self.task.load, {"full": full} | live, self.request.device)
-        for n, row in enumerate(job.exits):
-            job.keep(row, [of[n] for of in utterances], timings)
-        return job.refused
+    def _cell(
+        self, upstream: Upstream | None, exit: str, layer_norm: bool | None = None,
+        knob: str | None = None, value: float | None = None, span: str | None = None,
+    ) -> Cell:
+        return Cell(
+            upstream=upstream.card.name if upstream else "unprocessed",
+            revision=upstream.card.revision if upstream else "",
+            task=self.task.name, task_version=self.task.version, protocol=self.recipe.name,
+            settings=short_hash(self.recipe.settings), corpus=self.corpus.name,
+            corpus_hash=self.corpus.hash, seed=self.config.seed if upstream else None,
+            exit=exit, layer_norm=layer_norm, knob=knob, value=value, span=span,
+        )
 
 
-def again(request: Request, rows: Sequence[int]) -> Job:
-    """The job that another process of this run is at, from the numbers of its rows."""
-    run = Run(request)
-    return Job(run, [run.rows[i] for i in rows])
+# ---- resolving a configuration --------------------------------------------------------------------
+
+
+def experiment(config: RunConfig) -> Experiment:
+    """Every name, option and file of a configuration, found and checked.
+
+    Raises: UsageError about the first that does not fit; MachineError where a package is missing.
+    """
+    task: Task = tasks.get(config.task)
+    options, fields_given = _sorted_settings(config, task)
+    name = config.protocol or (task.builtin if config.data is None else task.default)
+    if name not in task.protocols:
+        raise UsageError(f"task {task.name} has no protocol {name!r}: {closest(name, task.protocols)}")
+    if config.data is not None and not config.data.exists():
+        raise UsageError(
+            f"--data {config.data}: there is no such folder or list; leave the flag out to use the built-in corpus"
+        )
+    torch.manual_seed(config.seed)
+    upstream = build_upstream(config.upstream, options).to(config.device).requires_grad_(False)
+    upstream = at_precision(upstream, config.precision)
+    knob_given, exits = fields_given.pop(upstream.knob, None), fields_given.pop("exits", "")
+    _refuse_unknown(fields_given, config, task, upstream, options)
+    values, spans = _knob(config, upstream, knob_given)
+    _refuse_task(upstream, task)
+    extra = controls.extra(str(exits), upstream)
+    resolved = recipe(task.protocols[name], fields_given, config.lr)
+    corpus = opened(task, config.data, resolved.protocol, upstream.frames)
+    splits = {
+        s: limited(corpus.splits[s], getattr(resolved.protocol, f"{s}_limit"), resolved.protocol.limit_seed)
+        for s in ("train", "dev", "test")
+    }
+    return Experiment(config, task, resolved, upstream, corpus, splits, values, spans, extra)
+
+
+def _sorted_settings(config: RunConfig, task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
+    """--set keys that the upstream's constructor takes, and the others."""
+    known = set(inspect.signature(upstream_class(config.upstream)).parameters) - {"tag"}
+    options = {k: v for k, v in config.settings.items() if k in known}
+    return options, {k: v for k, v in config.settings.items() if k not in known}
+
+
+def _refuse_unknown(
+    given: Mapping[str, Any], config: RunConfig, task: Task, upstream: Upstream, options: Mapping
+) -> None:
+    """UsageError for a --set key that is neither the upstream's nor the protocol's."""
+    protocol = {f.name for f in fields(next(iter(task.protocols.values())))} - {"name", "source"}
+    for key in given:
+        if key not in protocol:
+            constructor = set(inspect.signature(upstream_class(config.upstream)).parameters) - {"tag"}
+            known = sorted({*constructor, *protocol, "exits", *([upstream.knob] if upstream.knob else [])})
+            raise UsageError(
+                f"--set {key}: neither {config.upstream} nor a protocol of {task.name} has it; {closest(key, known)}"
+            )
+
+
+def _refuse_task(upstream: Upstream, task: Task) -> None:
+    """UsageError where the upstream was tuned for something else."""
+    card = upstream.card
+    if card.tasks and task.name not in card.tasks:
+        raise UsageError(
+            f"{card.name} was tuned on {card.tuned_on or 'labelled data'} and is only for "
+            f"{', '.join(card.tasks)}, not for {task.name}; choose another --task, or a self-supervised upstream "
+            "(run_benchmark.py ls upstreams)"
+        )
+
+
+def _knob(
+    config: RunConfig, upstream: Upstream, given: Any
+) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """The values of the upstream's knob and the spans of its exits."""
+    for name in config.knobs:
+        if name != upstream.knob:
+            own = f"turn its own knob with --knob {upstream.knob}=VALUE" if upstream.knob else "it does not exit by itself"
+            raise UsageError(f"{config.upstream} has no {name}: {own}")
+    if config.span and not upstream.knob:
+        raise UsageError(
+            f"{config.upstream} does not exit by itself, so it has no span; choose an adaptive upstream such as daisy"
+        )
+    spans = tuple(dict.fromkeys(config.span)) or upstream.spans
+    for span in spans:
+        if span not in calibration.SPANS:
+            raise UsageError(f"there is no span {span!r}: {closest(span, calibration.SPANS)}")
+    if not upstream.knob:
+        return (), spans
+    words = [] if given is None else str(given).split(",")
+    values = tuple(config.knobs.get(upstream.knob, ())) or tuple(
+        number(w, f"--set {upstream.knob}") for w in words
+    )
+    for value in values:
+        if warning := upstream.check_knob(value):
+            print(f"warning: {warning}", file=sys.stderr)
+    return values or upstream.knob_values, spans
 
 
 def limited(items: Sequence[Item], limit: int | None, seed: int) -> Sequence[Item]:
@@ -177,3 +223,56 @@ def limited(items: Sequence[Item], limit: int | None, seed: int) -> Sequence[Ite
     if limit is None or limit >= len(items):
         return items
     return [items[i] for i in sorted(random.Random(seed).sample(range(len(items)), limit))]
+
+
+# ---- doing it -------------------------------------------------------------------------------------
+
+
+def results(exp: Experiment, parallel: bool = False) -> tuple[list[Result], list[str]]:
+    """A result a row, made now where it is missing, and a sentence for every row that could not be.
+
+    Args:
+        parallel: let other processes share the work where that pays; they import the caller's main
+            module.
+    """
+    root = exp.config.results
+    missing = [row for row in exp.rows if exp.config.force or not row.path.exists()]
+    writable(root, FIX)
+    if exp.recipe.differs:
+        print(f"notice: {exp.recipe.sentence()}", file=sys.stderr)
+    for notice in exp.corpus.notices if missing else ():
+        print(f"notice: {notice}", file=sys.stderr)
+    refused = _make(exp, missing, parallel)
+    leaderboard.write(root, exp.task.name)
+    return [Result.load(row.path) for row in exp.rows if row.path.exists()], refused
+
+
+def _make(exp: Experiment, rows: Sequence[Row], parallel: bool) -> list[str]:
+    """Make rows; a sentence for every one that could not be."""
+    if nothing := [row for row in rows if row.cell.exit == "unprocessed"]:
+        unprocessed(exp, nothing[0])
+    rows = [row for row in rows if row.cell.exit != "unprocessed"]
+    if not rows:
+        return []
+    ev = evaluation(exp, rows)
+    for key in ev.heads if exp.config.force else ():
+        (ev.folder / f"{key}.json").unlink(missing_ok=True)
+    missing = sum(not (ev.folder / f"{key}.json").exists() for key in ev.heads)
+    numbers = [exp.rows.index(row) for row in rows]
+    with workers(size(exp, missing) if parallel else 0, again, exp.config, numbers) as shared:
+        train(ev, shared)
+        utterances = score(ev, shared)
+    full = Exit((exp.upstream.card.depth,))
+    live = {str(e): e for row, e in ev.exits.items() if e != full and not row.replayed_only}
+    timings = cost.seconds(
+        exp.upstream, cost.timed(exp.splits["test"]), exp.task.load, {"full": full} | live, exp.config.device
+    )
+    for n, row in enumerate(ev.exits):
+        save(ev, row, [of[n] for of in utterances], timings)
+    return list(ev.refused)
+
+
+def again(config: RunConfig, rows: Sequence[int]) -> Evaluation:
+    """The evaluation that another process of this run is at, from the numbers of its rows."""
+    exp = experiment(config)
+    return evaluation(exp, [exp.rows[i] for i in rows])

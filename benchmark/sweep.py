@@ -1,6 +1,6 @@
 """Many runs side by side: a grid of upstreams, tasks, recipes and seeds, every cell a `run` of its own in a process of its own.
 
-Cells run in local processes, or over Ray on several machines that share the results folder. All rhos of a cell stay together,
+Cells run in local processes, or over Ray on several machines that share the results folder. All values of a knob stay together,
 because one recorded pass and one reading of the batches serves them all; `--apart` gives each a cell where machines are
 plenty. Cells meet only in the results folder and the cache, where traces and heads are claimed (`paths.locked`), so they
 may run anywhere, in any order and twice. A cell whose process dies (kill -9, out of memory) is started again and goes on
@@ -38,13 +38,13 @@ class Job:
     @property
     def name(self) -> str:
         at = dict(zip(self.argv, self.argv[1:], strict=False))
-        return " ".join([at["--upstream"], at["--task"], *(at[f] for f in ("--protocol", "--rho") if f in at), f"seed {at['--seed']}"])
+        return " ".join([at["--upstream"], at["--task"], *(at[f] for f in ("--protocol", "--knob") if f in at), f"seed {at['--seed']}"])
 
 
 def command(argv: Sequence[str]) -> int:
     from .cli import with_config
     parser = _parser()
-    args = with_config(parser, parser.parse_args(argv), listed=("upstream", "task", "rho", "span", "seed", "protocol", "data"))
+    args = with_config(parser, parser.parse_args(argv), listed=("upstream", "task", "rho", "knob", "span", "seed", "protocol", "data"))
     jobs = grid(args)
     jobs = _shard(jobs, args.shard) if args.shard else jobs
     if args.list:
@@ -73,6 +73,7 @@ def _parser():
     add("--protocol", nargs="+", metavar="NAME", help="default: mini on built-in data, else SUPERB's")
     add("--lr", metavar="LR", help="a learning rate, or `sweep`, for every cell")
     add("--rho", nargs="+", metavar="R", help="for the upstreams that have a rho")
+    add("--knob", nargs="+", metavar="NAME=V,V", help="for the upstreams that have a knob of that name")
     add("--span", nargs="+", metavar="SPAN", help="for the upstreams that exit by themselves")
     add("--data", nargs="+", metavar="[TASK=]DIR", help="a corpus for every task or for one; default: the built-in ones")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="handed to every cell")
@@ -80,7 +81,7 @@ def _parser():
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="of every cell's upstream; default fp32")
     add("--results", type=Path, default=LOCAL, metavar="DIR", help=f"one folder for all; default {LOCAL}")
     add("--config", type=Path, metavar="YAML", help="the same options from a file; the command line wins")
-    add("--apart", action="store_true", help="a cell for each rho, where there are more workers than cells")
+    add("--apart", action="store_true", help="a cell for each value of a knob, where there are more workers than cells")
     add("--workers", type=int, default=1, metavar="N", help="local processes; default 1")
     add("--threads", type=int, metavar="N", help="threads a cell; default: the cores divided by the workers")
     add("--retries", type=int, default=2, metavar="N", help="how often a cell that died is started again; default 2")
@@ -97,6 +98,7 @@ def _parser():
 def grid(args) -> list[Job]:
     """The cells in a fixed order, checked as far as can be without loading weights or corpora."""
     from .registry import tasks, upstream_class
+    from .settings import knobs
     for wanted in ("upstream", "task"):
         if not getattr(args, wanted):
             raise UsageError(f"sweep: --{wanted} is missing; for example: run_benchmark.py sweep --upstream daisy similarity --task se --seed 0 1")
@@ -106,18 +108,20 @@ def grid(args) -> list[Job]:
     for seed in args.seed:
         if not str(seed).isdecimal():
             raise UsageError(f"sweep: --seed takes whole numbers, not {seed!r}")
-    data, knobs = _data(args.data or [], args.task), {u: upstream_class(u).knob for u in args.upstream}
+    data, turned = _data(args.data or [], args.task), knobs(args.rho, args.knob)
+    own = {u: upstream_class(u).knob for u in args.upstream}
     for task, protocol in product(args.task, args.protocol or ()):
         if protocol not in tasks.get(task).protocols:
             raise UsageError(f"task {task} has no protocol {protocol!r}: {closest(protocol, tasks.get(task).protocols)}")
     jobs = []
     for task, protocol, upstream, seed in product(map(_known, args.task), args.protocol or (None,), args.upstream, args.seed):
-        rhos = tuple(args.rho or ()) if knobs[upstream] == "rho" else ()
-        for rho in [(r,) for r in rhos] if args.apart and rhos else [rhos]:
+        knob = own[upstream]
+        values = turned.get(knob, ())
+        for some in [(v,) for v in values] if args.apart and values else [values]:
             argv = ["--upstream", upstream, "--task", task, "--seed", str(seed), "--results", str(args.results), "--device", args.device]
             for flag, values in (
                     ("--protocol", (protocol,)), ("--lr", (args.lr,)), ("--precision", (args.precision,) if args.precision != "fp32" else ()),
-                    ("--rho", rho), ("--span", (args.span or ()) if knobs[upstream] else ()),
+                    ("--knob", (f"{knob}={','.join(f'{v:g}' for v in some)}",) if some else ()), ("--span", (args.span or ()) if knob else ()),
                     ("--data", (data.get(task, data.get("")),)), ("--set", [f"{k}={v}" for k, v in args.set.items()])):
                 given = [str(value) for value in values if value is not None]
                 argv += [flag, *given] if given else []

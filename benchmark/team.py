@@ -26,7 +26,7 @@ WORTH = 1000  # head updates in all, below which a process is not worth starting
 def size(run: Any, missing: int) -> int:
     """How many workers are worth starting for so many heads that are to be trained."""
     updates = missing * run.protocol.steps * run.protocol.accumulate
-    if run.request.device != "cpu" or updates < WORTH:
+    if run.config.device != "cpu" or updates < WORTH:
         return 0
     small = heads.small(run.task, run.setup, run.upstream.card.depth)
     return min(torch.get_num_threads(), missing) - 1 if small else 0
@@ -61,13 +61,13 @@ class Worker:
         self.process.start()
         theirs.close()
 
-    def ask(self, method: str, *arguments: Any) -> None:
-        """Start a method of its job."""
+    def ask(self, what: Callable[..., Any], *arguments: Any) -> None:
+        """Start a module's function of its job and of `arguments`."""
         with contextlib.suppress(OSError):  # it is gone: `answer` will tell
-            self.line.send((method, arguments))
+            self.line.send((what, arguments))
 
     def answer(self) -> Any:
-        """What the method returned; None where the process ended before, which is said."""
+        """What the function returned; None where the process ended before, which is said."""
         try:
             return self.line.recv()
         except (EOFError, OSError):
@@ -91,8 +91,8 @@ def _serve(line: Any, again: Callable[..., Any], *arguments: Any) -> None:
     job = again(*arguments)
     with contextlib.suppress(EOFError):
         while True:
-            method, given = line.recv()
-            line.send(getattr(job, method)(*given))
+            what, given = line.recv()
+            line.send(what(job, *given))
 
 
 def _end_with_parent() -> None:

@@ -4,12 +4,18 @@ Evidence is stored as computed (fp32), so a replayed exit is exactly the live on
 when read; the worst rounding error met is written in the manifest. Where the states would not fit, only the evidence is
 kept and states are recomputed batch by batch, through the same `batch` call.
 
-Of a pooled trace only the mean of each state over its valid frames is kept, in fp32, once as it is and once of the
-layer-normed state: a head that is linear up to such a mean gets the same logits and gradients from it as from all frames.
+What is kept beside the evidence depends on who reads it (`keep`):
+
+    states    of every depth, for heads that read frames
+    means     of each state over its valid frames, in fp32, as it is and layer-normed: a head that is linear up to such a
+              mean gets the same logits and gradients from it as from all frames
+    answers   at every depth that can be left at, exactly as given, of an upstream that answers by itself
+    evidence  alone, where thresholds are all that is wanted
 
 A trace is a folder named by a hash of all that its numbers depend on (`about`). `record.py` writes it; here it is found,
 checked and read, a batch at a time, so that memory does not grow with the corpus.
 """
+import ast
 import hashlib
 import inspect
 import json
@@ -30,7 +36,7 @@ from .exiting import layer_normed
 from .paths import cache_dir, locked
 from .record import padded, pieces, record
 
-VERSION = 3             # of the pass and of its files; part of the key
+VERSION = 4             # of the pass and of its files; part of the key
 
 
 @dataclass(frozen=True)
@@ -47,10 +53,10 @@ class Trace:
         self.folder, self.upstream, self.items, self.load, self.device = folder, upstream, items, load, device
         self.manifest = json.loads((folder / "manifest.json").read_text())
         self.depths = self.manifest["about"]["deepest"] + 1
-        _, piece = pieces(items)
-        self.index: np.ndarray = np.load(folder / "index.npy")[piece]               # (n, 3): shard, first row in it, rows
-        self.evidence: np.ndarray = np.load(folder / "evidence.npy")[piece]         # (n, L), nan where there is none
-        self.kept, self.pooled = self.manifest["kept"], self.manifest["about"]["pooled"]
+        self.piece = pieces(items)[1]
+        self.index: np.ndarray = np.load(folder / "index.npy")[self.piece]  # (n, 3): shard, first row in it, rows
+        self.evidence: np.ndarray = np.load(folder / "evidence.npy")[self.piece]  # (n, E), nan where there is none
+        self.kept, self.keep = self.manifest["kept"], self.manifest["about"]["keep"]
         for shard in self.manifest["shards"] if self.kept else ():
             path = folder / shard["file"]
             found = path.stat().st_size if path.exists() else 0
@@ -61,14 +67,20 @@ class Trace:
     def batch(self, rows: Sequence[int]) -> Batch:
         """The states of some items, padded to the longest of them."""
         samples = torch.tensor([self.items[i].samples for i in rows], device=self.device)
-        if self.kept and self.pooled:
+        if self.kept and self.keep == "means":
             plain, normed = torch.from_numpy(np.stack([self._stored(i)[0] for i in rows], 2)).to(self.device)[:, :, :, None]
             return Batch({False: plain, True: normed}, torch.ones_like(samples), samples)
         states, frames = self._widened(rows) if self.kept else self._recomputed(rows)
         return Batch({False: states, True: layer_normed(states)}, frames, samples)
 
+    def answer(self, row: int, depth: int) -> Tensor:
+        """What one item was answered at a depth, as recorded; of a trace that keeps answers."""
+        shard = self.manifest["shards"][int(self.index[row, 0])]
+        with np.load(self.folder / shard["file"]) as answers:
+            return torch.from_numpy(answers[f"{self.piece[row]}.{depth}"]).to(self.device)
+
     def _stored(self, row: int) -> np.ndarray:
-        """(1, 2, depths, D) where pooled, else (T, depths, D). Mapped for this one look, so that no pages stay."""
+        """(1, 2, depths, D) of means, else (T, depths, D). Mapped for this one look, so that no pages stay."""
         number, first, count = (int(x) for x in self.index[row])
         shard, shape = self.manifest["shards"][number], self.manifest["row"]
         dtype = np.dtype(self.manifest["about"]["dtype"])
@@ -93,17 +105,19 @@ class Trace:
         return torch.stack(list(islice(self.upstream.states(wavs, lengths), self.depths))), self.upstream.frames(lengths).to(self.device)
 
 
-def trace(upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Example], what: str, device: str = "cpu",
-          pooled: bool = False, deepest: int | None = None) -> Trace:
+def trace(
+    upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Example], what: str,
+    device: str = "cpu", keep: str = "states", deepest: int | None = None,
+) -> Trace:
     """The trace of `items`, from the cache or recorded now (progress and size on stderr).
 
     Args:
         what: for people, as in "se train".
-        pooled: keep means over time alone.
+        keep: what to keep beside the evidence: states, means, answers or evidence (nothing more).
         deepest: the last depth that anybody will ask for; a trace that goes deeper will do. None: all.
     """
     blocks, root = upstream.card.depth, cache_dir() / "traces"
-    known = about(upstream, items, device, pooled)
+    known = about(upstream, items, device, keep)
     for depth in range(blocks if deepest is None else deepest, blocks + 1):
         folder = root / key(known | {"deepest": depth})
         if finished(folder):
@@ -117,11 +131,15 @@ def trace(upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Exam
         depth = known["deepest"]
     found = Trace(folder, upstream, items, load, device)
     if other := [k for k, v in (known | {"deepest": depth}).items() if found.manifest["about"].get(k) != v]:
-        raise UsageError(f"the trace {folder} is of something else ({', '.join(other)} differ: was it copied or edited?); remove it: "
-                         f"run_benchmark.py cache rm {folder.name}")
-    if not found.kept:
-        print(f"{what}: states did not fit when it was recorded, so they are recomputed for every batch; once there is room, "
-              f"run_benchmark.py cache rm {folder.name} lets them be kept", file=sys.stderr)
+        raise UsageError(
+            f"the trace {folder} is of something else ({', '.join(other)} differ: was it copied or edited?); remove it: "
+            f"run_benchmark.py cache rm {folder.name}"
+        )
+    if not found.kept and keep != "evidence":
+        print(
+            f"{what}: states did not fit when it was recorded, so they are recomputed for every batch; once there is room, "
+            f"run_benchmark.py cache rm {folder.name} lets them be kept", file=sys.stderr,
+        )
     return found
 
 
@@ -131,16 +149,24 @@ def finished(folder: Path) -> bool:
     return path.exists() and json.loads(path.read_text())["shards"] is not None
 
 
-def about(upstream: Upstream, items: Sequence[Item], device: str, pooled: bool) -> dict:
-    """All that the numbers of a trace depend on. The audio is known by path, place, size and time of change, so that asking opens none.
+def about(upstream: Upstream, items: Sequence[Item], device: str, keep: str) -> dict:
+    """All that the numbers of a trace depend on, and nothing else.
 
-    The front-end's policy and every other option are in the upstream's name; code and weights count as they are, whatever the card says.
+    The audio is known by path, place, size and time of change, so that asking opens no file. The front-end's policy and
+    every other option are in the upstream's name; code and weights count as they are, whatever the card says.
     """
     files = {path: path.stat() for path in dict.fromkeys(i.path for i in items)}
-    audio = [(str(i.path), i.start, i.samples, files[i.path].st_size, files[i.path].st_mtime_ns) for i in pieces(items)[0]]
-    return {"format": VERSION, "upstream": upstream.card.name, "revision": upstream.card.revision, "evidence": upstream.card.evidence,
-            "weights": _weights(upstream), "code": _code(upstream), "device": torch.device(device).type, "pooled": pooled,
-            "dtype": "float32" if pooled else "float16", "resampler": RESAMPLER, "audio": _hash(json.dumps(audio).encode())}
+    audio = [
+        (str(i.path), i.start, i.samples, files[i.path].st_size, files[i.path].st_mtime_ns)
+        for i in pieces(items)[0]
+    ]
+    return {
+        "format": VERSION, "upstream": upstream.card.name, "revision": upstream.card.revision,
+        "evidence": upstream.card.evidence, "exits": list(upstream.exits), "weights": _weights(upstream),
+        "code": _code(upstream), "device": torch.device(device).type, "keep": keep, "resampler": RESAMPLER,
+        "dtype": {"states": "float16", "means": "float32"}.get(keep, "as given"),
+        "audio": _hash(json.dumps(audio).encode()),
+    }
 
 
 def key(known: Mapping) -> str:
@@ -160,7 +186,17 @@ def _weights(upstream: Upstream) -> str:
 
 
 def _code(upstream: Upstream) -> str:
-    """Of the files in which the upstream's own modules are written (torch's are not among them)."""
+    """Of the files in which the upstream's own modules are written (torch's are not among them), as the interpreter sees
+    them: comments, docstrings and layout change no number."""
     kinds = {kind for module in upstream.modules() for kind in type(module).__mro__} - {object}
     files = {inspect.getsourcefile(kind) for kind in kinds if kind.__module__.split(".")[0] != "torch"}
-    return _hash(b"".join(Path(file).read_bytes() for file in sorted(f for f in files if f)))
+    return _hash("".join(_parsed(Path(file)) for file in sorted(f for f in files if f)).encode())
+
+
+def _parsed(file: Path) -> str:
+    """A Python file as a syntax tree without docstrings."""
+    tree = ast.parse(file.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)

@@ -30,7 +30,7 @@ class Wrapper(Upstream):
     """
 
     passed_on: ClassVar[tuple[str, ...]] = (
-        "knob", "knob_values", "spans", "answers", "evidence_reads_answer"
+        "knob", "knob_values", "spans", "answers", "evidence_reads_answer", "unit_count"
     )
 
     def __init__(self, inner: Upstream, name: str = "", revision: str = ""):
@@ -68,6 +68,9 @@ class Wrapper(Upstream):
     ) -> Tensor:
         return self.inner.evidence(depth, state, previous, frames, **answer)
 
+    def units(self, state: Tensor) -> Tensor | None:
+        return self.inner.units(state)
+
     def answer(self, depth: int, state: Tensor, frames: Tensor) -> Sequence[Tensor]:
         return self.inner.answer(depth, state, frames)
 
@@ -94,11 +97,11 @@ class ExitRule(Wrapper):
     """States as they are, exits of its own: a subclass names knob and card, and writes `evidence`,
     `tau` and `evidence_macs` (upstreams/daisy.py, upstreams/similarity.py)."""
 
-    passed_on = ("answers",)
+    passed_on = ("answers", "unit_count")
 
-    def __init__(self, inner: Upstream, name: str = "", revision: str = "", evidence: str = ""):
+    def __init__(self, inner: Upstream, name: str, source: str, evidence: str, revision: str = ""):
         super().__init__(inner, name, revision)
-        self.card = replace(self.card, evidence=evidence)
+        self.card = replace(self.card, source=source, evidence=evidence)
 
     exits = Upstream.exits
 

@@ -20,13 +20,13 @@ import torch
 from earlyexit_superb.benchmark import calibration, cost, heads
 from earlyexit_superb.benchmark.exiting import Exit, layer_normed, replay, run_until_exit
 from earlyexit_superb.benchmark.result import Result, Score
-from earlyexit_superb.benchmark.run import Request, Run
+from earlyexit_superb.benchmark.run import Experiment, RunConfig, experiment, results
 from earlyexit_superb.benchmark.settings import pairs
 from earlyexit_superb.benchmark.trace import Batch, padded
 from earlyexit_superb.tasks._builtin import made
 from earlyexit_superb.tasks._mini import BUILTIN
 
-SETTINGS = {  # of the two cases: the rhos, what is small about the corpus and the recipe
+SETTINGS = {  # of the two cases: the {"rho": rhos}, what is small about the corpus and the recipe
     "hubert.tiny": ((0.7, 0.85, 1.0), {"steps": "96", "eval_every": "48"}),
     "hubert.base": ((0.99, 1.0, 1.01), {"steps": "8", "eval_every": "8", "train_limit": "16", "dev_limit": "4", "test_limit": "6",
                                         "weights": "random"}),
@@ -36,7 +36,7 @@ SETTINGS = {  # of the two cases: the rhos, what is small about the corpus and t
 class Live:
     """A split without a record: what a `Trace` gives, from the upstream, every time anew."""
 
-    def __init__(self, run: Run, split: str, exit: Exit):
+    def __init__(self, run: Experiment, split: str, exit: Exit):
         self.upstream, self.items, self.load, self.exit = run.upstream, run.splits[split], run.task.load, exit
         self.depth = np.zeros(len(self.items), int)      # where each left when it was last run
 
@@ -49,7 +49,7 @@ class Live:
         return Batch({False: out.states, True: layer_normed(out.states)}, out.frames, torch.tensor([self.items[i].samples for i in rows]))
 
 
-def alone(run: Run, row, folder: Path) -> tuple[list[int], dict[str, float]]:
+def alone(run: Experiment, row, folder: Path) -> tuple[list[int], dict[str, float]]:
     """One row as if there were no other: (exit of every test utterance, mean of every metric)."""
     upstream, everywhere = run.upstream, range(1, run.upstream.card.depth + 1)
     if row.depth is not None:
@@ -57,7 +57,7 @@ def alone(run: Run, row, folder: Path) -> tuple[list[int], dict[str, float]]:
     else:
         evidence = np.concatenate([_evidence(run, item) for item in run.splits["train"]])
         train_exit = Exit(everywhere, upstream.tau(evidence, row.cell.value))
-        test_exit = Exit(calibration.span(row.cell.span, replay(evidence, train_exit), len(everywhere)), train_exit.tau)
+        test_exit = Exit(calibration.span(row.cell.span, replay(evidence, train_exit), everywhere), train_exit.tau)
     train, dev, test = (Live(run, s, e) for s, e in (("train", train_exit), ("dev", train_exit), ("test", test_exit)))
     plan = heads.Plan("alone", row.normalise, run.protocol.lr, train.depth, dev.depth)
     heads.fit({"alone": plan}, run.task, run.setup, train, dev, folder, run.request.seed)
@@ -74,7 +74,7 @@ def alone(run: Run, row, folder: Path) -> tuple[list[int], dict[str, float]]:
 
 
 @torch.no_grad()
-def _evidence(run: Run, item) -> np.ndarray:
+def _evidence(run: Experiment, item) -> np.ndarray:
     wav, lengths = padded([run.task.load(item).wav], "cpu")
     states, frames = list(run.upstream.states(wav, lengths)), run.upstream.frames(lengths)
     return torch.stack([run.upstream.evidence(k, states[k], states[k - 1], frames) for k in range(1, len(states))], 1).numpy()
@@ -88,17 +88,17 @@ def clocks() -> np.ndarray:
 
 def main() -> None:
     name = sys.argv[1] if sys.argv[1:] else "hubert.tiny"
-    rhos, settings = SETTINGS[name]
+    {"rho": rhos}, settings = SETTINGS[name]
     with tempfile.TemporaryDirectory() as folder:
         root, corpus = Path(folder), made(BUILTIN)
         os.environ["EARLYEXIT_SUPERB_CACHE"] = folder           # a record of its own; the built-in corpus is there already
         (root / corpus.name).symlink_to(corpus)
-        run = Run(Request(name.replace("hubert", "daisy"), "se", rhos, ("mean", "min-max", "all"), protocol="mini",
+        run = experiment(RunConfig(name.replace("hubert", "daisy"), "se", {"rho": rhos}, ("mean", "min-max", "all"), protocol="mini",
                           settings=settings | pairs(sys.argv[2:]), results=root / "together"))
         rows = [row for row in run.rows if row.cell.exit != "unprocessed"]
         cost.seconds = lambda upstream, items, load, exits, device: {exit: np.ones((1, len(items))) for exit in exits}
         before = clocks()
-        refused = run.results(parallel=True)[1]
+        refused = results(run, parallel=True)[1]
         together = clocks() - before
         assert not refused, refused
         before = clocks()

@@ -16,7 +16,7 @@ def own_folder(own_cache, tmp_path, monkeypatch):
 
 def test_the_flags_of_run_are_frozen():
     flags = {o for a in cli.run_parser()._actions for o in a.option_strings if o.startswith("--")} - {"--help", "--version"}
-    assert flags == {"--upstream", "--task", "--rho", "--span", "--data", "--protocol", "--seed", "--device", "--results", "--config",
+    assert flags == {"--upstream", "--task", "--rho", "--knob", "--span", "--data", "--protocol", "--seed", "--device", "--results", "--config",
                      "--set", "--force", "--json", "--lr", "--precision"}
     assert set(cli.VERBS) == {"run", "plan", "train", "data", "check", "ls", "doctor", "leaderboard", "cache", "sweep", "speed"}
 
@@ -49,7 +49,7 @@ DAISY = "--upstream daisy --task se"
     (f"{DAISY} --device tpu9", 2, "--device is cpu"),
     (f"{DAISY} --roh 0.7", 2, "did you mean --rho"),
     ("--upstream hubert --task se --rho 0.7", 2, "hubert has no rho: it does not exit by itself"),
-    ("--upstream similarity --task se --rho 0.7", 2, "turn its own knob with --set target_depth=VALUE"),
+    ("--upstream similarity --task se --rho 0.7", 2, "turn its own knob with --knob target_depth=VALUE"),
     ("--upstream daisy.base --task se --set branches=none.safetensors weights=random", 2, "there are no trained branches at none.safetensors"),
     ("--upstream none.py:Mine --task se", 2, "there is no file"),
     ("runn --upstream daisy", 2, "there is no verb 'runn': did you mean run"),
@@ -59,7 +59,7 @@ DAISY = "--upstream daisy --task se"
     ("data noisy --speech nowhere --noise nowhere --out x", 2, "nowhere"),
     ("leaderboard nowhere", 2, "there is no results folder nowhere"),
     ("run --upstream daisy --task se --config none.yaml", 2, "none.yaml"),
-    (f"{DAISY} --set exits=13", 2, "--set exits=13: depths 0 to 12"),
+    (f"{DAISY} --set exits=13", 2, "--set exits=13: a depth (0, 1, 2"),
     ("sweep --upstream daisy", 2, "sweep: --task is missing"),
     ("sweep --upstream dasy --task se", 2, "no upstream is called 'dasy': did you mean daisy?"),
     ("sweep --upstream daisy --task si", 2, "no task is called 'si'"),
@@ -97,8 +97,8 @@ def test_without_its_packages_a_verb_says_so_in_one_sentence(line):
 
 def test_a_results_folder_that_cannot_be_written_fails_before_any_training(tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("")
-    from earlyexit_superb.benchmark.run import Run
-    monkeypatch.setattr(Run, "_make", None)
+    from earlyexit_superb.benchmark import run
+    monkeypatch.setattr(run, "_make", None)
     root = tmp_path / "corpus"
     import numpy as np
     from earlyexit_superb.benchmark import audio

@@ -28,7 +28,7 @@ def test_the_oracle_is_the_shallowest_depth_that_loses_nothing(scores, higher, r
     if rate:
         scores = [s if isinstance(s, Failure) else Ratio(s, 7) for s in scores]
     metric, asked = Metric("m", higher), []
-    depth = oracle(lambda k: (asked.append(k), scores[k - 1])[1], len(scores), metric)
+    depth = oracle(lambda k: (asked.append(k), scores[k - 1])[1], range(1, len(scores) + 1), metric)
 
     def good(k):
         values = [None if isinstance(s, Failure) else s.part if rate else s for s in (scores[k - 1], scores[-1])]
@@ -46,8 +46,8 @@ def test_words_become_rows():
 
 
 @pytest.mark.parametrize("word, said", [
-    ("4", "depths 0 to 3"), ("oracel", "did you mean oracle"), ("tau:", "tau: takes one number, or 3"), ("tau:1/2", "or 3 with /"),
-    ("tau:nan", "takes one number"), ("tau:a", "takes one number"), ("-1", "depths 0 to 3")])
+    ("4", "a depth .0, 1, 2, 3."), ("oracel", "did you mean oracle"), ("tau:", "tau: takes one number, or 3"), ("tau:1/2", "or 3 with /"),
+    ("tau:nan", "takes one number"), ("tau:a", "takes one number"), ("-1", "a depth .0, 1, 2, 3.")])
 def test_other_words_are_refused(word, said):
     with pytest.raises(UsageError, match=said):
         extra(word, Toy())

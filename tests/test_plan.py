@@ -5,7 +5,7 @@ import pytest
 from earlyexit_superb.benchmark import cost, record
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.plan import plan
-from earlyexit_superb.benchmark.run import Request, Run
+from earlyexit_superb.benchmark.run import RunConfig, experiment
 from helpers import STEPS, TOY
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
@@ -13,8 +13,8 @@ MINI = {"steps": "6", "eval_every": "3", "batch": "3"}
 
 
 def test_counts_are_the_runs(corpus, tmp_path):
-    request = Request(TOY, "se", (1.0, 0.5), data=corpus, protocol="mini", settings=MINI, results=tmp_path, lr="sweep")
-    run, made = Run(request), plan(request)
+    config = RunConfig(TOY, "se", {"rho": (1.0, 0.5)}, data=corpus, protocol="mini", settings=MINI, results=tmp_path, lr="sweep")
+    run, made = experiment(config), plan(config)
     text = "\n".join(made.lines)
     states = sum(record.size(run.upstream, items) for items in run.splits.values())
     hours = sum(cost.audio_seconds(items) for items in run.splits.values()) / 3600
@@ -31,7 +31,7 @@ def test_counts_are_the_runs(corpus, tmp_path):
 def test_states_that_do_not_fit_cost_passes(corpus, tmp_path, monkeypatch):
     from earlyexit_superb.benchmark import plan as planning
     monkeypatch.setattr(planning, "SPARE", 1 << 60)
-    made = plan(Request(TOY, "se", (1.0,), data=corpus, protocol="mini", settings=MINI, results=tmp_path))
+    made = plan(RunConfig(TOY, "se", {"rho": (1.0,)}, data=corpus, protocol="mini", settings=MINI, results=tmp_path))
     assert made.seconds["upstream again, a batch at a time"] > 0 and "which has no room" in "\n".join(made.lines)
 
 
@@ -47,10 +47,10 @@ def test_a_finished_run_costs_nothing(corpus, tmp_path, capsys):
 def test_weights_that_are_not_here_are_stood_in_for(corpus, monkeypatch, tmp_path):
     from earlyexit_superb.benchmark import plan as planning
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    run = planning._run(Request("daisy.tiny", "se", data=corpus, protocol="mini", settings={"weights": "random"}, results=tmp_path))
+    run = planning._run(RunConfig("daisy.tiny", "se", data=corpus, protocol="mini", settings={"weights": "random"}, results=tmp_path))
     assert "random" in run.upstream.card.revision
     monkeypatch.setitem(__import__("earlyexit_superb.upstreams.hubert", fromlist=["WEIGHTS"]).WEIGHTS, "tiny", str(tmp_path / "none.safetensors"))
-    run = planning._run(Request("daisy", "se", data=corpus, protocol="mini", results=tmp_path))
+    run = planning._run(RunConfig("daisy", "se", data=corpus, protocol="mini", results=tmp_path))
     assert run.upstream.card.revision.startswith("random-") and run.upstream.card.depth == 12
 
 

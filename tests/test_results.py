@@ -59,7 +59,7 @@ def test_the_same_files_give_the_same_bytes_in_any_order_of_writing(tmp_path):
         leaderboard.write(tmp_path / "a", "se"), leaderboard.write(tmp_path / "b", "se")
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     first = (tmp_path / "a" / "leaderboard_se.csv").read_text().splitlines()
-    assert first[0].startswith("upstream,revision,task,task_version,protocol,corpus,exit,rho,span,seed,pesq,stoi,si_sdr_improvement,pesq_low")
+    assert first[0].startswith("upstream,revision,tuned_on,answered_by,task,task_version,protocol,corpus,exit,knob,value,rho,span,seed,pesq,stoi,si_sdr_improvement,pesq_low")
     assert first[0].endswith("n,failed,depth,macs_saved,time_saved,device") and first[1].startswith("u3,")
 
 

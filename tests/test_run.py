@@ -1,6 +1,7 @@
 """The whole way, small: one command's rows, replay against live, killed and gone on, nothing done twice."""
 import importlib
 import json
+import operator
 import os
 import shutil
 import signal
@@ -18,7 +19,8 @@ from earlyexit_superb.benchmark import cost, heads, run, team
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.contract import Item
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
-from earlyexit_superb.benchmark.run import Request, Run
+from earlyexit_superb.benchmark.job import score_utterances, train_heads
+from earlyexit_superb.benchmark.run import RunConfig, experiment
 from helpers import ROOT, TOY, command, jsons, numbers
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
@@ -56,7 +58,7 @@ def test_each_row_says_how_it_came_about(finished):
 
 
 def test_the_rows_exits_are_the_live_runs(finished, corpus):
-    run = Run(Request(TOY, "se", (1.0,), data=corpus, protocol="mini", settings={"steps": "6", "eval_every": "3", "batch": "3"}, results=finished))
+    run = experiment(RunConfig(TOY, "se", {"rho": (1.0,)}, data=corpus, protocol="mini", settings={"steps": "6", "eval_every": "3", "batch": "3"}, results=finished))
     for row in run.rows:
         if row.cell.exit != "adaptive":
             continue
@@ -115,19 +117,19 @@ def test_workers_change_no_number_and_what_a_dead_one_left_is_done(killed, finis
     told = team.Worker.ask
     monkeypatch.setattr(team.Worker, "ask", ask)
     assert main(command(corpus, tmp_path, "--rho", "1.0")) == 0
-    assert numbers(tmp_path).items() <= numbers(finished).items() and asked == ["train", "score"]
+    assert numbers(tmp_path).items() <= numbers(finished).items() and asked == [train_heads, score_utterances]
     assert capsys.readouterr().err.count("a worker process ended early") == 2 * killed
 
 
 def test_a_worker_that_waits_ends_by_itself_and_one_at_work_is_stopped(monkeypatch):
     monkeypatch.setattr(team, "PATIENCE", 30.0)
     with team.workers(1, importlib.import_module, "math") as [waits]:
-        waits.ask("sqrt", 9.0)
+        waits.ask(operator.methodcaller("sqrt", 9.0))
         assert waits.answer() == 3.0
     assert waits.process.exitcode == 0                          # and so its semaphores are given back
     monkeypatch.setattr(team, "PATIENCE", 0.1)
     with team.workers(1, importlib.import_module, "time") as [works]:
-        works.ask("sleep", 600)
+        works.ask(operator.methodcaller("sleep", 600))
     assert works.process.exitcode == -signal.SIGTERM
 
 

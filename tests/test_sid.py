@@ -113,11 +113,11 @@ def tree(tmp_path, own_cache):
 
 def test_a_pooled_trace_is_the_mean_of_the_live_states(tree, monkeypatch):
     toy, items = Toy().eval(), TASK.corpus(tree, V1).splits["dev"]
-    kept = trace(toy, items, TASK.load, "dev", pooled=True)
-    assert kept.kept and kept.pooled
+    kept = trace(toy, items, TASK.load, "dev", keep="means")
+    assert kept.kept and kept.keep == "means"
     monkeypatch.setattr(record, "SPARE", 2**62)                         # nothing fits: the same rows, live
     monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tree / "other"))
-    live = trace(toy, items, TASK.load, "dev", pooled=True).batch([3, 0, 5])
+    live = trace(toy, items, TASK.load, "dev", keep="means").batch([3, 0, 5])
     batch = kept.batch([3, 0, 5])
     for normalise in (False, True):
         for depth in range(4):
@@ -186,19 +186,19 @@ def test_a_prediction_that_is_no_number_is_a_failure():
 # ---- the whole way ----
 
 def test_rows_of_a_tree_and_a_second_head_without_audio_or_upstream(tree, monkeypatch, capsys):
-    from earlyexit_superb.benchmark.job import Job
-    from earlyexit_superb.benchmark.run import Request, Run
+    from earlyexit_superb.benchmark.job import evaluation, score_utterances, train_heads
+    from earlyexit_superb.benchmark.run import RunConfig, experiment, results as made
     settings = {"steps": "60", "eval_every": "30", "batch": "8", "accumulate": "1", "lr": "0.03", "crop": "0.5", "crops": "2"}
-    request = Request(TOY, "sid", (1.0,), data=tree, results=tree.parent / "results", settings=settings)
-    results, refused = Run(request).results()
+    config = RunConfig(TOY, "sid", {"rho": (1.0,)}, data=tree, results=tree.parent / "results", settings=settings)
+    results, refused = made(experiment(config))
     assert not refused and len(results) == 5 and all(r.scores["accuracy"].n == 8 for r in results)
-    run = Run(replace(request, seed=1))
+    run = experiment(replace(config, seed=1))
     monkeypatch.setattr(type(run.upstream), "states", None)              # would raise if called, as would any audio that is opened
     for name in ("read", "header", "inspect", "_open"):
         monkeypatch.setattr(audio, name, None)
-    job = Job(run, run.rows)                                             # finds the traces; every head is another one, by its seed
-    job.train(list(job.heads))
-    assert len(job.score(range(8))) == 8
+    ev = evaluation(run, run.rows)                                         # finds the traces; every head is another one, by its seed
+    train_heads(ev, list(ev.heads))
+    assert len(score_utterances(ev, range(8))) == 8
 
 
 @pytest.fixture

@@ -24,14 +24,14 @@ class Mortal(Toy):
 
 def jobs(*words):
     parser = sweep._parser()
-    args = with_config(parser, parser.parse_args(words), listed=("upstream", "task", "rho", "span", "seed", "protocol", "data"))
+    args = with_config(parser, parser.parse_args(words), listed=("upstream", "task", "rho", "knob", "span", "seed", "protocol", "data"))
     return [job.command.removeprefix("run_benchmark.py ") for job in sweep.grid(args)]
 
 
 def test_the_grid_is_a_product_and_rhos_stay_together():
     lines = jobs("--upstream", "daisy", "hubert", "--task", "se", "--seed", "0", "1", "--rho", "0.7", "1.0", "--span", "mean")
     assert lines == [f"--upstream {u} --task se --seed {s} --results results/local --device cpu{more} --json"
-                     for u, more in (("daisy", " --rho 0.7 1.0 --span mean"), ("hubert", "")) for s in (0, 1)]
+                     for u, more in (("daisy", " --knob rho=0.7,1 --span mean"), ("hubert", "")) for s in (0, 1)]
     assert len(jobs("--upstream", "daisy", "hubert", "--task", "se", "--rho", "0.7", "1.0", "--apart")) == 3
 
 

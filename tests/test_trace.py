@@ -98,7 +98,7 @@ def test_states_beyond_fp16_are_recomputed_not_clipped(split, capsys):
     with torch.no_grad():
         toy.front.weight.mul_(1e7)
     kept = tracing.trace(toy, items, load, "toy")
-    assert not kept.kept and "beyond fp16" in capsys.readouterr().err and kept.batch([0]).states[False].abs().max() > 65_504
+    assert not kept.kept and "overflow fp16" in capsys.readouterr().err and kept.batch([0]).states[False].abs().max() > 65_504
 
 
 def test_a_piece_that_is_listed_twice_is_heard_once(split):
@@ -145,9 +145,9 @@ def test_another_upstream_or_audio_gets_another_trace(split, change, monkeypatch
 def test_size_is_known_before_and_right(split):
     items, load = split
     toy = Toy().eval()
-    for pooled in (False, True):
-        kept = tracing.trace(toy, items, load, "toy", pooled=pooled)
-        assert record.size(toy, items, pooled) == sum(s["bytes"] - s["at"] for s in kept.manifest["shards"])
+    for keep in ("states", "means"):
+        kept = tracing.trace(toy, items, load, "toy", keep=keep)
+        assert record.size(toy, items, keep) == sum(s["bytes"] - s["at"] for s in kept.manifest["shards"])
 
 
 def test_an_hour_of_hubert_base_takes_less_than_3_7_gb():
@@ -301,13 +301,13 @@ def test_cache_lists_and_removes(split, capsys, monkeypatch):
     items, load = split
     toy = Toy().eval()
     keys = [tracing.trace(toy, items, load, "se train", deepest=d).folder.name for d in (1, 3)]
-    tracing.trace(toy, items[:2], load, "sid dev", pooled=True)
+    tracing.trace(toy, items[:2], load, "sid dev", keep="means")
     left = folders(items)[0].parent / "0123456789abcdef"
     left.mkdir()
     capsys.readouterr()
     assert main(["cache", "ls"]) == 0
     out = capsys.readouterr().out
-    assert all(key in out for key in keys) and "4 traces" in out and "depths 0-1" in out and "pooled" in out and out.count("unfinished") == 1
+    assert all(key in out for key in keys) and "4 traces" in out and "depths 0-1" in out and "means" in out and out.count("unfinished") == 1
     assert main(["cache", "rm", "--unfinished"]) == 0 and not left.exists() and len(folders(items)) == 3
     assert main(["cache", "rm", keys[0]]) == 0 and keys[0] not in {f.name for f in folders(items)}
     capsys.readouterr()

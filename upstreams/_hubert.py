@@ -9,8 +9,8 @@ taken over each utterance's own frames, so alone and in any batch the states agr
 A CPU gains nothing from a batch: `states` runs every utterance by itself there, unpadded, so no padding is computed, and
 neighbours do not even change the last bit. Elsewhere, and where gradients flow, it runs the padded batch with a mask.
 """
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -204,6 +204,18 @@ class HubertNet(nn.Module):
         for depth in range(1, self.shape.depth + 1):
             parts = [(self.block(depth, x, mask), mask) for x, mask in parts]
             parts = kept(parts, (yield joined(parts, longest)), alone)
+
+    def with_blocks(self, blocks: Sequence[int]) -> "HubertNet":
+        """The same parameters with these blocks (from 1 on) alone, in this order."""
+        with torch.device("meta"):
+            net = HubertNet(replace(self.shape, depth=0), with_head=False)
+        net.shape = replace(self.shape, depth=len(blocks))
+        net.feature_extractor, net.feature_projection = self.feature_extractor, self.feature_projection
+        for name in ("pos_conv_embed", "layer_norm"):
+            setattr(net.encoder, name, getattr(self.encoder, name))
+        net.encoder.layers = nn.ModuleList(self.encoder.layers[k - 1] for k in blocks)
+        net.head = self.head
+        return net
 
     def project(self, wavs: Tensor, lengths: Tensor) -> Tensor:
         """(B, N), (B,) -> (B, T, D): convolutions, layer-norm and projection; padded frames are zero."""

@@ -4,6 +4,8 @@ Every block has one linear branch that guesses, frame by frame, the unit HuBERT'
 Its mean frame entropy (eq. 2) against tau = rho (Emax + Emin) / 2 (eq. 3) decides. The branches are trained once, without
 any task's labels, by `run_benchmark.py train daisy.<tag>`; `_branches.py` holds that recipe.
 """
+
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -11,48 +13,71 @@ import torch
 from torch import Tensor, nn
 
 from ..benchmark.calibration import midpoint
-from ..benchmark.contract import UpstreamCard
-from ..benchmark.registry import spelled, upstreams
+from ..benchmark.errors import UsageError
+from ..benchmark.masking import masked_mean
+from ..benchmark.registry import build_upstream, spelled, upstream_class, upstreams
+from ..benchmark.wrapper import ExitRule
 from . import _branches
-from ._wrapping import Wrapping
-from .hubert import Hubert
 
 BRANCHES = {"tiny": str(Path(__file__).with_name("daisy.tiny.safetensors"))}
 
 
 @upstreams.register("daisy")
-class Daisy(Wrapping):
+class Daisy(ExitRule):
     """
     Args:
         tag, weights, seed: of the backbone, as `hubert` takes them.
         branches: a safetensors file of trained branches; "" = the tag's own, "random" = random ones.
         front: depth 0, `projection` as in DAISY's released code (hubert's own default is s3prl's `block_input`).
+        backbone: any upstream instead of hubert.<tag>; weights, front and seed go to it where it takes them.
     """
+
     knob, knob_values, spans = "rho", (0.7,), ("mean", "threshold", "min-max")
     stand_in = {"weights": "random", "branches": "random"}
 
-    def __init__(self, tag: str = "tiny", weights: str = "", branches: str = "", front: str = "projection", seed: int = 0):
-        super().__init__()
-        self.inner = Hubert(tag, weights, front, seed)
-        branches = branches or ("random" if weights == "random" else BRANCHES.get(tag, ""))
-        self.branches, revision = _branches.load(branches, self.inner, seed)
-        card = self.inner.card
-        self.card = UpstreamCard(
-            name=spelled("daisy", tag, weights=(weights, ""), branches=("" if branches in BRANCHES.values() else branches, ""),
-                         front=(front, "projection"), seed=(seed, 0)),
-            depth=card.depth, dim=card.dim, stride=card.stride, revision=f"{card.revision}+{revision}",
+    def __init__(
+        self, tag: str = "tiny", weights: str = "", branches: str = "", front: str = "projection",
+        seed: int = 0, backbone: str = "",
+    ):
+        known = inspect.signature(upstream_class(backbone or "hubert")).parameters
+        options = {"weights": weights, "front": front, "seed": seed}
+        inner = build_upstream(
+            backbone or f"hubert.{tag}", {k: v for k, v in options.items() if k in known}
+        )
+        own = "" if backbone else BRANCHES.get(tag, "")
+        branches = branches or ("random" if weights == "random" else own)
+        loaded, revision = _branches.load(branches, inner, seed)
+        super().__init__(
+            inner,
+            name=spelled(
+                "daisy", "" if backbone else tag, backbone=(backbone, ""), weights=(weights, ""),
+                branches=("" if branches in BRANCHES.values() else branches, ""),
+                front=(front, "projection"), seed=(seed, 0),
+            ),
             source="Lin, Lee and Tang, 2024, DAISY, arXiv:2406.05464",
-            evidence="mean frame entropy of the block's branch, nats per frame")
+            evidence="mean frame entropy of the block's branch, nats per frame",
+            revision=f"{inner.card.revision}+{revision}",
+        )
+        self.branches = loaded
 
     def evidence(self, depth: int, state: Tensor, previous: Tensor, frames: Tensor) -> Tensor:
         branch = self.branches[depth - 1]
-        if state.device.type == "cpu":          # each utterance by itself, as its states were made: no padding is asked
-            return torch.stack([entropy(branch(row[:n])).mean() for row, n in zip(state, frames.tolist(), strict=True)])
-        own = torch.arange(state.shape[1], device=state.device) < frames[:, None]
-        return (entropy(branch(state)) * own).sum(1) / frames
+        if state.device.type == "cpu":  # each utterance by itself, as its states were made: no padding is asked
+            rows = zip(state, frames.tolist(), strict=True)
+            return torch.stack([entropy(branch(row[:n])).mean() for row, n in rows])
+        return masked_mean(entropy(branch(state)), frames)
 
     def tau(self, evidence: np.ndarray, value: float) -> float:
         return midpoint(evidence, value)
+
+    def check_knob(self, value: float) -> str:
+        if value < 0:
+            raise UsageError(f"rho is a ratio from 0 (never exit early) upwards, not {value:g}")
+        if value > 1:
+            return (
+                f"rho {value:g} is above 1, where the paper stops: nearly everything may leave at the first depth"
+            )
+        return ""
 
     def evidence_macs(self, samples: int, depth: int) -> int:
         branch: nn.Linear = self.branches[depth - 1]

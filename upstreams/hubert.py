@@ -3,7 +3,10 @@
 Tags: `tiny` (this project's own, trained by `run_benchmark.py train hubert.tiny`, shipped), `base`, `large` (published
 weights: a Hugging Face folder or id, a torchaudio bundle or state dict, an s3prl/fairseq checkpoint).
 """
-from collections.abc import Generator
+
+import copy
+from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -72,6 +75,12 @@ class Hubert(Upstream):
     def units(self, state: Tensor) -> Tensor | None:
         """The unit its self-supervised head finds nearest; a checkpoint without that head names none."""
         return None if self.net.head is None else self.net.head(state).argmax(-1)
+
+    def with_blocks(self, blocks: Sequence[int]) -> "Hubert":
+        other = copy.copy(self)
+        other._modules = dict(self._modules, net=self.net.with_blocks(blocks))
+        other.card = replace(self.card, depth=len(blocks))
+        return other
 
     def macs(self, samples: int, depth: int) -> int:
         return macs_to(self.net.shape, samples, depth)

@@ -3,38 +3,41 @@
 Zaiem et al., 2023, "Fine-tuning strategies for faster inference" (arXiv:2303.06740), layer similarity. It needs no training
 and works on any backbone; the threshold is chosen so that the training split leaves at a wanted mean depth.
 """
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..benchmark.calibration import for_mean_depth
-from ..benchmark.contract import UpstreamCard
+from ..benchmark.masking import valid_mask
 from ..benchmark.registry import build_upstream, spelled, upstreams
-from ._wrapping import Wrapping
+from ..benchmark.wrapper import ExitRule
 
 
 @upstreams.register("similarity")
-class Similarity(Wrapping):
+class Similarity(ExitRule):
     """`backbone` is any upstream's name, `weights` its weights option."""
+
     knob, knob_values = "target_depth", (6.0,)
     stand_in = {"weights": "random"}
 
     def __init__(self, backbone: str = "hubert.tiny", weights: str = ""):
-        super().__init__()
-        self.inner = build_upstream(backbone, {"weights": weights} if weights else {})
-        card = self.inner.card
-        self.card = UpstreamCard(
-            name=spelled("similarity", "", backbone=(card.name, "hubert.tiny")), depth=card.depth, dim=card.dim,
-            stride=card.stride, revision=card.revision, source="Zaiem et al., 2023, arXiv:2303.06740",
-            evidence="1 - mean cosine of successive depths' frames")
+        inner = build_upstream(backbone, {"weights": weights} if weights else {})
+        super().__init__(
+            inner,
+            name=spelled("similarity", "", backbone=(inner.card.name, "hubert.tiny")),
+            source="Zaiem et al., 2023, arXiv:2303.06740",
+            evidence="1 - mean cosine of successive depths' frames",
+        )
 
     def evidence(self, depth: int, state: Tensor, previous: Tensor, frames: Tensor) -> Tensor:
-        own = torch.arange(state.shape[1], device=state.device) < frames[:, None]
-        return 1 - (F.cosine_similarity(state, previous, dim=-1) * own).sum(1) / frames
+        valid = valid_mask(frames, state.shape[1])
+        return 1 - (F.cosine_similarity(state, previous, dim=-1) * valid).sum(1) / frames
 
     def tau(self, evidence: np.ndarray, value: float) -> float:
-        return for_mean_depth(evidence, value)
+        return for_mean_depth(evidence, value, self.exits, self.card.depth)
 
     def evidence_macs(self, samples: int, depth: int) -> int:
-        return 3 * int(self.inner.frames(torch.tensor(samples))) * self.card.dim     # one dot product and two norms a frame
+        frames = int(self.inner.frames(torch.tensor(samples)))
+        return 3 * frames * self.card.dim  # one dot product and two norms a frame
