@@ -19,6 +19,7 @@ This folder is the root of the installed package; the rooms of the checkout lie 
 """
 import sys
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,25 +47,28 @@ WHERE = {
 COMMANDS = ("run_benchmark.py", "earlyexit-superb")     # which say by themselves what is missing
 
 
-def run(upstream: str, task: str, **options: Any) -> "list[Result]":
+def run(upstream: str, task: str, rho: Sequence[float] = (), **options: Any) -> "list[Result]":
     """Benchmark `upstream` on `task`: a Result a row, made where it is not there yet.
 
     Args:
         upstream: a name, name.tag, or path/to/file.py:Class, as `--upstream` takes it.
         task: a name, as `--task` takes it.
-        options: fields of `benchmark.run.Request`, spelt like the options of the command line:
-            rho, span, data, protocol, seed, device, results, settings (--set), force, lr.
+        rho: DAISY's spelling of knobs={"rho": ...}.
+        options: fields of `benchmark.run.RunConfig`, spelt like the options of the command line:
+            knobs, span, data, protocol, seed, device, results, settings (--set), force, lr.
     Raises:
         UsageError: an unknown name or option, or a corpus that does not fit.
         MachineError: a package, a permission or disk space is missing.
     A row that could not be made is left out, with a warning.
     """
     _require("run")
-    from .benchmark.run import Request, Run
-    results, refused = Run(Request(upstream, task, **options)).results()
+    from .benchmark.run import RunConfig, experiment, results
+    if rho:
+        options["knobs"] = {**options.get("knobs", {}), "rho": tuple(rho)}
+    made, refused = results(experiment(RunConfig(upstream, task, **options)))
     for sentence in refused:
         warnings.warn(sentence, stacklevel=2)
-    return results
+    return made
 
 
 def __getattr__(name: str) -> Any:
