@@ -88,7 +88,7 @@ def clocks() -> np.ndarray:
 
 def main() -> None:
     name = sys.argv[1] if sys.argv[1:] else "hubert.tiny"
-    {"rho": rhos}, settings = SETTINGS[name]
+    rhos, settings = SETTINGS[name]
     with tempfile.TemporaryDirectory() as folder:
         root, corpus = Path(folder), made(BUILTIN)
         os.environ["EARLYEXIT_SUPERB_CACHE"] = folder           # a record of its own; the built-in corpus is there already
