@@ -47,9 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or __package__).split(".")[0] == __package__.split(".")[0]:
             raise
-        from .extras import install
-        print(f"error: the package {error.name} is not installed for {sys.executable}; use the environment that make demo sets up "
-              f"(. .venv/bin/activate), or run: {install('all')}", file=sys.stderr)
+        from .extras import lacking, missing
+        print(f"error: {lacking('run_benchmark.py', missing() or [str(error.name)])}", file=sys.stderr)
         return MachineError.code
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)

@@ -2,7 +2,8 @@
 
 setup.cfg declares the same lists; tests/test_house.py compares the two. No package is imported here.
 """
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,6 +64,13 @@ def tested(*distributions: str) -> str:
     if checkout():
         return " ".join(["-c constraints.txt", *distributions])
     return " ".join(f'"{PAIRED.get(name, name)}"' for name in distributions)
+
+
+def lacking(what: str, distributions: Sequence[str]) -> str:
+    """The sentence about distributions of the core that are not installed."""
+    ours = ", or use the environment that make demo sets up (. .venv/bin/activate)" if checkout() else ""
+    return (f"{what} needs {', '.join(distributions)}, not installed for {sys.executable}; "
+            f"run: {install()}{ours}")
 
 
 def missing() -> list[str]:

@@ -24,7 +24,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .benchmark.extras import install, missing
+from .benchmark.extras import lacking, missing
 
 if TYPE_CHECKING:
     from .benchmark.conformance import check_upstream
@@ -86,12 +86,10 @@ def __dir__() -> list[str]:
 
 
 def _require(name: str) -> None:
-    if lacking := missing():
+    if absent := missing():
         from .benchmark.errors import MachineError
-        raise MachineError(f"earlyexit_superb.{name} needs {', '.join(lacking)}, not installed "
-                           f"for {sys.executable}; run: {install()}")
+        raise MachineError(lacking(f"earlyexit_superb.{name}", absent))
 
 
 if missing() and Path(sys.argv[0]).name not in COMMANDS:
-    print(f"earlyexit_superb needs {', '.join(missing())}, not installed for {sys.executable}; "
-          f"run: {install()}", file=sys.stderr)
+    print(lacking("earlyexit_superb", missing()), file=sys.stderr)
