@@ -1,6 +1,7 @@
 # Everything runs in .venv, which the first verb makes: make demo, make test, make test-slow, make lint, make clean
 PYTHON ?= python3
 BIN := .venv/bin
+TYPES := .cache/types/earlyexit_superb
 
 .PHONY: demo test test-slow lint clean
 demo: .venv/ready
@@ -14,9 +15,14 @@ test-slow: .venv/ready
 
 lint: .venv/ready
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	mkdir -p $(TYPES)
+	for room in upstreams downstreams tasks benchmark; do ln -sfn "$(CURDIR)/$$room" $(TYPES)/$$room; done
+	for file in __init__.py py.typed; do ln -sf "$(CURDIR)/benchmark/public/$$file" $(TYPES)/$$file; done
+	$(BIN)/python -m mypy $(TYPES)
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .cache build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 .venv/ready: setup.cfg constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

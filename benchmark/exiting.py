@@ -3,6 +3,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ class Exit:
     depths: tuple[int, ...]
     tau: float | tuple[float, ...] = -math.inf
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "depths", tuple(int(k) for k in self.depths))
         if not self.depths or list(self.depths) != sorted(set(self.depths)) or self.depths[0] < 0:
             raise UsageError(
@@ -99,9 +100,10 @@ def run_until_exit(
     lengths = lengths.cpu()
     frames = valid = upstream.frames(lengths).to(wavs.device, non_blocking=True)
     tested, last = exit.tested, exit.depths[-1]
-    alive, depth_of, answers = list(range(len(wavs))), [last] * len(wavs), [None] * len(wavs)
-    walk, walked, previous = upstream.states(wavs, lengths), [], None
-    state, depth = next(walk), 0
+    alive, depth_of = list(range(len(wavs))), [last] * len(wavs)
+    answers: list[Any] = [None] * len(wavs)
+    walk, walked, depth = upstream.states(wavs, lengths), [], 0
+    previous = state = next(walk)
     while True:
         walked.append((state, alive))
         sure, answer, keep = [depth == last] * len(alive), None, None

@@ -1,12 +1,12 @@
 """Name -> plug-in, importing only the one that is asked for."""
 import hashlib
-import importlib.util
 import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ class Registry:
         self._found: dict[str, Any] = {}
 
     def register(self, name: str) -> Callable[[Any], Any]:
-        def keep(plugin):
+        def keep(plugin: Any) -> Any:
             if self._found.setdefault(name, plugin) is not plugin:
                 raise ValueError(f"{name!r} is registered twice in {self.package}")
             return plugin
@@ -66,7 +66,7 @@ class Registry:
 upstreams, tasks = Registry("upstreams"), Registry("tasks")
 
 
-def build_upstream(spec: str, options: Mapping[str, str] | None = None):
+def build_upstream(spec: str, options: Mapping[str, str] | None = None) -> Any:
     """"name", "name.tag" or "path/to/file.py:Class" -> a ready upstream in evaluation mode.
 
     `options` go to the constructor; their names are checked against its signature and their values take the type of
@@ -79,7 +79,7 @@ def build_upstream(spec: str, options: Mapping[str, str] | None = None):
     return cls(**coerce(given, inspect.signature(cls).parameters, f"upstream {spec}")).eval()
 
 
-def upstream_class(spec: str):
+def upstream_class(spec: str) -> Any:
     """The class behind a spec, nothing built."""
     return _from_file(spec) if ".py:" in spec else upstreams.get(spec.partition(".")[0])
 
@@ -114,16 +114,16 @@ def as_type_of(default: Any, value: Any, what: str) -> Any:
     return str(value) if isinstance(default, str) else value
 
 
-def _from_file(spec: str):
+def _from_file(spec: str) -> Any:
     path, _, attribute = spec.rpartition(":")
     file = Path(path).resolve()
     if not file.is_file():
         raise UsageError(f"upstream {spec}: there is no file {file}; write path/to/file.py:Class")
     name = f"earlyexit_superb_file_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     if name not in sys.modules:
-        module_spec = importlib.util.spec_from_file_location(name, file)
-        module = importlib.util.module_from_spec(module_spec)
-        sys.modules[name] = module
+        module_spec = spec_from_file_location(name, file)
+        assert module_spec and module_spec.loader       # as for every file whose name ends in .py
+        sys.modules[name] = module = module_from_spec(module_spec)
         try:
             module_spec.loader.exec_module(module)
         except Exception as error:

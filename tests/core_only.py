@@ -37,7 +37,7 @@ class Hiding:
 
 def hide(more=()):
     sys.path.insert(0, str(ROOT))
-    from benchmark.extras import CORE       # a module without imports of its own
+    from benchmark.extras import CORE  # a module without imports of its own
     kept = closure(CORE.values())
     hidden = {module for module, owners in packages_distributions().items()
               if not {re.sub(r"[-_.]+", "-", owner).lower() for owner in owners} & kept}

@@ -1,4 +1,5 @@
 """The stepping network holds the source libraries' own numbers, at every depth, alone and in any batch."""
+import itertools
 import json
 import pickle
 import shutil
@@ -378,7 +379,7 @@ def test_random_weights_come_from_their_seed_alone(clips):
     for shape in (SMALL, SMALL_LARGE):
         x = states(load("random", shape)[0], clips)
         assert all(s.isfinite().all() for s in x)
-        assert all((b - a).norm() > 0.05 * a.norm() for a, b in zip(x, x[1:], strict=False)), "depths differ"
+        assert all((b - a).norm() > 0.05 * a.norm() for a, b in itertools.pairwise(x)), "depths differ"
         assert all(s[:, :20].std(1).mean() > 0.05 for s in x), "frames differ"
 
 

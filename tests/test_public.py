@@ -4,13 +4,11 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import earlyexit_superb
 import pytest
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.extras import CORE
-
 from helpers import ROOT, TOY
 
 
