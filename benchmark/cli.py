@@ -139,7 +139,7 @@ def requested(args: argparse.Namespace):
     from .registry import tasks
     if args.task not in tasks.names():
         tasks.get(args.task)             # complains, before torch takes its two seconds
-    _device(args.device)
+    check_device(args.device)
     from .run import RunConfig
     return RunConfig(args.upstream, args.task, knobs(args.rho, args.knob), tuple(args.span or ()), args.data,
                    args.protocol, args.seed, args.device, args.results, args.set, args.force,
@@ -154,7 +154,7 @@ def _histogram(result) -> str:
     return f"exits by depth, {control}{cell.upstream} {cell.knob} {cell.value:g} {cell.span}: {bars}"
 
 
-def _device(name: str) -> None:
+def check_device(name: str) -> None:
     import torch
     try:
         device = torch.device(name)
@@ -162,34 +162,6 @@ def _device(name: str) -> None:
         raise UsageError(f"--device is cpu, cuda or cuda:N, not {name!r}") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: this machine has no CUDA device that torch can use; leave the flag out to run on the CPU")
-
-
-def train(argv: Sequence[str]) -> int:
-    parser = Parser(prog="run_benchmark.py train", allow_abbrev=False, description="Train an upstream's own weights from unlabelled speech.")
-    parser.add_argument("name", help="an upstream with a training recipe: hubert.tiny, daisy.tiny, daisy.base, ...")
-    parser.add_argument("--data", nargs="+", type=Path, required=True, metavar="DIR", help="folders of speech (wav, flac, opus, ogg)")
-    parser.add_argument("--noise", nargs="+", type=Path, default=[], metavar="DIR", help="folders of noise to mix in")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoints, log and the finished weights; resumed when it exists")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="fields of the recipe")
-    args = parser.parse_args(argv)
-    from . import ranks
-    from .paths import writable
-    from .registry import upstreams
-    from .settings import pairs
-    name, _, tag = args.name.partition(".")
-    plugin = upstreams.get(name)
-    if not hasattr(plugin, "fit"):
-        having = [n for n in upstreams.names() if not upstreams.probe(n) and hasattr(upstreams.get(n), "fit")]
-        raise UsageError(f"{name} has nothing to train; upstreams with a recipe: {', '.join(having)}")
-    _device(args.device)
-    writable(args.out)
-    with ranks.joined(args.device) as device:
-        path = plugin.fit(tag or "tiny", args.data, args.noise, args.out, args.seed, device, pairs(args.set))
-        if ranks.leads():
-            print(path)
-    return 0
 
 
 def check(argv: Sequence[str]) -> int:
@@ -263,7 +235,7 @@ def elsewhere(module: str):
     return lambda argv: import_module(f".{module}", __package__).command(argv)
 
 
-VERBS = {"run": run, "plan": elsewhere("plan"), "train": train, "data": elsewhere("data"), "check": check, "ls": ls, "doctor": doctor,
+VERBS = {"run": run, "plan": elsewhere("plan"), "train": elsewhere("train"), "data": elsewhere("data"), "check": check, "ls": ls, "doctor": doctor,
          "leaderboard": leaderboard, "cache": elsewhere("cache"), "sweep": elsewhere("sweep"), "speed": elsewhere("speed")}
 
 if __name__ == "__main__":

@@ -6,12 +6,15 @@ block k, so an upstream of L blocks has the depths 0..L.
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
 from .errors import UsageError
+
+if TYPE_CHECKING:
+    from .training import Training
 
 SAMPLE_RATE = 16_000  # Hz, all of SUPERB
 
@@ -62,6 +65,8 @@ class Upstream(nn.Module):
         unit_count: how many units `units` tells apart; 0 when it names none.
         stand_in: constructor options that build it with random weights of the real shape, for what
             depends on no weight (`plan`, `speed`); empty when there are none.
+        trained_by: how its weights are made, a value of `benchmark.training`; None when they come
+            from elsewhere or there are none.
     """
 
     card: UpstreamCard
@@ -72,6 +77,7 @@ class Upstream(nn.Module):
     evidence_reads_answer: ClassVar[bool] = False
     unit_count: int = 0
     stand_in: ClassVar[Mapping[str, str]] = {}
+    trained_by: "ClassVar[Training | None]" = None
 
     @property
     def exits(self) -> tuple[int, ...]:

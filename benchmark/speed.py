@@ -48,7 +48,7 @@ LENGTHS = (4.5, 0.4, 2.0, 17.0)
 
 
 def command(argv: Sequence[str]) -> int:
-    from .cli import _device
+    from .cli import check_device
     from .paths import writable, write_text
     from .registry import upstreams
     from .settings import pairs
@@ -59,7 +59,7 @@ def command(argv: Sequence[str]) -> int:
             "speed needs at least one utterance and one round, "
             f"not {args.utterances} and {args.rounds}"
         )
-    _device(args.device)
+    check_device(args.device)
     if args.csv:
         writable(args.csv.parent)
     load = BackgroundLoad()

@@ -1,11 +1,14 @@
 """Small settings and small functions that several test files use; fixtures are in conftest.py."""
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from earlyexit_superb.benchmark.contract import Example, Item
-from earlyexit_superb.upstreams import _masked_prediction
+from earlyexit_superb.benchmark.training import TrainingData, TrainingRun
+from earlyexit_superb.benchmark.training_start import TrainingConfig, train
+from earlyexit_superb.upstreams import _hubert_recipe, _masked_prediction
 from earlyexit_superb.upstreams._hubert import HubertShape
 
 ROOT = Path(__file__).parents[1]
@@ -13,8 +16,8 @@ DATA = ROOT.parent / "shared" / "data"
 TOY = f"{ROOT / 'tests' / 'toy.py'}:Toy"
 STEPS = ["--set", "steps=6", "eval_every=3", "batch=3"]
 SMALL = HubertShape(dim=24, depth=2, heads=2, ffn=48, conv_dim=16, pos_kernel=16, pos_groups=4, units=8, unit_dim=12)
-FEW = {"front_steps": "3", "mfcc_steps": "3", "block_steps": "3", "mfcc_units": "5", "block_units": "8", "block_layer": "1",
-       "batch": "2", "every": "2"}
+FEW = {"front_steps": 3, "mfcc_steps": 3, "block_steps": 3, "mfcc_units": 5, "block_units": 8, "block_layer": 1,
+       "batch": 2, "every": 2}
 
 
 def command(corpus, results, *more):
@@ -31,7 +34,20 @@ def numbers(results):
 
 
 def fit(speech, out, **settings):
-    return _masked_prediction.fit_backbone(SMALL, "hubert.small", [speech / "clips"], [speech / "noise"], out, 0, "cpu", FEW | settings)
+    """A backbone of SMALL shape: its weights."""
+    data = TrainingData((speech / "clips",), (speech / "noise",))
+    run = TrainingRun("hubert.small", "small", {}, out, out / "hubert.small")
+    _masked_prediction.train(replace(_hubert_recipe.TINY, **FEW | settings), data, run, SMALL)
+    return run.weights
+
+
+def fit_branches(speech, out, preset="tiny", **settings):
+    """Branches of daisy.tiny on random weights: theirs."""
+    few = {"weights": "random", "steps": 3, "batch": 2, "every": 2} | settings
+    if preset == "tiny":
+        few = {"heard": 2, "frames": 64} | few
+    told = {name: str(value) for name, value in few.items()}
+    return train(TrainingConfig("daisy.tiny", out, preset, (speech / "clips",), (speech / "noise",), settings=told))
 
 
 def wav(samples, seed=0):

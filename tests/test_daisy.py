@@ -84,23 +84,6 @@ def test_what_the_card_says_was_measured(tiny):
         assert means[0] > means[-1] and np.corrcoef(np.arange(12), means)[0, 1] < -0.9
 
 
-def test_targets_are_the_backbones_own_argmax_or_units_of_a_block(tiny):
-    from earlyexit_superb.upstreams._branches import Recipe, _targets
-
-    class Pool:
-        def crops(self, rng, batch, samples):
-            return torch.from_numpy(rng.standard_normal((batch, samples)).astype(np.float32)) * 0.1, []
-    states = [torch.randn(2, 9, tiny.card.dim) for _ in range(12)]
-    targets, units, said = _targets(tiny.inner, Pool(), Recipe(), 0, "cpu")
-    assert torch.equal(targets(states), tiny.inner.net.head(states[-1]).argmax(-1)) and "argmax" in said and units == 256
-    head, tiny.inner.net.head = tiny.inner.net.head, None
-    try:
-        targets, units, said = _targets(tiny.inner, Pool(), Recipe(batch=2, fallback_units=7), 0, "cpu")
-        assert targets(states).shape == (2, 9) and int(targets(states).max()) < 7 and units == 7 and "block 7" in said
-    finally:
-        tiny.inner.net.head = head
-
-
 @pytest.mark.slow
 def test_the_papers_size_runs_the_same_path(tmp_path, monkeypatch):
     """daisy.base, random weights at real size, a handful of utterances: all rows, and the savings the arithmetic promises."""

@@ -10,7 +10,8 @@ import pytest
 from helpers import ROOT
 
 ROOMS = ("upstreams", "downstreams", "tasks", "benchmark")
-GROUND = {"contract", "registry", "errors", "audio", "calibration", "loop", "metrics", "paths", "peers", "ranks", "shim"}
+GROUND = {"contract", "registry", "errors", "audio", "calibration", "loop", "masking", "metrics", "paths", "peers", "ranks", "shim",
+          "training", "wrapper"}
 EARLY = {"numpy", "torch", "yaml", "pandas", "soundfile"}          # all that may be imported at module level, beside the stdlib
 PUBLIC = ROOT / "benchmark" / "public"                             # becomes the root of the package, so its imports start there
 FILES = sorted(p for room in ROOMS for p in (ROOT / room).rglob("*.py"))

@@ -2,24 +2,43 @@
 
 Every block has one linear branch that guesses, frame by frame, the unit HuBERT's self-supervised head names at the end.
 Its mean frame entropy (eq. 2) against tau = rho (Emax + Emin) / 2 (eq. 3) decides. The branches are trained once, without
-any task's labels, by `run_benchmark.py train daisy.<tag>`; `_branches.py` holds that recipe.
+any task's labels, by `run_benchmark.py train daisy.<tag>`; `_branch_training.py` says how.
 """
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..benchmark.calibration import midpoint
+from ..benchmark.contract import Upstream
 from ..benchmark.errors import UsageError
 from ..benchmark.masking import masked_mean
 from ..benchmark.registry import build_upstream, spelled, upstream_class, upstreams
+from ..benchmark.training import Training, TrainingData, TrainingRun
 from ..benchmark.wrapper import ExitRule
 from . import _branches
+from ._branch_recipe import PRESETS, BranchRecipe
 
 BRANCHES = {"tiny": str(Path(__file__).with_name("daisy.tiny.safetensors"))}
+
+
+def backbone_of(tag: str, backbone: str = "", **options: Any) -> Upstream:
+    """hubert.<tag>, or any other upstream, with those of the options that it takes."""
+    known = inspect.signature(upstream_class(backbone or "hubert")).parameters
+    own = {name: value for name, value in options.items() if name in known}
+    return build_upstream(backbone or f"hubert.{tag}", own)
+
+
+def train(recipe: BranchRecipe, data: TrainingData, run: TrainingRun) -> None:
+    """Train the branches on the backbone of a tag; see `Training.train`."""
+    from . import _branch_training
+
+    backbone = backbone_of(run.tag, seed=run.seed, **run.options)
+    _branch_training.train(recipe, data, run, backbone)
 
 
 @upstreams.register("daisy")
@@ -34,16 +53,18 @@ class Daisy(ExitRule):
 
     knob, knob_values, spans = "rho", (0.7,), ("mean", "threshold", "min-max")
     stand_in = {"weights": "random", "branches": "random"}
+    trained_by = Training(
+        about="a linear branch a block that names the backbone's own units; the backbone is frozen",
+        presets=PRESETS,
+        train=train,
+        options=("backbone", "weights"),
+    )
 
     def __init__(
         self, tag: str = "tiny", weights: str = "", branches: str = "", front: str = "projection",
         seed: int = 0, backbone: str = "",
     ):
-        known = inspect.signature(upstream_class(backbone or "hubert")).parameters
-        options = {"weights": weights, "front": front, "seed": seed}
-        inner = build_upstream(
-            backbone or f"hubert.{tag}", {k: v for k, v in options.items() if k in known}
-        )
+        inner = backbone_of(tag, backbone, weights=weights, front=front, seed=seed)
         own = "" if backbone else BRANCHES.get(tag, "")
         branches = branches or ("random" if weights == "random" else own)
         loaded, revision = _branches.load(branches, inner, seed)
@@ -82,11 +103,6 @@ class Daisy(ExitRule):
     def evidence_macs(self, samples: int, depth: int) -> int:
         branch: nn.Linear = self.branches[depth - 1]
         return int(self.inner.frames(torch.tensor(samples))) * branch.in_features * branch.out_features
-
-    @staticmethod
-    def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, device: str, settings: dict[str, str]) -> Path:
-        """Train the branches of `daisy.<tag>`; the result is out/daisy.<tag>.safetensors and its card."""
-        return _branches.fit(tag, data, noise, out, seed, device, settings)
 
 
 def entropy(logits: Tensor) -> Tensor:

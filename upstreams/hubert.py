@@ -15,8 +15,10 @@ from torch import Tensor
 from ..benchmark.contract import Upstream, UpstreamCard
 from ..benchmark.errors import UsageError, closest
 from ..benchmark.registry import spelled, upstreams
+from ..benchmark.training import Training, TrainingData, TrainingRun
 from . import _hubert_weights
 from ._hubert import STRIDE, HubertShape, frame_counts, macs_to
+from ._hubert_recipe import PRESETS, HubertRecipe
 
 SHAPES = {
     "tiny": HubertShape(dim=192, heads=3, ffn=768, conv_dim=128, units=256, unit_dim=128),
@@ -35,6 +37,19 @@ FRONTS = {
 }
 
 
+def shape_of(tag: str) -> HubertShape:
+    if tag not in SHAPES:
+        raise UsageError(f"hubert has no tag {tag!r}: {closest(tag, SHAPES)}")
+    return SHAPES[tag]
+
+
+def train(recipe: HubertRecipe, data: TrainingData, run: TrainingRun) -> None:
+    """Pre-train the shape of a tag; see `Training.train`."""
+    from . import _masked_prediction
+
+    _masked_prediction.train(recipe, data, run, shape_of(run.tag))
+
+
 @upstreams.register("hubert")
 class Hubert(Upstream):
     """
@@ -46,15 +61,19 @@ class Hubert(Upstream):
     """
 
     stand_in = {"weights": "random"}
+    trained_by = Training(
+        about="the whole network, by masked prediction of k-means units, from speech without labels",
+        presets=PRESETS,
+        train=train,
+    )
 
     def __init__(self, tag: str = "tiny", weights: str = "", front: str = "block_input", seed: int = 0):
         super().__init__()
-        if tag not in SHAPES:
-            raise UsageError(f"hubert has no tag {tag!r}: {closest(tag, SHAPES)}")
+        shape = shape_of(tag)
         if front not in FRONTS:
             raise UsageError(f"hubert: front is {' or '.join(FRONTS)}, not {front!r}")
         self.front = front
-        self.net, revision = _hubert_weights.load(weights or WEIGHTS[tag], SHAPES[tag], seed)
+        self.net, revision = _hubert_weights.load(weights or WEIGHTS[tag], shape, seed)
         shape = self.net.shape
         self.card = UpstreamCard(
             name=spelled("hubert", tag, weights=(weights, ""), front=(front, "block_input"), seed=(seed, 0)),
@@ -88,9 +107,3 @@ class Hubert(Upstream):
     def reference_models(self, device: str):
         from ..benchmark.peers import reference_models
         return reference_models(self.net.shape, device)
-
-    @staticmethod
-    def fit(tag: str, data: list[Path], noise: list[Path], out: Path, seed: int, device: str, settings: dict[str, str]) -> Path:
-        """Pre-train the shape of `tag` by masked prediction; the result is out/hubert.<tag>.safetensors and its card."""
-        from ._masked_prediction import fit_backbone
-        return fit_backbone(SHAPES[tag], f"hubert.{tag}", data, noise, out, seed, device, settings)
