@@ -1,22 +1,48 @@
-"""What enhancement and separation are held to: s3prl's own modules, and spectra by their definition."""
+"""What parity tests are held to: s3prl's own modules, and spectra by their definition.
+
+s3prl and espnet-s3prl both bring the folder s3prl/; either serves, and neither is required.
+"""
 import ast
+import contextlib
 import importlib
 import importlib.util
+from importlib import metadata
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
+import pytest
 from earlyexit_superb.benchmark.shim import s3prl_shim
 from earlyexit_superb.downstreams.mask_blstm import MaskBLSTM
 
 
-def s3prl(module):
+def distribution():
+    """Whose s3prl/ is imported here, such as "espnet-s3prl 2026.5.14"; "" where there is none."""
+    spec = importlib.util.find_spec("s3prl")
+    names = []
+    for name in ("s3prl", "espnet-s3prl"):
+        with contextlib.suppress(PackageNotFoundError):
+            found = metadata.distribution(name)
+            if spec and Path(found.locate_file("s3prl/__init__.py")) == Path(spec.origin):
+                names.append(f"{name} {found.version}")
+    return " under ".join(names)        # both in one folder: the one that was installed last
+
+
+def s3prl_module(name):
+    """A module of s3prl; the test is skipped, saying so, where nobody brings one."""
+    if not distribution():
+        pytest.skip("neither s3prl nor espnet-s3prl is installed: pip install s3prl")
     s3prl_shim()
-    return importlib.import_module(f"s3prl.downstream.{module}")
+    return importlib.import_module(f"s3prl.{name}")
+
+
+def s3prl(module):
+    return s3prl_module(f"downstream.{module}")
 
 
 def s3prl_function(module, name, **names):
     """One function out of a file that cannot be imported whole (the experts want librosa and h5py)."""
-    s3prl_shim()
+    s3prl_module("downstream")
     folder, _, file = module.partition(".")
     path = Path(importlib.util.find_spec(f"s3prl.downstream.{folder}").origin).parent / f"{file}.py"
     tree = ast.parse(path.read_text())

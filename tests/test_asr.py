@@ -1,5 +1,4 @@
 """Recognition: s3prl's own expert, augmentation, dictionary and batches beside ours on shared weights, and what must hold whoever wrote it."""
-import importlib
 import random
 import sys
 import types
@@ -16,11 +15,11 @@ from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from earlyexit_superb.benchmark.exiting import layer_normed
 from earlyexit_superb.benchmark.metrics import Failure, mean
 from earlyexit_superb.benchmark.registry import tasks
-from earlyexit_superb.benchmark.shim import s3prl_shim
 from earlyexit_superb.benchmark.trace import Batch
 from earlyexit_superb.downstreams._specaugment import SpecAugment
 from earlyexit_superb.benchmark.validation import opened
 from earlyexit_superb.tasks import _beam, _builtin, _characters, _manifest, _mini_asr, asr
+from oracles import s3prl_module
 from torch import nn
 from toy import at
 
@@ -48,14 +47,13 @@ def edits(a, b):
 @pytest.fixture(scope="module")
 def s3prl(tmp_path_factory):
     """s3prl.downstream, with an editdistance of our own and its dictionary file."""
-    s3prl_shim()
     sys.modules.setdefault("editdistance", types.SimpleNamespace(eval=edits))
     path = tmp_path_factory.mktemp("s3prl") / "char.dict"
     path.write_text("".join(f"{symbol} {count}\n" for symbol, count in CHAR_DICT.items()))
     return types.SimpleNamespace(
-        expert=importlib.import_module("s3prl.downstream.asr.expert"), specaug=importlib.import_module("s3prl.downstream.specaug"),
-        dataset=importlib.import_module("s3prl.downstream.asr.dataset"), model=importlib.import_module("s3prl.downstream.asr.model"),
-        dictionary=importlib.import_module("s3prl.downstream.asr.dictionary").Dictionary.load(str(path)), char_dict=str(path))
+        expert=s3prl_module("downstream.asr.expert"), specaug=s3prl_module("downstream.specaug"),
+        dataset=s3prl_module("downstream.asr.dataset"), model=s3prl_module("downstream.asr.model"),
+        dictionary=s3prl_module("downstream.asr.dictionary").Dictionary.load(str(path)), char_dict=str(path))
 
 
 def expert(s3prl, protocol, dim):

@@ -7,9 +7,9 @@ import torch
 from earlyexit_superb.benchmark.contract import Upstream, UpstreamCard
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.exiting import Exit, TruncatedWeightedSum, replay, run_until_exit
-from earlyexit_superb.benchmark.shim import s3prl_shim
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracles import s3prl_module
 from toy import Toy
 
 L, B, T, D = 13, 3, 7, 5
@@ -52,8 +52,7 @@ def thresholds(evidence):
 
 @pytest.mark.parametrize("normalise", [False, True])
 def test_equals_s3prl_featurizer_when_nothing_exits(mix, normalise):
-    s3prl_shim()
-    from s3prl.upstream.interfaces import Featurizer
+    Featurizer = s3prl_module("upstream.interfaces").Featurizer
     states, mix.normalise = torch.randn(L, B, T, D), normalise
     theirs = Featurizer.__new__(Featurizer)
     torch.nn.Module.__init__(theirs)

@@ -12,9 +12,9 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from earlyexit_superb.benchmark.errors import MachineError, UsageError, need
-from earlyexit_superb.benchmark.shim import s3prl_shim
 from earlyexit_superb.upstreams._hubert import KERNELS, STRIDES, HubertNet, HubertShape, frame_counts, macs_to
 from earlyexit_superb.upstreams._hubert_weights import content_hash, load, save, write
+from oracles import s3prl_module
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -87,8 +87,7 @@ def of_torchaudio(model: nn.Module) -> nn.Module:
 def of_s3prl(shape: HubertShape, path) -> SimpleNamespace:
     """A checkpoint file of s3prl's format with s3prl's own initial weights, and the expert that s3prl makes of it."""
     library("torchaudio")
-    s3prl_shim()
-    expert, hubert_model = library("s3prl.upstream.hubert.expert"), library("s3prl.upstream.hubert.hubert_model")
+    expert, hubert_model = s3prl_module("upstream.hubert.expert"), s3prl_module("upstream.hubert.hubert_model")
     model_cfg = {
         "label_rate": 50.0, "encoder_layers": shape.depth, "encoder_embed_dim": shape.dim,
         "encoder_ffn_embed_dim": shape.ffn, "encoder_attention_heads": shape.heads, "final_dim": shape.unit_dim,

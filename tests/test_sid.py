@@ -14,11 +14,11 @@ from earlyexit_superb.benchmark.exiting import layer_normed
 from earlyexit_superb.benchmark.metrics import Failure
 from earlyexit_superb.benchmark.record import means
 from earlyexit_superb.benchmark.registry import tasks
-from earlyexit_superb.benchmark.shim import s3prl_shim
 from earlyexit_superb.benchmark.trace import trace
 from earlyexit_superb.downstreams.mean_linear import MeanLinear
 from earlyexit_superb.tasks import _mini_sid, sid
 from helpers import DATA, TOY
+from oracles import s3prl_module
 from toy import Toy, at
 
 TASK = tasks.get("sid")
@@ -30,14 +30,14 @@ V1, MINISUPERB = TASK.protocols["superb-v1"], TASK.protocols["minisuperb"]
 @pytest.fixture
 def expert(monkeypatch, tmp_path):
     """s3prl's own downstream for VoxCeleb1, with its recipe; only its file lists (which want librosa) are not its own."""
-    s3prl_shim()
+    s3prl_module("downstream")
     if importlib.util.find_spec("librosa") is None:
         librosa = types.ModuleType("librosa")
         librosa.util = types.ModuleType("librosa.util")
         librosa.util.find_files = None
         monkeypatch.setitem(sys.modules, "librosa", librosa)
         monkeypatch.setitem(sys.modules, "librosa.util", librosa.util)
-    from s3prl.downstream.voxceleb1 import expert
+    expert = s3prl_module("downstream.voxceleb1.expert")
     monkeypatch.setattr(expert.SpeakerClassifiDataset, "__init__", lambda self, *_: setattr(self, "speaker_num", 1251))
     recipe = {"datarc": {"file_path": str(tmp_path), "meta_data": "", "max_timestep": 128_000},
               "modelrc": {"projector_dim": 256, "select": "UtteranceLevel", "UtteranceLevel": {"pooling": "MeanPooling"}}}
