@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from .contract import SAMPLE_RATE, Upstream
+from .exiting import evidence_at, leaving
 
 
 class Memory(NamedTuple):
@@ -61,19 +62,18 @@ def _watched_pass(
     frames, previous = upstream.frames(lengths).to(device), None
     states, branches = [], {}
     tested = upstream.exits if upstream.knob else ()
-    answered = (*upstream.exits, upstream.card.depth) if answers else ()
+    answered = leaving(upstream) if answers else ()
     walk = upstream.states(0.1 * noise.to(device), lengths)
     for depth in range(upstream.card.depth + 1):
         with watch:
             state = next(walk)
         states.append(watch.taken())
         with watch:
-            given = {}
+            answer = None
             if depth in answered or (depth in tested and upstream.evidence_reads_answer):
-                given = {"answer": upstream.answer(depth, state, frames)}
+                answer = upstream.answer(depth, state, frames)
             if depth in tested:
-                given = given if upstream.evidence_reads_answer else {}
-                upstream.evidence(depth, state, previous, frames, **given)
+                evidence_at(upstream, depth, state, previous, frames, answer)
         branches[depth] = watch.taken()
         previous = state
     walk.close()

@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .errors import UsageError
 from .lowered import PRECISIONS, at_precision
 from .race import BackgroundLoad, machine
-from .speed_bench import PADDED, SIDE, Bench, Row, batches, full_depth
+from .speed_bench import PADDED, SIDE, Bench, Row, batches, built_in, full_depth, recordings
 from .speed_exits import exits
 
 COLUMNS = (
@@ -42,9 +41,6 @@ COLUMNS = (
     "rounds",
 )
 SAME = ["precision", "device", "audio_seconds", "utterances", "rounds"]  # in every row
-# Seconds: median and log-spread of the built-in utterances (LibriSpeech test-clean's), shortest,
-# longest.
-LENGTHS = (4.5, 0.4, 2.0, 17.0)
 
 
 def command(argv: Sequence[str]) -> int:
@@ -151,34 +147,6 @@ def prepared(args: Any, name: str, options: dict[str, str]) -> tuple[Bench, dict
     return Bench(upstream, precision, args.device, wavs, args.rounds), dict(references)
 
 
-def recordings(folder: Path, count: int) -> list[Tensor]:
-    """`count` utterances at even steps of the folder's lengths, in a seeded order."""
-    from .audio import audio_files, length, read
-
-    files = sorted(audio_files(folder), key=lambda f: (length(f), str(f)))
-    if len(files) < count:
-        raise UsageError(
-            f"--data {folder} holds {len(files)} recordings, fewer than --utterances {count}; "
-            "ask for fewer"
-        )
-    chosen = [files[int((i + 0.5) * len(files) / count)] for i in range(count)]
-    order = np.random.default_rng(0).permutation(count)
-    return [torch.from_numpy(read(chosen[i])) for i in order]
-
-
-def built_in(count: int) -> list[Tensor]:
-    """`count` pieces of seeded noise, log-normal in length like read sentences, in seeded order."""
-    from statistics import NormalDist
-
-    from .conformance import noise
-
-    median, spread, shortest, longest = LENGTHS
-    quantiles = [NormalDist().inv_cdf((i + 0.5) / count) for i in range(count)]
-    seconds = [min(max(median * math.exp(spread * q), shortest), longest) for q in quantiles]
-    order = np.random.default_rng(0).permutation(count)
-    return [noise(seconds[i], int(i))[0] for i in order]
-
-
 # ---- what is printed below the rows --------------------------------------------------------------
 
 
@@ -206,8 +174,8 @@ def roofline(bench: Bench, rows: Sequence[Row], rate: float) -> list[str]:
         f"{ours:.2f} s at batch 1 ({own / rate / ours:.0%} of the rate)"
     ]
     if bench.upstream.knob:
-        evidence, depths = bench.upstream.evidence_macs, bench.upstream.exits
-        branches = sum(evidence(len(w), k) for w in bench.wavs for k in depths)
+        depths = bench.upstream.exits
+        branches = sum(_branch_macs(bench, len(w), k) for w in bench.wavs for k in depths)
         lines.append(
             f"          all branches take {branches / 1e9:.1f} GMAC: {branches / 1e9 / own:.1%} of "
             "a full pass before a single logarithm"
@@ -221,6 +189,12 @@ def roofline(bench: Bench, rows: Sequence[Row], rate: float) -> list[str]:
             f"the full rate a pass would be {theirs * rate / own:.2f} times faster than they"
         )
     return lines
+
+
+def _branch_macs(bench: Bench, samples: int, depth: int) -> int:
+    up = bench.upstream
+    answer = up.answer_macs(samples, depth) if up.evidence_reads_answer else 0
+    return up.evidence_macs(samples, depth) + answer
 
 
 def goals(table: Any) -> list[str]:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,16 @@ import torch
 from torch import Tensor
 
 from .contract import SAMPLE_RATE, Upstream
+from .errors import UsageError
 from .exiting import Exit, run_until_exit
 from .race import machine, paired, peak_memory, summed_median
 
 PADDED = 8  # utterances of a reference model's batch on a CPU
 GPU_BATCHES = (1, 4, 16, 64)
 SIDE = 2048  # of the matrices whose product says what this machine can do
+# Seconds: median and log-spread of the built-in utterances (LibriSpeech test-clean's), shortest,
+# longest.
+LENGTHS = (4.5, 0.4, 2.0, 17.0)
 
 ReferenceModel = Callable[[Sequence[Tensor]], Any]  # (N,) waveforms of one batch -> anything
 Row = dict[str, Any]
@@ -81,6 +86,37 @@ class Bench:
         seconds = paired(product | dict(runners), units, self.rounds, self.device, what)
         rate = SIDE**3 / float(np.median(seconds.pop("product"))) / 1e9
         return {name: float(summed_median(taken)) for name, taken in seconds.items()}, rate
+
+
+def recordings(folder: Path, count: int) -> list[Tensor]:
+    """`count` utterances at even steps of the folder's lengths, in a seeded order."""
+    from .audio import audio_files, length, read
+
+    files = sorted(audio_files(folder), key=lambda f: (length(f), str(f)))
+    if len(files) < count:
+        raise UsageError(
+            f"--data {folder} holds {len(files)} recordings, fewer than --utterances {count}; "
+            "ask for fewer"
+        )
+    chosen = [files[int((i + 0.5) * len(files) / count)] for i in range(count)]
+    order = np.random.default_rng(0).permutation(count)
+    return [torch.from_numpy(read(chosen[i])) for i in order]
+
+
+def built_in(count: int) -> list[Tensor]:
+    """`count` pieces of seeded noise, log-normal in length like read sentences, in seeded order."""
+    from statistics import NormalDist
+
+    from .conformance import noise
+
+    median, spread, shortest, longest = LENGTHS
+    quantiles = [NormalDist().inv_cdf((i + 0.5) / count) for i in range(count)]
+    seconds = [min(max(median * math.exp(spread * q), shortest), longest) for q in quantiles]
+    order = np.random.default_rng(0).permutation(count)
+    return [noise(seconds[i], int(i))[0] for i in order]
+
+
+# ---- beside other libraries ----------------------------------------------------------------------
 
 
 @torch.no_grad()

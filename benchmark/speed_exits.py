@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .contract import Upstream
-from .exiting import Exit, run_until_exit
+from .exiting import Exit, evidence_at, leaving, run_until_exit
 from .race import EventTimer, peak_memory, summed_median
 from .speed_bench import Bench, Row
 
@@ -80,9 +80,11 @@ def exits(bench: Bench) -> tuple[list[Row], float]:
 
 
 def early_runs(bench: Bench) -> dict[str, Early]:
-    """Every static exit; and leaving half-way by evidence, all branches or two tested up to there."""
+    """Every static exit; and half-way by evidence, all branches or two tested up to there."""
     up, blocks = bench.upstream, bench.depth
-    plans = {f"exit {k}": Early(up.backbone, Exit((k,)), k) for k in range(1, blocks)}
+    # Whoever answers by itself can be made to leave only where it has an answer.
+    static = leaving(up.backbone) if up.backbone.answers else range(1, blocks + 1)
+    plans = {f"exit {k}": Early(up.backbone, Exit((k,)), k) for k in static if k < blocks}
     early = [k for k in up.exits if k < blocks]
     if up.knob and early:
         before = [k for k in early if k <= max(blocks // 2, early[0])]
@@ -119,7 +121,8 @@ class Walks:
         for depth, state in enumerate(up.states(wav[None], length)):
             timer.mark()
             if depth in self.tested:
-                _branch(up, depth, state, previous, frames)
+                answer = up.answer(depth, state, frames) if up.evidence_reads_answer else None
+                evidence_at(up, depth, state, previous, frames, answer)
                 timer.mark()
             previous = state
             kept.append(state)
@@ -137,8 +140,3 @@ class Walks:
         for depth in range(self.bench.depth + 1):
             kinds += [False, True] if depth in self.tested else [False]
         return np.array(kinds)
-
-
-def _branch(up: Upstream, depth: int, state: Tensor, previous: Tensor, frames: Tensor) -> None:
-    given = {"answer": up.answer(depth, state, frames)} if up.evidence_reads_answer else {}
-    up.evidence(depth, state, previous, frames, **given)

@@ -13,6 +13,7 @@ from helpers import items_of
 from torch import nn
 from torch.nn import functional as F
 from toy import Toy
+from toys import LETTERS, SelfAnswering
 
 # ---- parameters ----------------------------------------------------------------------------------
 
@@ -100,6 +101,16 @@ def test_an_upstream_that_torch_cannot_watch_counts_whole():
     assert Parameters(upstream).needed(0) == Parameters(upstream).all == everything
 
 
+def test_a_branch_that_answers_counts_where_its_answer_is_computed():
+    upstream = SelfAnswering().eval()
+    states, head = Parameters(upstream.inner), (192 + 1) * len(LETTERS)
+    counted = Parameters(upstream, answers=True)
+    assert counted.needed(4) == states.needed(4)
+    assert counted.needed(4, (2, 4)) == states.needed(4) + 2 * head
+    assert counted.all == states.all + 3 * head  # at 2, at 4, and where nobody left before
+    assert Parameters(upstream).all == states.all + 2 * head  # a row that only reads its states
+
+
 # ---- multiply-accumulates ------------------------------------------------------------------------
 
 
@@ -146,7 +157,9 @@ def test_every_exit_is_run_live_on_every_timed_utterance(tmp_path, monkeypatch):
     monkeypatch.setattr(
         cost,
         "run_until_exit",
-        lambda up, wav, lengths, exit: ran.append((len(wav[0]), exit)) or live(up, wav, lengths, exit),
+        lambda up, wav, lengths, exit: (
+            ran.append((len(wav[0]), exit)) or live(up, wav, lengths, exit)
+        ),
     )
     exits = {"full": Exit((3,)), "early": Exit((1, 3), 0.5)}
     seconds = cost.seconds(Toy().eval(), chosen, load, exits, passes=2)

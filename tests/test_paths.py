@@ -64,9 +64,13 @@ def test_what_goes_wrong_inside_leaves_the_old_file(tmp_path):
 
 def test_a_full_disk_is_one_sentence(tmp_path, small_disk):
     state = {"weights": torch.zeros(2**16)}
-    with pytest.raises(MachineError, match=r"last.ckpt cannot be written \(.*goes on from the last"):
+    with pytest.raises(
+        MachineError, match=r"last.ckpt cannot be written \(.*goes on from the last"
+    ):
         loop.save(state, tmp_path / "last.ckpt")
-    with pytest.raises(MachineError, match=r"a.txt cannot be written \(File too large\); free some"):
+    with pytest.raises(
+        MachineError, match=r"a.txt cannot be written \(File too large\); free some"
+    ):
         paths.write_text(tmp_path / "a.txt", "x" * 2**17)
     assert not names(tmp_path)
 

@@ -1,4 +1,6 @@
-"""Speed without a clock: what is not computed, what is not waited for, and what the arithmetic of `speed` makes of given times."""
+"""Speed without a clock: what is not computed, what is not waited for, and what the arithmetic of
+`speed` makes of given times."""
+
 import csv
 from dataclasses import replace
 from types import SimpleNamespace
@@ -19,7 +21,9 @@ from helpers import TOY
 from toy import Toy
 
 LENGTHS = torch.tensor([16_000, 9_999, 12_800])
-SMALL = HubertShape(dim=32, depth=3, heads=2, ffn=64, conv_dim=16, pos_kernel=8, pos_groups=4, units=11, unit_dim=8)
+SMALL = HubertShape(
+    dim=32, depth=3, heads=2, ffn=64, conv_dim=16, pos_kernel=8, pos_groups=4, units=11, unit_dim=8
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,32 +37,48 @@ def wavs():
     return 0.1 * torch.randn(3, 16_000, generator=torch.Generator().manual_seed(0)) * own
 
 
-# ---- what is computed -----------------------------------------------------------------------------------------------------
+# ---- what is computed ----------------------------------------------------------------------------
 
-@pytest.mark.parametrize("shape", [SMALL, replace(SMALL, conv_norm="layer", conv_bias=True)], ids=["group norm", "layer norm"])
+
+@pytest.mark.parametrize(
+    "shape",
+    [SMALL, replace(SMALL, conv_norm="layer", conv_bias=True)],
+    ids=["group norm", "layer norm"],
+)
 def test_convolutions_piece_by_piece_are_the_convolutions(shape):
     torch.manual_seed(0)
     convolutions = Convolutions(shape)
     with torch.no_grad():
         for p in convolutions.parameters():
             p.add_(0.1 * torch.randn_like(p))
-        for samples in (SHORTEST, 719, 720, 721, STRIDE * PIECE + 79, STRIDE * PIECE + 80, STRIDE * (PIECE + 1) + 80, 2 * STRIDE * PIECE + 5_000):
+        piece = STRIDE * PIECE
+        around = (piece + 79, piece + 80, piece + STRIDE + 80, 2 * piece + 5_000)
+        for samples in (SHORTEST, 719, 720, 721, *around):
             wav = 0.1 * torch.randn(samples) + 0.05
-            torch.testing.assert_close(convolutions.alone(wav), convolutions(wav[None], torch.tensor([samples]))[0], atol=1e-5, rtol=1e-5)
+            whole = convolutions(wav[None], torch.tensor([samples]))[0]
+            torch.testing.assert_close(convolutions.alone(wav), whole, atol=1e-5, rtol=1e-5)
 
 
 def test_no_block_beyond_an_exit_runs_and_none_for_who_left(daisy, wavs, monkeypatch):
     net, ran = daisy.inner.net, []
     block = net.block
-    monkeypatch.setattr(net, "block", lambda depth, x, mask: (ran.append((depth, x.shape[1], mask)), block(depth, x, mask))[1])
+    monkeypatch.setattr(
+        net,
+        "block",
+        lambda depth, x, mask: (ran.append((depth, x.shape[1], mask)), block(depth, x, mask))[1],
+    )
     own = daisy.frames(LENGTHS).tolist()
     run_until_exit(daisy, wavs, LENGTHS, Exit((4,)))
-    assert ran == [(k, n, None) for k in range(1, 5) for n in own]             # no frame of padding either
+    assert ran == [(k, n, None) for k in range(1, 5) for n in own]  # no frame of padding either
     ran.clear()
-    monkeypatch.setattr(daisy, "evidence", lambda depth, state, previous, frames: (frames != own[1]).float())
+    monkeypatch.setattr(
+        daisy, "evidence", lambda depth, state, previous, frames: (frames != own[1]).float()
+    )
     out = run_until_exit(daisy, wavs, LENGTHS, Exit((2, 5), 0.5))
     assert out.depth.tolist() == [5, 2, 5] and out.states.shape[:3] == (6, 3, max(own))
-    assert [(k, n) for k, n, _ in ran] == [(k, n) for k in (1, 2) for n in own] + [(k, n) for k in (3, 4, 5) for n in (own[0], own[2])]
+    assert [(k, n) for k, n, _ in ran] == [(k, n) for k in (1, 2) for n in own] + [
+        (k, n) for k in (3, 4, 5) for n in (own[0], own[2])
+    ]
     assert not out.states[3:, 1].any() and out.states[2, 1, : own[1]].any()
 
 
@@ -70,7 +90,10 @@ def test_a_device_is_read_once_at_each_tested_depth_and_nowhere_else(wavs):
     asked, evidence = [], daisy.evidence
     with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
         run_until_exit(daisy, blind, LENGTHS, Exit((3, 12), 0.0))
-    daisy.evidence = lambda depth, *args: (asked.append(evidence(depth, *args).device.type), torch.tensor([1.0, -1.0, 1.0][: len(args[0])]))[1]
+    daisy.evidence = lambda depth, *args: (
+        asked.append(evidence(depth, *args).device.type),
+        torch.tensor([1.0, -1.0, 1.0][: len(args[0])]),
+    )[1]
     out = run_until_exit(daisy, blind, LENGTHS, Exit((3, 7, 9), 0.0))
     assert out.depth.tolist() == [9, 3, 7] and asked == ["meta", "meta"]
 
@@ -78,6 +101,7 @@ def test_a_device_is_read_once_at_each_tested_depth_and_nowhere_else(wavs):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_a_gpu_waits_only_at_tested_depths_and_agrees_with_the_cpu(daisy, wavs):
     import copy
+
     there, on_gpu = copy.deepcopy(daisy).cuda(), wavs.cuda()
     run_until_exit(there, on_gpu, LENGTHS, Exit((12,)))
     torch.cuda.set_sync_debug_mode("error")
@@ -87,17 +111,21 @@ def test_a_gpu_waits_only_at_tested_depths_and_agrees_with_the_cpu(daisy, wavs):
         torch.cuda.set_sync_debug_mode("default")
     here = run_until_exit(daisy, wavs, LENGTHS, Exit((12,)))
     for row, frames in enumerate(here.frames.tolist()):
-        torch.testing.assert_close(full.states[:, row, :frames].cpu(), here.states[:, row, :frames], atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(
+            full.states[:, row, :frames].cpu(), here.states[:, row, :frames], atol=1e-3, rtol=1e-3
+        )
 
 
-# ---- evidence ---------------------------------------------------------------------------------------------------------------
+# ---- evidence ------------------------------------------------------------------------------------
+
 
 def test_fused_entropy_is_the_entropy():
     torch.manual_seed(0)
     for scale in (0.01, 1.0, 10.0, 300.0):
         logits = scale * torch.randn(400, 504)
         exact = torch.special.entr(logits.double().softmax(-1)).sum(-1)
-        assert abs(float(entropy(logits).mean() - exact.mean())) < 1e-6 * max(1.0, float(exact.mean()))
+        mean = float(exact.mean())
+        assert abs(float(entropy(logits).mean()) - mean) < 1e-6 * max(1.0, mean)
         torch.testing.assert_close(entropy(logits).double(), exact, atol=5e-6, rtol=5e-6)
 
 
@@ -106,20 +134,24 @@ def test_evidence_and_states_do_not_differ_by_one_bit_between_batches(daisy, wav
     with torch.no_grad():
         together = list(daisy.states(wavs, LENGTHS))
         for row, samples in enumerate(LENGTHS.tolist()):
-            alone = list(daisy.states(wavs[row: row + 1, :samples], LENGTHS[row: row + 1]))
+            alone = list(daisy.states(wavs[row : row + 1, :samples], LENGTHS[row : row + 1]))
             for depth in range(13):
                 assert torch.equal(together[depth][row, : frames[row]], alone[depth][0])
                 if depth:
-                    [mine] = daisy.evidence(depth, alone[depth], alone[depth - 1], frames[row: row + 1])
-                    assert mine == daisy.evidence(depth, together[depth], together[depth - 1], frames)[row]
+                    own = frames[row : row + 1]
+                    [mine] = daisy.evidence(depth, alone[depth], alone[depth - 1], own)
+                    among = daisy.evidence(depth, together[depth], together[depth - 1], frames)
+                    assert mine == among[row]
 
 
-# ---- bfloat16 ---------------------------------------------------------------------------------------------------------------
+# ---- bfloat16 ------------------------------------------------------------------------------------
+
 
 def test_bf16_has_another_name_and_stays_outside(wavs):
     toy = Toy().eval()
     low = at_precision(toy, "bf16")
-    assert at_precision(toy, "fp32") is toy and low.card.name == "toy(bf16)" and low.card.revision == "seed-0.bf16" != toy.card.revision
+    assert at_precision(toy, "fp32") is toy and low.card.name == "toy(bf16)"
+    assert low.card.revision == "seed-0.bf16" != toy.card.revision
     assert low.backbone.card.name == "toy(bf16)" and (low.knob, low.spans) == (toy.knob, toy.spans)
     with torch.no_grad():
         for a, b in zip(low.states(wavs, LENGTHS), toy.states(wavs, LENGTHS), strict=True):
@@ -131,7 +163,11 @@ def test_bf16_has_another_name_and_stays_outside(wavs):
         at_precision(toy, "fp16")
 
 
-# ---- the table ----------------------------------------------------------------------------------
+TOYS = TOY.replace("toy.py:Toy", "toys.py:")
+
+
+# ---- the table -----------------------------------------------------------------------------------
+
 
 def args(**more):
     given = {"data": None, "utterances": 2, "rounds": 3, "device": "cpu", "precision": None}
@@ -141,6 +177,7 @@ def args(**more):
 def test_what_a_saving_is_compared_with(monkeypatch):
     """Two utterances: a full pass takes 5 s, a block 0.25 s, a branch 0.0125 s. Leaving after 6
     took 3.65 s: 1.35 of 1.5 s."""
+
     def fixed(runners, units, rounds, device, what):
         taken = {"full": 5.0, "exit 6": 3.65, "daisy, two depths tested": 3.7}
         return {n: np.full((rounds, len(units)), taken.get(n, 2.5)) for n in runners}
@@ -194,7 +231,9 @@ def test_only_depths_with_a_branch_are_tested():
     plans = speed_exits.early_runs(bench)
     assert [n for n in plans if n.startswith("exit")] == [f"exit {k}" for k in range(1, 6)]
     assert {n: (p.left, tuple(p.exit.tested)) for n, p in plans.items() if "tested" in n} == {
-        "toy, all depths tested": (2, (2,)), "toy, two depths tested": (2, (2,))}
+        "toy, all depths tested": (2, (2,)),
+        "toy, two depths tested": (2, (2,)),
+    }
     walks = speed_exits.Walks(bench, True)
     for _ in range(3):
         walks(bench.wavs[0])
@@ -205,6 +244,7 @@ def test_only_depths_with_a_branch_are_tested():
 def test_the_command_prints_and_keeps_a_table(tmp_path, capsys, monkeypatch):
     def none_here(shape, device):
         raise MachineError("it cannot be imported; run: pip install it")
+
     for name in ("of_transformers", "of_torchaudio", "of_s3prl"):
         monkeypatch.setattr(f"earlyexit_superb.benchmark.peers.{name}", none_here)
     folder = tmp_path / "wavs"
@@ -234,7 +274,11 @@ def test_any_upstream_can_be_timed(tmp_path, capsys):
     assert "unavailable" not in err and "toy, all depths tested" in out
     assert main(["speed", "--upstream", "hubert.tiny", "--only", "exits", *few]) == 0
     out, _ = capsys.readouterr()
-    assert "exit 11" in out and "branches, nobody leaves" not in out and "all branches take" not in out
+    assert main(["speed", "--upstream", TOYS + "SelfAnswering", "--only", "exits", *few]) == 0
+    assert "selfanswering, two depths tested" in capsys.readouterr().out
+    assert (
+        "exit 11" in out and "branches, nobody leaves" not in out and "all branches take" not in out
+    )
 
 
 def test_what_speed_times_by_default_is_of_published_size():
@@ -242,9 +286,18 @@ def test_what_speed_times_by_default_is_of_published_size():
     assert upstream_class(upstreams.full_size).knob and upstream_class(upstreams.full_size).stand_in
 
 
-@pytest.mark.parametrize("wrong", [
-    ["--rounds", "0"], ["--data", "{folder}", "--utterances", "1"], ["--data", "{folder}/nowhere"],
-    ["--upstream", "daisy.huge"], ["--set", "weight=random"], ["--device", "tpu"]], ids=str)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--rounds", "0"],
+        ["--data", "{folder}", "--utterances", "1"],
+        ["--data", "{folder}/nowhere"],
+        ["--upstream", "daisy.huge"],
+        ["--set", "weight=random"],
+        ["--device", "tpu"],
+    ],
+    ids=str,
+)
 def test_wrong_requests_are_told(wrong, tmp_path):
     wrong = [word.format(folder=tmp_path) for word in wrong]
     assert main(["speed", "--upstream", "daisy.tiny", *wrong]) == 2
@@ -253,6 +306,7 @@ def test_wrong_requests_are_told(wrong, tmp_path):
 @pytest.mark.parametrize("name, states", [("transformers", 4), ("torchaudio", 3), ("s3prl", 4)])
 def test_reference_models_run_as_they_should(name, states):
     from earlyexit_superb.benchmark import peers
+
     try:
         reference = getattr(peers, f"of_{name}")(SMALL, "cpu")
     except MachineError as error:
