@@ -1,6 +1,6 @@
 """What a user is told when something is wrong: what, where, why, and the command that fixes it."""
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -53,3 +53,15 @@ def need(module: str, why: str, extra: str = "") -> Any:
             f"{why} needs the package {module}, which cannot be imported here "
             f"({type(error).__name__}: {said}); run: {install(extra)} "
             "(or run_benchmark.py doctor for a diagnosis)") from error
+
+
+def need_all(why: str, modules: Mapping[str, str]) -> None:
+    """One sentence about all of `modules` (module -> its extra) that are not installed."""
+    from importlib.util import find_spec
+
+    from .extras import install
+    absent = [module for module in modules if find_spec(module.split(".")[0]) is None]
+    if absent:
+        extras = ",".join(dict.fromkeys(modules[module] for module in absent))
+        raise MachineError(f"{why} needs {', '.join(absent)}, not installed here; "
+                           f"run: {install(extras)}")

@@ -13,8 +13,9 @@ import torch
 
 from . import calibration, controls, cost, leaderboard
 from .contract import Corpus, Item, Protocol, Setup, Task, Upstream
-from .errors import UsageError, closest
+from .errors import UsageError, closest, need_all
 from .exiting import Exit, leaving
+from .extras import EXTRAS
 from .job import Evaluation, Row, evaluation, save, score, train, unprocessed
 from .lowered import at_precision
 from .paths import writable
@@ -238,6 +239,8 @@ def results(exp: Experiment, parallel: bool = False) -> tuple[list[Result], list
     root = exp.config.results
     missing = [row for row in exp.rows if exp.config.force or not row.path.exists()]
     writable(root, FIX)
+    if missing:
+        _need_packages(exp)
     if exp.recipe.differs:
         print(f"notice: {exp.recipe.sentence()}", file=sys.stderr)
     for notice in exp.corpus.notices if missing else ():
@@ -245,6 +248,14 @@ def results(exp: Experiment, parallel: bool = False) -> tuple[list[Result], list
     refused = _make(exp, missing, parallel)
     leaderboard.write(root, exp.task.name)
     return [Result.load(row.path) for row in exp.rows if row.path.exists()], refused
+
+
+def _need_packages(exp: Experiment) -> None:
+    """MachineError before hours of recording, not after them, where training or scoring cannot be."""
+    task = exp.task.name
+    scoring = dict.fromkeys(EXTRAS[task].modules, task) if task in EXTRAS else {}
+    training = {} if exp.answers else {"lightning_fabric": "train"}
+    need_all(f"--task {task}", {**scoring, **training})
 
 
 def _make(exp: Experiment, rows: Sequence[Row], parallel: bool) -> list[str]:

@@ -63,4 +63,5 @@ def test_with_the_core_alone(line, said, tmp_path):
 def test_a_run_that_needs_an_extra_names_it_in_one_sentence(corpus, tmp_path):
     done = bare("", "--upstream", TOY, "--task", "se", "--data", str(corpus), "--protocol", "mini", "--results", str(tmp_path / "out"), cwd=tmp_path)
     error = done.stderr[done.stderr.index("error: "):]
-    assert done.returncode == 3 and error.count("\n") == 1 and re.search(r"run: pip install .*\[se\]", error), done.stderr
+    assert done.returncode == 3 and error.count("\n") == 1 and "--task se needs pesq, pystoi, lightning_fabric, not" in error, done.stderr
+    assert re.search(r"run: pip install .*\[se,train\]", error)
