@@ -316,6 +316,7 @@ class Task:
             noise), "sources" (the talkers of a mixture). Readers of corpora deliver them.
         check: (corpus, protocol, frames) -> what keeps the corpus from being used, a sentence each; frames are those
             of the upstream, (B,) samples -> (B,). Asked once, before anything is spent.
+        notices: setup -> what a reader of the row should know of how the features are read, a sentence each.
         mini: the built-in corpus.
     """
     name: str
@@ -336,4 +337,5 @@ class Task:
     target: Callable[[Item], Any] | None = None
     needs: tuple[str, ...] = ()
     check: Callable[[Corpus, Protocol, Callable[[Tensor], Tensor]], Sequence[str]] | None = None
+    notices: Callable[[Setup], Sequence[str]] | None = None
     mini: Builtin | None = None

@@ -403,7 +403,7 @@ def histogram(depths: np.ndarray, blocks: int) -> list[int]:
 def _detail(exp: "Experiment") -> dict:
     return {
         "protocol": exp.recipe.settings, "protocol_based_on": exp.recipe.published.name,
-        "protocol_differs": exp.recipe.differs, "corpus_notices": list(exp.corpus.notices),
+        "protocol_differs": exp.recipe.differs, "corpus_notices": list(exp.corpus.notices), "notices": list(exp.notices),
         "utterances": {s: len(i) for s, i in exp.splits.items()}, "versions": versions(),
         "git": git_commit(), "command": shlex.join(sys.argv),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -83,6 +83,11 @@ class Experiment:
         return Setup(self.protocol, self.corpus, self.upstream.card.dim, self.upstream.card.stride)
 
     @property
+    def notices(self) -> tuple[str, ...]:
+        """How its heads read the features, where a reader of the rows should know."""
+        return tuple(self.task.notices(self.setup)) if self.task.notices and not self.answers else ()
+
+    @property
     def answers(self) -> bool:
         """Whether the upstream answers the task by itself: no head is trained then."""
         return self.task.name in self.upstream.answers
@@ -151,7 +156,9 @@ def experiment(config: RunConfig) -> Experiment:
     _refuse_task(upstream, task)
     extra = controls.extra(str(exits), upstream)
     resolved = recipe(task.protocols[name], fields_given, config.lr)
-    corpus = opened(task, config.data, resolved.protocol, upstream.frames)
+    # where no head is trained, no target has to fit the upstream's frames: any number will do
+    frames = torch.clone if task.name in upstream.answers else upstream.frames
+    corpus = opened(task, config.data, resolved.protocol, frames)
     splits = {
         s: limited(corpus.splits[s], getattr(resolved.protocol, f"{s}_limit"), resolved.protocol.limit_seed)
         for s in ("train", "dev", "test")
@@ -243,7 +250,7 @@ def results(exp: Experiment, parallel: bool = False) -> tuple[list[Result], list
         _need_packages(exp)
     if exp.recipe.differs:
         print(f"notice: {exp.recipe.sentence()}", file=sys.stderr)
-    for notice in exp.corpus.notices if missing else ():
+    for notice in (*exp.corpus.notices, *exp.notices) if missing else ():
         print(f"notice: {notice}", file=sys.stderr)
     refused = _make(exp, missing, parallel)
     leaderboard.write(root, exp.task.name)

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from ..benchmark.contract import Corpus, Example, Protocol, Setup
 from ..benchmark.errors import UsageError
 
-STRIDES = (160, 320, 640)   # samples a frame of the upstreams there are: 10, 20, 40 ms
+FINEST, COARSEST = 160, 320     # samples: the hop where it follows a longer stride of an upstream; 10 and 20 ms are what SUPERB's are
 GRID = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)      # of learning rates: SUPERB's search, on a log scale (s3prl issues 120, 360)
 SLACK = 5                   # s3prl asserts that features and STFT differ by fewer frames than this
 PHASE_EPS = 1e-10           # s3prl/downstream/enhancement_stft2/expert.py
@@ -36,7 +36,7 @@ class SpectralProtocol(Protocol):
     """The fields of a masking recipe; the defaults are what SUPERB-SG's enhancement and separation share."""
     n_fft: int = 512
     win: int = 512                   # samples, Hann
-    hop: int = 0                     # samples; 0 = the upstream's stride
+    hop: int = 0                     # samples; 0 = the upstream's stride, or a part of it (`hop_of`)
     pad: str = "reflect"             # what the STFT sees beyond both ends: reflect | constant (zeros)
     layers: int = 3
     hidden: int = 896                # in each direction
@@ -95,23 +95,38 @@ class Stft:
         return torch.hann_window(self.win, dtype=like.dtype, device=like.device)  # periodic, as scipy's for spectra
 
 
-def stft_of(protocol: SpectralProtocol, samples: int, frames: int) -> Stft:
-    """The transform for an utterance of `samples` that an upstream gave `frames`; those two tell the upstream's stride."""
+def hop_of(setup: Setup) -> int:
+    """Samples between two spectra: the recipe's, or the upstream's stride up to 320. Of a longer stride the largest whole part
+    of 160 to 320 samples (640, 960 and 1280 give 320); where it has none, 320."""
+    if setup.protocol.hop or setup.stride <= COARSEST:
+        return setup.protocol.hop or setup.stride
+    parts = (setup.stride // m for m in range(2, setup.stride // FINEST + 1) if setup.stride % m == 0)
+    return next((part for part in parts if part <= COARSEST), COARSEST)
+
+
+def notices(setup: Setup) -> list[str]:
+    """How feature frames meet spectra, where that is not one by one. UsageError where they cannot."""
+    hop, stride = hop_of(setup), setup.stride
+    Stft(setup.protocol.n_fft, setup.protocol.win, hop, setup.protocol.pad)
+    if stride == hop:
+        return []
+    how = f"each read {stride // hop} times" if stride % hop == 0 else "interpolated"
+    return [f"feature frames every {stride} samples, {how} for an STFT with a hop of {hop}"]
+
+
+def stft_of(setup: Setup, samples: int) -> Stft:
+    """The transform for an utterance of `samples`."""
+    protocol = setup.protocol
     if samples < protocol.n_fft:
         raise UsageError(f"an utterance of {samples} samples is shorter than one window of {protocol.n_fft}; take it out")
-    hop = protocol.hop
-    if not hop:
-        hop = min(STRIDES, key=lambda stride: abs(samples / stride - frames))
-        if abs(1 + samples // hop - frames) >= SLACK:
-            raise UsageError(f"{frames} frames for {samples} samples is the stride of none of the upstreams that a hop of "
-                             f"0 serves ({', '.join(map(str, STRIDES))} samples); choose a protocol with a fixed hop")
-    return Stft(protocol.n_fft, protocol.win, hop, protocol.pad)
+    return Stft(protocol.n_fft, protocol.win, hop_of(setup), protocol.pad)
 
 
 def match(features: Tensor, frames: Tensor, samples: Tensor, stride: int, hop: int) -> tuple[Tensor, Tensor]:
     """Give each utterance one feature vector a spectrum.
 
-    Twice the same where the upstream is half as fast as the STFT; then cut, or filled with zeros at the end.
+    Each several times where the upstream's stride is so many hops; interpolated linearly where the ratio is no whole number.
+    Then cut, or filled with zeros at the end.
 
     Args:
         features: (B, T, D) and frames: (B,), as the upstream left them.
@@ -119,20 +134,33 @@ def match(features: Tensor, frames: Tensor, samples: Tensor, stride: int, hop: i
         stride, hop: samples a frame, of the upstream and of the STFT.
     Returns: (B, T', D) and (B,) spectra.
     """
-    if stride not in (hop, 2 * hop):
-        raise UsageError(f"an STFT with a hop of {hop} samples takes upstreams of stride {hop} or {2 * hop}, not {stride}; "
-                         "choose a protocol whose hop is 0 (the upstream's stride)")
-    times, frames, samples = stride // hop, frames.to(features.device), samples.to(features.device)
+    frames, samples = frames.to(features.device), samples.to(features.device)
     spectra = 1 + samples // hop
-    off = (spectra - frames * times).abs()
-    if int(off.max()) >= SLACK:
+    off = (spectra - frames * stride / hop).abs()
+    if float(off.max()) >= SLACK * max(1, stride / hop / 2):        # s3prl's slack, where it repeats at most twice
         worst = int(off.argmax())
         raise UsageError(f"an upstream that gives {int(frames[worst])} frames for {int(samples[worst])} samples does not "
                          f"have a stride of {stride}; correct its card")
-    valid = torch.arange(features.shape[1], device=features.device) < frames[:, None]
     longest = int(spectra.max())
-    matched = torch.where(valid[..., None], features, 0.0).repeat_interleave(times, dim=1)[:, :longest]
+    if stride % hop:
+        return _interpolated(features, frames, stride / hop, longest), spectra
+    valid = torch.arange(features.shape[1], device=features.device) < frames[:, None]
+    matched = torch.where(valid[..., None], features, 0.0).repeat_interleave(stride // hop, dim=1)[:, :longest]
     return F.pad(matched, (0, 0, 0, longest - matched.shape[1])), spectra
+
+
+def _interpolated(features: Tensor, frames: Tensor, ratio: float, longest: int) -> Tensor:
+    """(B, T, D) -> (B, longest, D): spectrum t lies at (t + 1/2) / ratio - 1/2 between a row's own frames (half-pixel centres,
+    so that frames and spectra span the same time); the ends are held, and what begins behind the last frame is zero."""
+    t = (torch.arange(longest, device=features.device) + 0.5) / ratio
+    last = (frames - 1)[:, None]
+    place = torch.minimum((t - 0.5).clamp(min=0)[None], last)                               # (B, longest)
+    left = place.floor().long()
+    right, weight = torch.minimum(left + 1, last), (place - left)[..., None].to(features.dtype)
+
+    def at(index: Tensor) -> Tensor:
+        return features.gather(1, index[..., None].expand(-1, -1, features.shape[2]))
+    return torch.where((t < frames[:, None])[..., None], torch.lerp(at(left), at(right), weight), 0.0)
 
 
 def standardised(features: Tensor, frames: Tensor) -> Tensor:
@@ -153,7 +181,7 @@ class SpectralHead(nn.Module):
     def __init__(self, masks: nn.Module, setup: Setup):
         super().__init__()
         self.masks, self.stride, self.standardise = masks, setup.stride, setup.protocol.standardise
-        self.hop = setup.protocol.hop or setup.stride
+        self.hop = hop_of(setup)
 
     def forward(self, features: Tensor, frames: Tensor, samples: Tensor) -> Tensor:
         if self.standardise:
@@ -171,10 +199,13 @@ def compared(noisy: Tensor, clean: Tensor, protocol: SpectralProtocol) -> tuple[
     return magnitude, aim
 
 
-@lru_cache(maxsize=64)
-def spectra(example: Example, frames: int, protocol: SpectralProtocol, device: torch.device) -> tuple[Tensor, Tensor]:
+def spectra(example: Example, setup: Setup, device: torch.device) -> tuple[Tensor, Tensor]:
     """What `compared` makes of what was heard, (T, bins), and of the target, (..., T, bins). Kept while a batch lasts, for every head."""
-    stft = stft_of(protocol, len(example.wav), frames)
+    return _spectra(example, setup.protocol, stft_of(setup, len(example.wav)), device)
+
+
+@lru_cache(maxsize=64)
+def _spectra(example: Example, protocol: SpectralProtocol, stft: Stft, device: torch.device) -> tuple[Tensor, Tensor]:
     return compared(stft(example.wav.to(device)), stft(example.target.to(device)), protocol)
 
 
@@ -184,10 +215,9 @@ def distance(mask: Tensor, magnitude: Tensor, aim: Tensor, protocol: SpectralPro
     return (error.square() if protocol.distance == "mse" else error.abs()).sum(dim=(-2, -1)) / error.shape[-2]
 
 
-def apply(mask: Tensor, wav: Tensor, frames: int, setup: Setup) -> Tensor:
+def apply(mask: Tensor, wav: Tensor, setup: Setup) -> Tensor:
     """(T' >= T, bins) mask on the spectra of (N,) audio -> (N,) audio, with the phase it had."""
-    protocol = setup.protocol
-    stft = stft_of(protocol, len(wav), frames)
+    protocol, stft = setup.protocol, stft_of(setup, len(wav))
     spectrum = stft(wav)
     mask = fitting(mask, spectrum)
     if protocol.domain == "log1p":

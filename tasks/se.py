@@ -20,7 +20,7 @@ from ..benchmark.registry import tasks
 from ..downstreams.mask_blstm import MaskBLSTM
 from ._corpora import Need, open_corpus
 from ._mini import BUILTIN
-from ._spectral import GRID, SpectralHead, SpectralProtocol, apply, check, distance, fitting, spectra
+from ._spectral import GRID, SpectralHead, SpectralProtocol, apply, check, distance, fitting, notices, spectra
 
 NEEDS = ("clean",)
 
@@ -70,27 +70,26 @@ def head(setup: Setup) -> SpectralHead:
 
 def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup: Setup) -> Tensor:
     """(B, T, bins) masks -> (): sum over frequencies, mean over an utterance's own frames, mean over utterances."""
-    return torch.stack([_distance(mask, example, int(n), setup)
-                        for mask, example, n in zip(prediction, examples, frames, strict=True)]).mean()
+    return torch.stack([_distance(mask, example, setup) for mask, example in zip(prediction, examples, strict=True)]).mean()
 
 
-def _distance(mask: Tensor, example: Example, frames: int, setup: Setup) -> Tensor:
-    magnitude, aim = spectra(example, frames, setup.protocol, mask.device)
+def _distance(mask: Tensor, example: Example, setup: Setup) -> Tensor:
+    magnitude, aim = spectra(example, setup, mask.device)
     return distance(fitting(mask, magnitude), magnitude, aim, setup.protocol)
 
 
-def enhance(prediction_row: Tensor, wav: Tensor, frames: int, setup: Setup) -> Tensor:
+def enhance(prediction_row: Tensor, wav: Tensor, setup: Setup) -> Tensor:
     """(T, bins) mask, (N,) noisy -> (N,) enhanced."""
-    return apply(prediction_row, wav.to(prediction_row.device), frames, setup)
+    return apply(prediction_row, wav.to(prediction_row.device), setup)
 
 
 def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -> dict[str, Any]:
-    return judge(enhance(prediction_row.detach().float().cpu(), example.wav.cpu(), frames, setup), example, setup.protocol)
+    return judge(enhance(prediction_row.detach().float().cpu(), example.wav.cpu(), setup), example, setup.protocol)
 
 
 def select(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -> dict[str, Any]:
     """PESQ alone, which picks the checkpoint: STOI is slow, too, and a dev split is looked at often."""
-    answer = enhance(prediction_row.detach().float().cpu(), example.wav.cpu(), frames, setup)
+    answer = enhance(prediction_row.detach().float().cpu(), example.wav.cpu(), setup)
     return {"pesq": pesq_wb(example.target.cpu().numpy(), answer.numpy())}
 
 
@@ -111,4 +110,4 @@ tasks.register("se")(Task(
     metrics=(Metric("pesq", True, "MOS-LQO, wide-band"), Metric("stoi", True), Metric("si_sdr_improvement", True, "dB")),
     protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
     corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, select=select, unprocessed=unprocessed,
-    needs=NEEDS, check=check, mini=BUILTIN))
+    needs=NEEDS, check=check, notices=notices, mini=BUILTIN))

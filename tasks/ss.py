@@ -29,7 +29,7 @@ from ..benchmark.registry import tasks
 from ..downstreams.mask_blstm import MaskBLSTM
 from ._corpora import Need, open_corpus
 from ._mini_ss import BUILTIN
-from ._spectral import GRID, SpectralHead, SpectralProtocol, apply, check, distance, fitting, spectra
+from ._spectral import GRID, SpectralHead, SpectralProtocol, apply, check, distance, fitting, notices, spectra
 
 NEEDS, SOURCES = ("sources",), 2
 
@@ -98,25 +98,24 @@ def head(setup: Setup) -> SpectralHead:
 def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup: Setup) -> Tensor:
     """(B, 2, T, bins) masks -> (): of the better order, the mean over talkers, then over utterances."""
     pit = need("asteroid.losses", "separation", "ss").PITLossWrapper
-    pairs = torch.stack([_distances(masks, example, int(n), setup)
-                         for masks, example, n in zip(prediction, examples, frames, strict=True)])
+    pairs = torch.stack([_distances(masks, example, setup) for masks, example in zip(prediction, examples, strict=True)])
     return pit.find_best_perm(pairs)[0].mean()
 
 
-def _distances(masks: Tensor, example: Example, frames: int, setup: Setup) -> Tensor:
+def _distances(masks: Tensor, example: Example, setup: Setup) -> Tensor:
     """(2, T', bins) masks -> (2, 2): how far each (rows) is from each talker (columns)."""
-    magnitude, aims = spectra(example, frames, setup.protocol, masks.device)
+    magnitude, aims = spectra(example, setup, masks.device)
     return distance(fitting(masks, magnitude)[:, None], magnitude, aims, setup.protocol)
 
 
-def separate(prediction_row: Tensor, wav: Tensor, frames: int, setup: Setup) -> Tensor:
+def separate(prediction_row: Tensor, wav: Tensor, setup: Setup) -> Tensor:
     """(2, T, bins) masks, (N,) mixture -> (2, N) talkers."""
     wav = wav.to(prediction_row.device)
-    return torch.stack([apply(mask, wav, frames, setup) for mask in prediction_row])
+    return torch.stack([apply(mask, wav, setup) for mask in prediction_row])
 
 
 def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -> dict[str, Any]:
-    estimates = separate(prediction_row.detach().float().cpu(), example.wav.cpu(), frames, setup)
+    estimates = separate(prediction_row.detach().float().cpu(), example.wav.cpu(), setup)
     return judge(estimates, example, setup.protocol)
 
 
@@ -153,4 +152,4 @@ tasks.register("ss")(Task(
     name="ss", version=1, metrics=(Metric("si_sdr_improvement", True, "dB"),),
     protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
     corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, unprocessed=unprocessed,
-    needs=NEEDS, check=check, mini=BUILTIN))
+    needs=NEEDS, check=check, notices=notices, mini=BUILTIN))

@@ -116,29 +116,48 @@ def test_more_features_than_spectra_are_cut():
     assert ours.shape == (1, 11, 2) and int(spectra) == 11 and ours.all()
 
 
-def test_strides_that_do_not_fit_are_said_so():
+def test_what_does_not_fit_is_said_so():
     ones = torch.ones(1, 12, 2)
-    with pytest.raises(UsageError, match="hop of 160 samples takes upstreams of stride 160 or 320, not 640"):
-        _spectral.match(ones, torch.tensor([12]), torch.tensor([8_000]), 640, 160)
     with pytest.raises(UsageError, match="12 frames for 8000 samples does not have a stride of 320"):
         _spectral.match(ones, torch.tensor([12]), torch.tensor([8_000]), 320, 320)
-    with pytest.raises(UsageError, match="none of the upstreams that a hop of 0"):
-        _spectral.stft_of(V1, 16_000, 64)                               # stride 250
     with pytest.raises(UsageError, match="leave audio between them"):
-        _spectral.stft_of(V1, 16_000, hubert_frames(16_000) // 2)       # stride 640 under windows of 512
+        _spectral.notices(at(replace(V1, n_fft=256, win=256), stride=640))
     with pytest.raises(UsageError, match="shorter than one window"):
-        se.enhance(torch.ones(2, 257), wav(300), 1, at(V1))
+        se.enhance(torch.ones(2, 257), wav(300), at(V1))
     with pytest.raises(UsageError, match="cannot cover"):
-        se.enhance(torch.ones(20, 257), wav(16_000), 49, at(V1))
+        se.enhance(torch.ones(20, 257), wav(16_000), at(V1))
 
 
-@pytest.mark.parametrize("stride, window", [(160, 400), (320, 400), (640, 800)])
-def test_the_stride_is_told_by_the_counts(stride, window):
-    wide = replace(V1, n_fft=1024, win=1024)
-    for samples in range(1_700, 40_000, 97):
-        frames = (samples - window) // stride + 1
-        if frames >= 2:
-            assert _spectral.stft_of(wide, samples, frames).hop == stride, samples
+@pytest.mark.parametrize("stride, hop", [(80, 80), (160, 160), (320, 320), (640, 320), (960, 320), (1280, 320), (500, 250), (400, 200),
+                                         (1000, 250), (641, 320)])
+def test_the_hop_follows_the_stride_or_a_part_of_it(stride, hop):
+    assert _spectral.hop_of(at(V1, stride=stride)) == _spectral.stft_of(at(V1, stride=stride), 16_000).hop == hop
+    assert _spectral.hop_of(at(V2, stride=stride)) == V2.hop == 160
+    said = _spectral.notices(at(V1, stride=stride))
+    assert said == ([] if stride == hop else
+                    [f"feature frames every {stride} samples, {'interpolated' if stride % hop else f'each read {stride // hop} times'} "
+                     f"for an STFT with a hop of {hop}"])
+
+
+@pytest.mark.parametrize("stride, hop", [(640, 320), (960, 320), (1280, 320), (480, 320), (641, 320), (400, 160), (80, 160)])
+def test_features_of_any_stride_keep_their_time(stride, hop):
+    """Features that say when they are: what a spectrum is given is of its own time, to within a frame, alone and in a batch."""
+    samples = torch.tensor([32_000, 20_345])
+    frames = torch.tensor([(int(n) - 400) // stride + 1 for n in samples])
+    features = (torch.arange(int(frames.max())) + 0.5)[None, :, None].repeat(2, 1, 3) * stride
+    features[1, frames[1]:] = torch.nan
+    matched, spectra = _spectral.match(features, frames, samples, stride, hop)
+    assert spectra.tolist() == [1 + int(n) // hop for n in samples]
+    for row, n in enumerate(frames.tolist()):
+        reach = min(int(spectra[row]), round(n * stride / hop - 0.01))
+        when = (torch.arange(reach) + 0.5) * hop
+        assert (matched[row, :reach, 0] - when).abs().max() <= max(stride, hop) / 2
+        if stride % hop:                                                # a line is itself, but for the held ends
+            inner = (when >= stride / 2) & (when <= (n - 0.5) * stride)
+            torch.testing.assert_close(matched[row, :reach, 0][inner], when[inner], atol=0.01, rtol=0)
+        assert not matched[row, reach + 1:].any()
+        alone, _ = _spectral.match(features[row: row + 1, :n], frames[row: row + 1], samples[row: row + 1], stride, hop)
+        torch.testing.assert_close(matched[row, : alone.shape[1]], alone[0])
 
 
 # ---- spectra ----
@@ -150,7 +169,7 @@ LENGTHS = (16_000, 16_159, 16_317)      # the last has samples that no window of
 @pytest.mark.parametrize("samples", LENGTHS)
 def test_stft_and_its_inverse_by_definition(protocol, samples):
     x = wav(samples)
-    stft = _spectral.stft_of(protocol, samples, hubert_frames(samples))
+    stft = _spectral.stft_of(at(protocol), samples)
     spectrum = stft(x)
     settings = stft.n_fft, stft.win, stft.hop
     np.testing.assert_allclose(spectrum, stft_by_definition(x.numpy(), *settings, stft.pad), atol=1e-5)
@@ -167,7 +186,7 @@ def test_stft_and_its_inverse_by_definition(protocol, samples):
 def test_stft_equals_librosa(protocol):
     librosa = pytest.importorskip("librosa", reason="no librosa; the test by definition stands in for it")
     x = wav(16_159)
-    stft = _spectral.stft_of(protocol, len(x), hubert_frames(len(x)))
+    stft = _spectral.stft_of(at(protocol), len(x))
     settings = {"hop_length": stft.hop, "win_length": stft.win, "window": "hann", "center": True}
     theirs = librosa.stft(x.numpy(), n_fft=stft.n_fft, pad_mode=stft.pad, **settings).T
     np.testing.assert_allclose(stft(x), theirs, atol=1e-5)
@@ -186,7 +205,7 @@ def of_ones(protocol, e, value=1.0):
 @pytest.mark.parametrize("protocol", [V1, V2, MINI], ids=lambda p: p.name)
 def test_a_mask_of_ones_gives_the_noisy_back(protocol):
     e = example(16_159)
-    enhanced = se.enhance(*of_ones(protocol, e)[:1], e.wav, of_ones(protocol, e)[1], at(protocol))
+    enhanced = se.enhance(of_ones(protocol, e)[0], e.wav, at(protocol))
     assert enhanced.shape == e.wav.shape
     reach = len(e.wav) // 160 * 160 if protocol is V2 else len(e.wav) // 320 * 320
     torch.testing.assert_close(enhanced[:reach], e.wav[:reach], atol=1e-5, rtol=1e-4)
@@ -207,10 +226,10 @@ def test_the_ideal_mask_gives_the_clean_back(protocol):
     clean = wav(16_000)
     e = Example("u", 3 * clean, clean)
     frames = hubert_frames(16_000)
-    stft = _spectral.stft_of(protocol, 16_000, frames)
+    stft = _spectral.stft_of(at(protocol), 16_000)
     noisy, aim = stft(e.wav).abs(), stft(clean).abs()
     mask = aim.log1p() / noisy.log1p() if protocol.domain == "log1p" else aim / noisy
-    enhanced = se.enhance(mask, e.wav, frames, at(protocol))
+    enhanced = se.enhance(mask, e.wav, at(protocol))
     torch.testing.assert_close(enhanced[:-320], clean[:-320], atol=1e-5, rtol=1e-3)
     assert se.loss(mask[None], [e], torch.tensor([frames]), at(protocol)) < 1e-4
 
@@ -218,7 +237,7 @@ def test_the_ideal_mask_gives_the_clean_back(protocol):
 def test_the_ideal_mask_helps_against_other_noise():
     e, frames = example(16_000), hubert_frames(16_000)
     for protocol, least in ((V1, 5.0), (V2, 4.0)):
-        stft = _spectral.stft_of(protocol, 16_000, frames)
+        stft = _spectral.stft_of(at(protocol), 16_000)
         noisy, clean = stft(e.wav), stft(e.target)
         mask = clean.abs() * torch.relu(torch.cos(noisy.angle() - clean.angle())) / noisy.abs()
         if protocol.domain == "log1p":
@@ -234,7 +253,7 @@ def test_enhanced_waveforms_of_the_second_recipe_by_definition():
     masked = np.expm1(mask * np.log1p(np.abs(spectrum))) * spectrum / (np.abs(spectrum) + 1e-10)
     expected = np.zeros(16_159)
     expected[:16_000] = istft_by_definition(masked, 512, 400, 160, 16_000)
-    ours = se.enhance(torch.from_numpy(mask).float(), e.wav, frames, at(V2))
+    ours = se.enhance(torch.from_numpy(mask).float(), e.wav, at(V2))
     np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 

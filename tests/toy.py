@@ -12,6 +12,7 @@ class Toy(Upstream):
 
     def __init__(self, dim: int = 16, blocks: int = 3, stride: int = 320):
         super().__init__()
+        self.stride = stride
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.front = nn.Conv1d(1, dim, kernel_size=stride, stride=stride)
@@ -22,10 +23,10 @@ class Toy(Upstream):
                                  evidence="mean frame entropy, nats per frame")
 
     def frames(self, lengths):
-        return torch.div(lengths - 1, self.card.stride, rounding_mode="floor") + 1
+        return torch.div(lengths - 1, self.stride, rounding_mode="floor") + 1
 
     def states(self, wavs, lengths):
-        x = self.front(F.pad(wavs, (0, -wavs.shape[-1] % self.card.stride))[:, None]).mT
+        x = self.front(F.pad(wavs, (0, -wavs.shape[-1] % self.stride))[:, None]).mT
         keep = yield x
         for block in self.blocks:
             x = x if keep is None else x[keep]
@@ -41,7 +42,7 @@ class Toy(Upstream):
 
     def macs(self, samples, depth):
         frames = int(self.frames(torch.tensor(samples)))
-        return frames * self.card.dim * (self.card.stride + depth * self.card.dim)
+        return frames * self.card.dim * (self.stride + depth * self.card.dim)
 
     def evidence_macs(self, samples, depth):
         return int(self.frames(torch.tensor(samples))) * self.card.dim * 8
