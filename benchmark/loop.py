@@ -5,6 +5,7 @@ needs saving. Fabric places the model, takes gradients and steps. The resume poi
 dictionary, written at each look at the dev split (beside its place, then renamed; read with
 weights_only).
 """
+
 import json
 import math
 import sys
@@ -87,7 +88,8 @@ def train(
     fabric = _fabric(device)
     folder.mkdir(parents=True, exist_ok=True)
     course = _Course(
-        fabric, fabric.to_device(model), loss, optimiser, schedule, folder, seed, look, keep or {})
+        fabric, fabric.to_device(model), loss, optimiser, schedule, folder, seed, look, keep or {}
+    )
     resumed = course.resume()
     if resumed < schedule.steps:
         model.train()
@@ -134,10 +136,18 @@ class _Course:
     def run(self, what: str) -> None:
         """From where it stands to the end, with a bar and its ETA on stderr."""
         from tqdm import tqdm
+
         steps = self.schedule.steps
         stepper = self.fabric.setup_optimizers(self.optimiser)
-        with tqdm(total=steps, initial=self.step, desc=what, file=sys.stderr, unit="step",
-                  dynamic_ncols=True, mininterval=1) as bar:
+        with tqdm(
+            total=steps,
+            initial=self.step,
+            desc=what,
+            file=sys.stderr,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=1,
+        ) as bar:
             while self.step < steps:
                 self.update(stepper)
                 if self.step % 10 == 0:
@@ -183,16 +193,26 @@ class _Course:
         for name, higher in self.keep.items():
             self._keep_if_best(name, looked[name], higher)
         line = {
-            "step": self.step, "loss": round(float(self.last_loss), 5),
-            "skipped": sum(self.skipped), "seconds": round(time.monotonic() - self.started, 1),
-            **{k: round(v, 5) for k, v in looked.items()}}
+            "step": self.step,
+            "loss": round(float(self.last_loss), 5),
+            "skipped": sum(self.skipped),
+            "seconds": round(time.monotonic() - self.started, 1),
+            **{k: round(v, 5) for k, v in looked.items()},
+        }
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
-        # Last of all: a process killed before this line repeats the stretch and finds the same best.
-        save({
-            "step": self.step, "skipped": self.skipped, "best": self.best,
-            "model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(),
-            "scheduler": self.rates.state_dict()}, self.folder / "last.ckpt")
+        # Last of all: a process killed before this repeats the stretch and finds the same best.
+        save(
+            {
+                "step": self.step,
+                "skipped": self.skipped,
+                "best": self.best,
+                "model": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "scheduler": self.rates.state_dict(),
+            },
+            self.folder / "last.ckpt",
+        )
 
     def _keep_if_best(self, name: str, value: float, higher: bool) -> None:
         so_far = self.best.get(name, -math.inf if higher else math.inf)
@@ -210,8 +230,10 @@ def best(folder: Path, name: str) -> dict[str, Tensor]:
 
 def save(state: Mapping, path: Path) -> None:
     """Plain data and tensors to `path`, whole or not at all."""
-    fix = ("free some space or choose another folder and repeat the command: it goes on from the "
-           "last checkpoint")
+    fix = (
+        "free some space or choose another folder and repeat the command: it goes on from the "
+        "last checkpoint"
+    )
     # torch reports a full disk as RuntimeError
     with atomic(path, fix, durable=True, failures=(OSError, RuntimeError)) as beside:
         torch.save(state, beside)

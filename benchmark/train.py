@@ -21,13 +21,21 @@ def command(argv: Sequence[str]) -> int:
     if not args.name or not args.out:
         missing = "--out, the folder for the weights," if args.name else "the upstream"
         raise UsageError(
-            f"train: {missing} is missing; for example: run_benchmark.py train daisy.tiny --data speech "
-            "--out trained (see what can be trained, and how: run_benchmark.py train --list)"
+            f"train: {missing} is missing; for example: run_benchmark.py train daisy.tiny --data "
+            "speech --out trained (see what can be trained, and how: run_benchmark.py train --list)"
         )
     check_device(args.device)
     config = TrainingConfig(
-        args.name, args.out, args.preset, tuple(args.data), tuple(args.noise), args.task,
-        args.teacher, pairs(args.set), args.seed, args.device,
+        args.name,
+        args.out,
+        args.preset,
+        tuple(args.data),
+        tuple(args.noise),
+        args.task,
+        args.teacher,
+        pairs(args.set),
+        args.seed,
+        args.device,
     )
     with ranks.joined(args.device) as device:
         path = train(replace(config, device=device))
@@ -38,36 +46,71 @@ def command(argv: Sequence[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="run_benchmark.py train", allow_abbrev=False,
+        prog="run_benchmark.py train",
+        allow_abbrev=False,
         description="Train an upstream's own weights by one of its recipes.",
-        epilog="It goes on where it was stopped. Under torchrun several processes share every batch.",
+        epilog="A stopped training goes on. Under torchrun several processes share every batch.",
     )
     add = parser.add_argument
-    add("name", nargs="?", help="an upstream with a recipe: hubert.tiny, daisy.tiny, daisy.base, ...")
+    add(
+        "name",
+        nargs="?",
+        help="an upstream with a recipe: hubert.tiny, daisy.tiny, daisy.base, ...",
+    )
     add("--list", action="store_true", help="print its presets with every field, and train nothing")
-    add("--preset", default="", metavar="NAME", help="a recipe of --list; default: the tag's, or paper")
-    add("--data", nargs="+", type=Path, default=[], metavar="DIR",
-        help="folders of speech (wav, flac, opus, ogg, mp3); with --task one labelled corpus")
-    add("--task", default="", metavar="NAME",
-        help="the task that reads the labels of --data; without --data its built-in corpus")
-    add("--noise", nargs="+", type=Path, default=[], metavar="DIR", help="folders of noise to mix in")
+    add(
+        "--preset",
+        default="",
+        metavar="NAME",
+        help="a recipe of --list; default: the tag's, or paper",
+    )
+    add(
+        "--data",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="folders of speech (wav, flac, opus, ogg, mp3); with --task one labelled corpus",
+    )
+    add(
+        "--task",
+        default="",
+        metavar="NAME",
+        help="the task that reads the labels of --data; without --data its built-in corpus",
+    )
+    add(
+        "--noise",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="folders of noise to mix in",
+    )
     add("--teacher", default="", metavar="NAME", help="another upstream to learn from")
     add("--out", type=Path, metavar="DIR", help="checkpoints, log, finished weights and their card")
     add("--seed", type=int, default=0, metavar="N", help="of everything drawn at random; default 0")
     add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-        help="fields of the recipe, options of the upstream, teacher.OPTION=VALUE of the teacher")
+    add(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="fields of the recipe, options of the upstream, teacher.OPTION=VALUE of the teacher",
+    )
     return parser
 
 
 def described(spec: str) -> Iterator[str]:
-    """The lines that say how an upstream is trained: what it takes, and its presets side by side."""
+    """The lines that say how an upstream is trained: its data, and its presets side by side."""
     _, training = trainable(spec)
     yield f"{spec}: {training.about}"
     yield from _takes(training)
     names = list(training.presets)
-    columns = [[name, *(_shown(getattr(p, f.name)) for f in _numbers(p))]
-               for name, p in training.presets.items()]
+    columns = [
+        [name, *(_shown(getattr(p, f.name)) for f in _numbers(p))]
+        for name, p in training.presets.items()
+    ]
     rows = _numbers(next(iter(training.presets.values())))
     labels = ["preset", *(f.name for f in rows)]
     abouts = ["", *(f.metadata.get("about", "") for f in rows)]
@@ -85,8 +128,11 @@ def described(spec: str) -> Iterator[str]:
 
 def _takes(training: Training) -> Iterator[str]:
     labelled, teacher = training.labels, training.teacher
-    data = {"unused": "--data DIR ...", "optional": "--data DIR ... or --task NAME --data DIR",
-            "needed": "--task NAME --data DIR"}[labelled]
+    data = {
+        "unused": "--data DIR ...",
+        "optional": "--data DIR ... or --task NAME --data DIR",
+        "needed": "--task NAME --data DIR",
+    }[labelled]
     yield f"  data: {data}, --noise DIR ..."
     if teacher != "unused":
         yield f"  --teacher UPSTREAM is {teacher}"

@@ -1,7 +1,7 @@
 """The words of an upstream's own training: recipe, data, run.
 
-An upstream that can be trained carries a `Training` as its class attribute `trained_by`. The `train`
-verb lists its presets, resolves what a command line asks for, and calls it:
+An upstream that can be trained carries a `Training` as its class attribute `trained_by`. The
+`train` verb lists its presets, resolves what a command line asks for, and calls it:
 
     path = Daisy.trained_by.train(recipe, data, run)
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def setting(default: T, about: str) -> T:
-    """A field of a recipe: its default, and what it is, with its unit; `train --list` prints both."""
+    """A field of a recipe: its default, and what it is, in which unit, as `train --list` says."""
     made: Any = field(default=default, metadata={"about": about})
     return made
 

@@ -19,7 +19,13 @@ from .paths import locked, write_text
 from .training import Recipe, TrainingData, TrainingRun
 
 ELSEWHERE = ("preset", "finished")  # not what a training is made of
-FLAGS = {"speech": "--data", "corpus": "--data", "noise": "--noise", "teacher": "--teacher", "seed": "--seed"}
+FLAGS = {
+    "speech": "--data",
+    "corpus": "--data",
+    "noise": "--noise",
+    "teacher": "--teacher",
+    "seed": "--seed",
+}
 
 
 def made_of(preset: str, recipe: Recipe, data: TrainingData, run: TrainingRun) -> dict[str, Any]:
@@ -72,8 +78,8 @@ def _refuse_another(begun: Mapping[str, Any], made: Mapping[str, Any], run: Trai
         had, wants = (repr(d[name]) if name in d else "none" for d in (there, asked))
         flag = FLAGS.get(name, f"--set {name}")
         raise UsageError(
-            f"{run.work} holds a training of {run.name} that differs in {name} (there {had}, asked for "
-            f"{wants}; see {flag}); choose another --out, or begin anew: rm -r "
+            f"{run.work} holds a training of {run.name} that differs in {name} (there {had}, asked "
+            f"for {wants}; see {flag}); choose another --out, or begin anew: rm -r "
             f"{shlex.quote(str(run.work))}"
         )
 
@@ -84,7 +90,7 @@ def _flat(made: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _identity(value: Any) -> Any:
-    """A file by its name and content, so that it may lie elsewhere but not change; else the value."""
+    """A file by its name and content, so it may lie elsewhere but not change; else the value."""
     if isinstance(value, str) and os.path.isfile(value):
         digest = hashlib.sha256(Path(value).read_bytes()).hexdigest()[:12]
         return f"{Path(value).name} sha256:{digest}"

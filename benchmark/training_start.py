@@ -97,8 +97,8 @@ def preset_of(spec: str) -> str:
         if preset in presets:
             return preset
     raise UsageError(
-        f"train {spec}: no preset was made for it; see what there is (run_benchmark.py train {spec} --list) "
-        f"and name one: --preset {' or '.join(presets)}"
+        f"train {spec}: no preset was made for it; see what there is (run_benchmark.py train "
+        f"{spec} --list) and name one: --preset {' or '.join(presets)}"
     )
 
 
@@ -131,7 +131,9 @@ def _check_number(key: str, value: object, preset: object, who: str) -> None:
         return
     count = isinstance(preset, int) and preset > 0
     if not math.isfinite(value) or value < 0 or (count and value < 1):
-        raise UsageError(f"{who}: {key} is {'at least 1' if count else 'a number from 0 on'}, not {value}")
+        raise UsageError(
+            f"{who}: {key} is {'at least 1' if count else 'a number from 0 on'}, not {value}"
+        )
 
 
 def _data(config: TrainingConfig, training: Training) -> TrainingData:
@@ -140,14 +142,16 @@ def _data(config: TrainingConfig, training: Training) -> TrainingData:
         raise UsageError(f"{who} learns from speech without labels; leave out --task {config.task}")
     if not config.task:
         if training.labels == "needed":
-            raise UsageError(f"{who} learns from a labelled corpus; say which: --task asr --data DIR")
+            raise UsageError(
+                f"{who} learns from a labelled corpus; say which: --task asr --data DIR"
+            )
         if not config.data:
             raise UsageError(f"{who} learns from speech; name folders of it: --data DIR ...")
         return TrainingData(config.data, config.noise)
     if len(config.data) > 1:
         raise UsageError(
-            f"{who}: --task {config.task} reads one corpus, not {len(config.data)}; put several into "
-            "one manifest: run_benchmark.py data prepare --help"
+            f"{who}: --task {config.task} reads one corpus, not {len(config.data)}; put several "
+            "into one manifest: run_benchmark.py data prepare --help"
         )
     task, folder = tasks.get(config.task), next(iter(config.data), None)
     protocol = task.protocols[task.default if config.data else task.builtin]
@@ -165,8 +169,8 @@ def _teacher(
             raise UsageError(f"{who} learns from another upstream; say which: --teacher hubert")
         if options:
             raise UsageError(
-                f"{who}: {TEACHERS}{next(iter(options))} is an option of a teacher, and there is none; "
-                "name one: --teacher hubert"
+                f"{who}: {TEACHERS}{next(iter(options))} is an option of a teacher, and there is "
+                "none; name one: --teacher hubert"
             )
         return None
     return build_upstream(config.teacher, options).to(config.device).requires_grad_(False)

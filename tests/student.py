@@ -62,9 +62,15 @@ def train(recipe, data, run):
         return F.interpolate(state.mT, wavs.shape[1] // 320).mT
 
     loop.train(
-        model, loss, torch.optim.Adam(model.parameters(), recipe.lr),
-        loop.Schedule(recipe.steps, recipe.every), folder=run.work / "steps", seed=run.seed,
-        what=run.name, look=lambda: {"error": loss(10_000)})
+        model,
+        loss,
+        torch.optim.Adam(model.parameters(), recipe.lr),
+        loop.Schedule(recipe.steps, recipe.every),
+        folder=run.work / "steps",
+        seed=run.seed,
+        what=run.name,
+        look=lambda: {"error": loss(10_000)},
+    )
     if ranks.leads():
         save_file(student.state_dict(), run.weights)
 
@@ -72,8 +78,12 @@ def train(recipe, data, run):
 class Student(Upstream):
     trained_by = Training(
         "a convolution and two layers, from another upstream's states or from loudness",
-        {"quick": StudentRecipe(source="tests/student.py")}, train,
-        options=("dim",), labels="optional", teacher="optional")
+        {"quick": StudentRecipe(source="tests/student.py")},
+        train,
+        options=("dim",),
+        labels="optional",
+        teacher="optional",
+    )
 
     def __init__(self, weights: str = "random", dim: int = 16):
         super().__init__()
@@ -96,5 +106,9 @@ class Distilled(Student):
     """Learns from a teacher and labels, or not at all."""
 
     trained_by = Training(
-        "as Student", {"quick": StudentRecipe(source="tests/student.py")}, train,
-        labels="needed", teacher="needed")
+        "as Student",
+        {"quick": StudentRecipe(source="tests/student.py")},
+        train,
+        labels="needed",
+        teacher="needed",
+    )

@@ -1,4 +1,4 @@
-"""Training through the contract: presets and settings, data, teachers, resume, several processes."""
+"""Training through the contract: presets, settings, data, teachers, resume, several processes."""
 
 import dataclasses
 import json
@@ -23,7 +23,9 @@ TOY = f"{ROOT / 'tests' / 'toy.py'}:Toy"
 
 
 def config(speech, out, **changes):
-    return TrainingConfig(**{"upstream": STUDENT, "out": out, "data": (speech / "clips",)} | changes)
+    return TrainingConfig(
+        **{"upstream": STUDENT, "out": out, "data": (speech / "clips",)} | changes
+    )
 
 
 def train(*args, **changes):
@@ -63,8 +65,19 @@ def test_a_labelled_corpus_is_opened_by_its_tasks_reader(corpus, tmp_path):
     assert path.exists() and found[-1] < found[0] and made["data"]["corpus"].startswith("se-")
 
 
+def test_branches_are_trained_on_any_backbone(speech, tmp_path):
+    """The toy names no units and takes neither weights nor seed."""
+    few = {"backbone": TOY, "steps": "4", "heard": "2", "fallback_block": "2", "fallback_units": "9"}
+    path = train(speech, tmp_path, upstream="daisy", settings=few)
+    daisy = build_upstream("daisy", {"backbone": TOY, "branches": str(path)})
+    assert daisy.card.depth == 3 and len(daisy.branches) == 3
+    assert "9 units of block 2" in json.loads(path.with_suffix(".json").read_text())["targets"]
+
+
 def test_options_of_the_upstream_and_of_the_teacher_reach_them(speech, tmp_path):
-    path = train(speech, tmp_path, teacher=TOY, settings={"dim": "12", "teacher.dim": "8", "steps": "1"})
+    path = train(
+        speech, tmp_path, teacher=TOY, settings={"dim": "12", "teacher.dim": "8", "steps": "1"}
+    )
     assert load_file(path)["blocks.0.bias"].shape == (12,)
     assert build_upstream(STUDENT, {"dim": "12", "weights": str(path)}).card.dim == 12
 
@@ -105,10 +118,19 @@ def test_a_finished_training_opens_no_audio(speech, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"seed": 1}, "differs in seed (there 0, asked for 1; see --seed); choose another --out, or begin anew: rm -r "),
+        (
+            {"seed": 1},
+            "differs in seed (there 0, asked for 1; see --seed); choose another --out, or begin",
+        ),
         ({"settings": {"steps": "3"}}, "differs in steps (there 2, asked for 3; see --set steps)"),
-        ({"settings": {"steps": "2", "dim": "8"}}, "differs in dim (there none, asked for 8; see --set dim)"),
-        ({"teacher": TOY}, "differs in teacher (there none, asked for 'toy seed-0'; see --teacher)"),
+        (
+            {"settings": {"steps": "2", "dim": "8"}},
+            "differs in dim (there none, asked for 8; see --set dim)",
+        ),
+        (
+            {"teacher": TOY},
+            "differs in teacher (there none, asked for 'toy seed-0'; see --teacher)",
+        ),
         ({"noise": "clips"}, "differs in noise (there none"),
         ({"data": "noise"}, "differs in speech (there '"),
     ],
@@ -126,22 +148,45 @@ def test_another_training_does_not_go_on_in_the_same_folder(speech, tmp_path, ch
 
 def test_files_named_by_settings_count_by_their_content(tmp_path):
     from earlyexit_superb.benchmark.training_record import _identity
+
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "w").write_text("same")
     there, moved = (_identity(str(tmp_path / folder / "w")) for folder in ("a", "b"))
     assert there == moved and there.startswith("w sha256:")
     (tmp_path / "b" / "w").write_text("else")
-    assert _identity(str(tmp_path / "b" / "w")) != there and _identity("hubert.tiny") == "hubert.tiny"
+    assert (
+        _identity(str(tmp_path / "b" / "w")) != there and _identity("hubert.tiny") == "hubert.tiny"
+    )
 
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_trains(speech, tmp_path, straight):
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words = ["train", STUDENT, "--data", str(speech / "clips"), "--teacher", TOY, "--out", str(tmp_path)]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    words = [
+        "train",
+        STUDENT,
+        "--data",
+        str(speech / "clips"),
+        "--teacher",
+        TOY,
+        "--out",
+        str(tmp_path),
+    ]
     done = subprocess.run(
-        [*torchrun, str(ROOT / "run_benchmark.py"), *words], check=True, capture_output=True,
-        text=True, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests")})
+        [*torchrun, str(ROOT / "run_benchmark.py"), *words],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests")},
+    )
     assert done.stdout.split() == [str(tmp_path / "student.safetensors")]
     ours, theirs = load_file(tmp_path / "student.safetensors"), load_file(straight)
     for key in theirs:
@@ -158,16 +203,37 @@ def test_two_processes_train_what_one_trains(speech, tmp_path, straight):
         ({"settings": {"steps": "many"}}, "steps is a number like 8, not 'many'"),
         ({"settings": {"steps": "0"}}, "steps is at least 1, not 0"),
         ({"settings": {"lr": "-1"}}, "lr is a number from 0 on, not -1.0"),
-        ({"settings": {"weights": "x"}}, "has no option 'weights'"),      # of the constructor, not of a training
-        ({"settings": {"teacher.dim": "8"}}, "teacher.dim is an option of a teacher, and there is none"),
+        (
+            {"settings": {"weights": "x"}},
+            "has no option 'weights'",
+        ),  # of the constructor, not of a training
+        (
+            {"settings": {"teacher.dim": "8"}},
+            "teacher.dim is an option of a teacher, and there is none",
+        ),
         ({"preset": "quik"}, "train student has no preset 'quik': did you mean quick?"),
-        ({"upstream": "similarity"}, "similarity has nothing to train; upstreams with a recipe: daisy, hubert"),
+        (
+            {"upstream": "similarity"},
+            "similarity has nothing to train; upstreams with a recipe: daisy, hubert",
+        ),
         ({"upstream": "hubert.base"}, "no preset was made for it"),
         ({"upstream": "hubert.tiny", "teacher": TOY}, "has no teacher; leave out --teacher"),
-        ({"upstream": "daisy.tiny", "task": "asr"}, "learns from speech without labels; leave out --task asr"),
-        ({"upstream": "hubert.bse", "preset": "tiny"}, "hubert has no tag 'bse': did you mean base?"),
-        ({"upstream": DISTILLED}, "learns from a labelled corpus; say which: --task asr --data DIR"),
-        ({"upstream": DISTILLED, "task": "se"}, "learns from another upstream; say which: --teacher"),
+        (
+            {"upstream": "daisy.tiny", "task": "asr"},
+            "learns from speech without labels; leave out --task asr",
+        ),
+        (
+            {"upstream": "hubert.bse", "preset": "tiny"},
+            "hubert has no tag 'bse': did you mean base?",
+        ),
+        (
+            {"upstream": DISTILLED},
+            "learns from a labelled corpus; say which: --task asr --data DIR",
+        ),
+        (
+            {"upstream": DISTILLED, "task": "se"},
+            "learns from another upstream; say which: --teacher",
+        ),
         ({"data": ()}, "learns from speech; name folders of it: --data DIR ..."),
         ({"data": ("a", "b"), "task": "se"}, "--task se reads one corpus, not 2"),
     ],
@@ -182,8 +248,9 @@ def test_a_wrong_request_is_one_sentence(speech, corpus, tmp_path, changes, sent
 
 
 def test_the_tags_preset_else_the_published_one():
-    assert [preset_of(spec) for spec in ("daisy", "daisy.tiny", "daisy.base", "hubert", STUDENT)] == [
-        "tiny", "tiny", "paper", "tiny", "quick"]
+    assert [
+        preset_of(spec) for spec in ("daisy", "daisy.tiny", "daisy.base", "hubert", STUDENT)
+    ] == ["tiny", "tiny", "paper", "tiny", "quick"]
 
 
 @pytest.mark.parametrize("name", ["daisy", "hubert"])
@@ -205,7 +272,12 @@ def test_presets_are_whole(name):
 def test_the_list_has_every_preset_with_every_field(capsys):
     assert cli.main(["train", "daisy.base", "--list"]) == 0
     shown = capsys.readouterr().out
-    for name, value in (("steps", "88000"), ("lr", "5e-05"), ("batch", "32"), ("seconds", "15.625")):
+    for name, value in (
+        ("steps", "88000"),
+        ("lr", "5e-05"),
+        ("batch", "32"),
+        ("seconds", "15.625"),
+    ):
         line = next(x.split() for x in shown.splitlines() if x.split()[0] == name)
         assert value in line[1:3]
     assert "paper: Lin, Lee and Tang, 2024" in shown and "with --preset paper when" in shown
@@ -215,7 +287,19 @@ def test_the_list_has_every_preset_with_every_field(capsys):
 
 
 def test_the_verb_trains_and_prints_the_weights(speech, tmp_path, capsys):
-    words = ["train", STUDENT, "--data", str(speech / "clips"), "--out", str(tmp_path), "--set", "steps=1"]
+    words = [
+        "train",
+        STUDENT,
+        "--data",
+        str(speech / "clips"),
+        "--out",
+        str(tmp_path),
+        "--set",
+        "steps=1",
+    ]
     assert cli.main(words) == 0
     assert capsys.readouterr().out.split() == [str(tmp_path / "student.safetensors")]
-    assert cli.main(words[:4]) == 2 and "--out, the folder for the weights, is missing" in capsys.readouterr().err
+    assert (
+        cli.main(words[:4]) == 2
+        and "--out, the folder for the weights, is missing" in capsys.readouterr().err
+    )

@@ -9,7 +9,7 @@ import torch
 from earlyexit_superb.benchmark import audio, ranks
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.training import TrainingRun, files
-from earlyexit_superb.upstreams import _branch_recipe, _hubert_weights, _masked_prediction
+from earlyexit_superb.upstreams import _branch_recipe, _hubert_weights, _masked_crops
 from earlyexit_superb.upstreams._branch_frames import frozen_backbone
 from earlyexit_superb.upstreams._pool import Pool
 from earlyexit_superb.upstreams._utterances import Utterances
@@ -38,7 +38,7 @@ def test_branches_are_trained_on_a_given_backbone(speech, tmp_path):
 
 def test_masks_are_spans():
     """Spans are masked, never everything, never nothing."""
-    mask = _masked_prediction.span_mask(np.random.default_rng(0), 200, 125, 0.08, 10)
+    mask = _masked_crops.span_mask(np.random.default_rng(0), 200, 125, 0.08, 10)
     assert mask.any(1).all() and 0.4 < mask.float().mean() < 0.65
     runs = torch.diff(mask.int(), dim=1)
     assert int((runs == 1).sum()) > 200

@@ -59,15 +59,23 @@ def frozen_backbone(
     if backbone.unit_count:
         said = "argmax of the backbone's self-supervised head"
         return FrozenBackbone(
-            backbone, run.device, lambda states: backbone.units(states[-1]), backbone.unit_count, said
+            backbone,
+            run.device,
+            lambda states: backbone.units(states[-1]),
+            backbone.unit_count,
+            said,
         )
     units, block = recipe.fallback_units, recipe.fallback_block
     if not 1 <= block <= backbone.card.depth:
-        raise UsageError(f"train {run.name}: fallback_block is 1 to {backbone.card.depth}, not {block}")
+        raise UsageError(
+            f"train {run.name}: fallback_block is 1 to {backbone.card.depth}, not {block}"
+        )
     heard = islice(_batches(audio, recipe, run.seed), FALLBACK_BATCHES)
     nearest = nearest_centre(backbone, block, heard, units, run.seed, run.device)
     said = f"k-means, {units} units of block {block} (the backbone names no units of its own)"
-    return FrozenBackbone(backbone, run.device, lambda states: nearest(states[block - 1]), units, said)
+    return FrozenBackbone(
+        backbone, run.device, lambda states: nearest(states[block - 1]), units, said
+    )
 
 
 def _batches(audio: Pool | Utterances, recipe: BranchRecipe, seed: int) -> Iterator[Batch]:
@@ -113,7 +121,9 @@ class DrawnFrames:
     def held_out(self) -> Iterator[Batch]:
         rng = np.random.default_rng(self.seed)
         for _ in range(LOOKS):
-            yield self._hear(self.pool.crops(rng, self.recipe.batch, self.samples, held_out=True)[0])
+            yield self._hear(
+                self.pool.crops(rng, self.recipe.batch, self.samples, held_out=True)[0]
+            )
 
     def _hearing(self, number: int) -> Batch:
         if self.number != number:

@@ -1,10 +1,10 @@
 """Training DAISY's branches (Lin, Lee and Tang, 2024, sec. 3.1) on any backbone.
 
 The backbone is frozen, in evaluation mode and hears no masks. Every block's branch learns to name,
-frame by frame, the unit that the backbone itself would name at the end (`Upstream.units`): the cross
-entropy over all frames, summed over blocks, which are independent. A backbone without units of its
-own (the Hugging Face and torchaudio checkpoints of HuBERT lack the head) gets k-means units of a
-middle block instead, and the card says so.
+frame by frame, the unit that the backbone itself would name at the end (`Upstream.units`): the
+cross entropy over all frames, summed over blocks, which are independent. A backbone without units
+of its own (the Hugging Face and torchaudio checkpoints of HuBERT lack the head) gets k-means units
+of a middle block instead, and the card says so.
 """
 
 import json
@@ -48,23 +48,39 @@ def train(recipe: BranchRecipe, data: TrainingData, run: TrainingRun, backbone: 
         return sum(every) * ranks.place()[1] / together
 
     optimiser = torch.optim.AdamW(
-        branches.parameters(), recipe.lr, betas=(0.9, 0.98), eps=1e-6,
+        branches.parameters(),
+        recipe.lr,
+        betas=(0.9, 0.98),
+        eps=1e-6,
         weight_decay=recipe.weight_decay,
     )
     folder = run.work / "branches"
     loop.train(
-        branches, loss, optimiser, _schedule(recipe), folder=folder, seed=run.seed,
-        device=run.device, what=f"{run.name} branches",
+        branches,
+        loss,
+        optimiser,
+        _schedule(recipe),
+        folder=folder,
+        seed=run.seed,
+        device=run.device,
+        what=f"{run.name} branches",
         look=lambda: _look(branches, frames.held_out(), mean, spread),
     )
     _fold(branches, mean, spread)
     if ranks.leads():
         last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
-        _branches.save(branches.cpu(), run.weights, backbone, {
-            "targets": frozen.said, "recipe": asdict(recipe), "seed": run.seed,
-            "hours": {name: round(hours, 3) for name, hours in audio.sources.items()},
-            "held_out_clean": last,
-        })
+        _branches.save(
+            branches.cpu(),
+            run.weights,
+            backbone,
+            {
+                "targets": frozen.said,
+                "recipe": asdict(recipe),
+                "seed": run.seed,
+                "hours": {name: round(hours, 3) for name, hours in audio.sources.items()},
+                "held_out_clean": last,
+            },
+        )
 
 
 def _audio(recipe: BranchRecipe, data: TrainingData, run: TrainingRun) -> Pool | Utterances:

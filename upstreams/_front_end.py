@@ -5,7 +5,6 @@ HuBERT learns them by masked prediction alone; from a log-mel start a few hours 
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch

@@ -15,16 +15,23 @@ class HubertRecipe(Recipe):
     recipe, for many GPUs, whose result is published.
     """
 
-    warm: str = setting("", "weights to go on from: units of that model, then the block stage alone")
-    front_steps: int = setting(1500, "stage 1, convolutions that tell the log-mel spectrum: updates")
+    warm: str = setting(
+        "", "weights to go on from: units of that model, then the block stage alone"
+    )
+    front_steps: int = setting(
+        1500, "stage 1, convolutions that tell the log-mel spectrum: updates"
+    )
     front_lr: float = setting(2e-3, "peak learning rate of AdamW")
     mfcc_steps: int = setting(900, "stage 2, blocks that predict units of MFCCs: updates")
     mfcc_units: int = setting(100, "k-means units")
     mfcc_carry: float = setting(0.0, "as block_carry")
     mfcc_unmasked: float = setting(
-        1.0, "weight of the loss on frames that are not masked (HuBERT: 0); 1 leaves the first plateau"
+        1.0,
+        "weight of the loss on frames that are not masked (HuBERT: 0); 1 leaves the first plateau",
     )
-    block_steps: int = setting(2000, "stage 3, blocks that predict units of a middle block: updates")
+    block_steps: int = setting(
+        2000, "stage 3, blocks that predict units of a middle block: updates"
+    )
     block_carry: float = setting(
         2.0, "weight of the error with which the last block tells the clean convolution output"
     )
@@ -37,7 +44,9 @@ class HubertRecipe(Recipe):
     mask_start: float = setting(0.08, "probability that a frame starts a masked span")
     mask_span: int = setting(10, "frames of a span")
     noisy: float = setting(0.5, "share of a batch heard with noise")
-    warmup: float = setting(0.08, "share of the steps in which the rate rises; then it falls linearly")
+    warmup: float = setting(
+        0.08, "share of the steps in which the rate rises; then it falls linearly"
+    )
     every: int = setting(250, "steps between two looks at held-out speech")
 
 

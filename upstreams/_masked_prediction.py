@@ -8,8 +8,8 @@ Three stages, each resumable, each warm-started from the one before:
    iteration).
 3. `block`: units of a middle block of stage 2's model (HuBERT's second iteration).
 
-Units are always those of clean speech; a part of each batch is heard with noise, so the blocks learn
-to see through it. In stage 3 the last block must also still tell the clean convolution output
+Units are always those of clean speech; a part of each batch is heard with noise, so the blocks
+learn to see through it. In stage 3 the last block must also still tell the clean convolution output
 (`carry`), so that deep states keep some of what speech sounded like. HuBERT has no such term.
 
 `warm=FILE` goes on from trained weights instead of stages 1 and 2: units of that model's middle
@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..benchmark import loop, ranks
+from ..benchmark.contract import SAMPLE_RATE
 from ..benchmark.errors import UsageError
 from ..benchmark.paths import write_text
 from ..benchmark.training import TrainingData, TrainingRun
@@ -36,10 +37,9 @@ from ._front_end import Heard, front_end, half, initialise
 from ._hubert import STRIDE, HubertNet, HubertShape
 from ._hubert_recipe import HubertRecipe
 from ._hubert_weights import content_hash, load, save
+from ._masked_crops import Crops, Draw
 from ._pool import Pool
 from ._units import Features, mfcc, units_of
-
-LOOKS = 8  # batches of a look at held-out speech
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def train(recipe: HubertRecipe, data: TrainingData, run: TrainingRun, shape: Hub
         raise UsageError(
             f"train {run.name}: block_layer is 1 to {shape.depth}, not {recipe.block_layer}"
         )
-    pool = Pool(data.speech, data.noise, (recipe.frames * STRIDE + 80) / 16_000)
+    pool = Pool(data.speech, data.noise, (recipe.frames * STRIDE + 80) / SAMPLE_RATE)
     clips = len(pool.clips)
     if recipe.warm:
         net = load(recipe.warm, shape)[0].to(run.device)
@@ -97,7 +97,9 @@ def _card(net: HubertNet, recipe: HubertRecipe, pool: Pool, run: TrainingRun) ->
         "warm_from": json.loads(beside.read_text()) if beside and beside.exists() else None,
         "seed": run.seed,
         "hours": {name: round(hours, 3) for name, hours in pool.sources.items()},
-        "last_look": {log.parent.name: json.loads(log.read_text().splitlines()[-1]) for log in logs},
+        "last_look": {
+            log.parent.name: json.loads(log.read_text().splitlines()[-1]) for log in logs
+        },
     }
 
 
@@ -113,65 +115,6 @@ def _block_states(net: HubertNet, heard: Heard, layer: int, device: str) -> Feat
         return state[0].float().cpu().numpy()
 
     return features
-
-
-# ---- stages 2 and 3 ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Crops:
-    """One batch, on the training's device; (B, T) unless said otherwise.
-
-    Attributes:
-        heard, clean: (B, T, C) convolution outputs.
-        units: of the clean speech.
-        mask: True where masked.
-        masked, opened: frames of either kind in the whole batch, whoever computes which rows.
-    """
-
-    heard: Tensor
-    clean: Tensor
-    units: Tensor
-    mask: Tensor
-    masked: int
-    opened: int
-
-
-class Draw:
-    """Batches with their units and masks, as functions of a random generator."""
-
-    def __init__(self, recipe: HubertRecipe, heard: Heard, units: list[np.ndarray], device: str):
-        self.recipe, self.heard, self.units, self.device = recipe, heard, units, device
-
-    def __call__(self, rng: np.random.Generator, held_out: bool = False) -> Crops:
-        """The rows that are this process's; of held-out speech all."""
-        r = self.recipe
-        x, clean, places = self.heard.crops(rng, r, held_out)
-        units = np.stack([self.units[clip][at : at + r.frames] for clip, at in places])
-        mask = span_mask(rng, r.batch, r.frames, r.mask_start, r.mask_span)
-        masked = int(mask.sum())
-        own = slice(None) if held_out else ranks.own(r.batch)
-        tensors = (x, clean, torch.from_numpy(units).long(), mask)
-        x, clean, target, mask = (t[own].to(self.device) for t in tensors)
-        opened = max(1, r.batch * r.frames - masked)
-        return Crops(x, clean, target, mask, masked, opened)
-
-    def held_out(self, seed: int) -> Iterator[Crops]:
-        rng = np.random.default_rng(seed)
-        for _ in range(LOOKS):
-            yield self(rng, held_out=True)
-
-
-def span_mask(
-    rng: np.random.Generator, batch: int, frames: int, start: float, span: int
-) -> Tensor:
-    """(B, T) True where masked: each frame starts a masked span with probability `start`."""
-    starts = rng.random((batch, frames)) < start
-    mask = np.zeros_like(starts)
-    for shift in range(min(span, frames)):
-        mask[:, shift:] |= starts[:, : frames - shift]
-    mask[:, 0] |= ~mask.any(1)  # a row without a mask would have no loss
-    return torch.from_numpy(mask)
 
 
 class Predictor(nn.Module):
@@ -230,8 +173,14 @@ def _predict(
         learners, recipe.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01
     )
     loop.train(
-        model, loss, optimiser, _schedule(stage, recipe), folder=run.work / stage.name,
-        seed=run.seed, device=run.device, what=f"hubert, {stage.name} units: {heard.pool.hours:.1f} h",
+        model,
+        loss,
+        optimiser,
+        _schedule(stage, recipe),
+        folder=run.work / stage.name,
+        seed=run.seed,
+        device=run.device,
+        what=f"hubert, {stage.name} units: {heard.pool.hours:.1f} h",
         look=lambda: _look(model, draw.held_out(run.seed), run.device),
     )
     return model.net.eval()
@@ -254,7 +203,7 @@ def _carry_errors(told: Tensor, crops: Crops) -> Tensor:
 
 
 def _look(model: Predictor, batches: Iterator[Crops], device: str) -> dict[str, float]:
-    """On held-out clean speech: how often the head names the right unit, from every second block."""
+    """On held-out clean speech: how often each second block's output names the right unit."""
     depth = model.net.shape.depth
     right, masked, open_right, opened, errors = np.zeros(depth), 0, 0, 0, []
     for crops in batches:

@@ -46,8 +46,13 @@ def _clustered(
     from tqdm import tqdm
 
     order = np.random.default_rng(seed).permutation(clips)[:SAMPLE]
-    means = _means(np.concatenate([features(i) for i in order]), count, seed,
-                   max_no_improvement=50, reassignment_ratio=0.0)
+    means = _means(
+        np.concatenate([features(i) for i in order]),
+        count,
+        seed,
+        max_no_improvement=50,
+        reassignment_ratio=0.0,
+    )
     progress = tqdm(range(clips), f"{what} units", file=sys.stderr, unit="clip", mininterval=1)
     return [means.predict(features(i)).astype(np.int16) for i in progress]
 

@@ -20,7 +20,9 @@ from ..benchmark.training import files
 
 SHORTEST = 2.0  # seconds; shorter utterances are left out (fairseq's min_sample_size 32,000)
 FEWEST = 50  # utterances
-HELD_OUT = 64  # utterances that are heard for the training log alone, or one of 20 where they are few
+HELD_OUT = (
+    64  # utterances that are heard for the training log alone, or one of 20 where they are few
+)
 READERS = 4  # threads that read ahead
 
 
