@@ -92,6 +92,16 @@ def wheel(tmp_path_factory):
     return next(out.glob("*.whl"))
 
 
+def version_of_setup_cfg():
+    return re.search(r"^version = (\S+)$", (ROOT / "setup.cfg").read_text(), re.M)[1]
+
+
+def test_one_version_everywhere():
+    assert re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.M)[1] == version_of_setup_cfg()
+    released = re.findall(r"^## \[?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert released[:1] in ([], [version_of_setup_cfg()])
+
+
 def requirement(line):
     return re.split(r"[\[<>=; ]", line)[0].lower()
 
@@ -141,6 +151,10 @@ def test_the_installed_wheel_runs_from_another_folder(wheel, tmp_path):
     code = "import sys; sys.path.insert(0, sys.argv.pop(1)); from earlyexit_superb.benchmark.errors import need; need('nothing.such', 'x', 'se')"
     told = subprocess.run([sys.executable, "-I", "-c", code, str(tmp_path / "site")], capture_output=True, text=True, cwd=tmp_path).stderr
     assert 'run: pip install "earlyexit-superb[se]" (or' in told and "constraints" not in told
+    code = ("import sys; sys.path.insert(0, sys.argv.pop(1)); import earlyexit_superb as e\n"
+            "assert 'site' in e.__file__; print(e.__version__, e.missing(), e.build_upstream('hubert').card.name)")
+    told = subprocess.run([sys.executable, "-I", "-c", code, str(tmp_path / "site")], capture_output=True, text=True, cwd=tmp_path)
+    assert told.stdout == f"{version_of_setup_cfg()} [] hubert.tiny\n", told.stderr
     scripts = {p.name for p in (tmp_path / "site" / "bin").iterdir()}
     assert {"run_benchmark.py", "earlyexit-superb"} <= scripts
 
