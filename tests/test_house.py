@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from graphlib import TopologicalSorter
 
 import pytest
 from helpers import ROOT
@@ -21,10 +22,22 @@ EACH_FILE = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_
 def imported(path):
     """(room, what of it) for every import of the house that `path` has: ("benchmark", "contract"), ("tasks", "_mini", "CORPORA")."""
     package = () if path.parent == PUBLIC else path.parent.relative_to(ROOT).parts
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for_checkers = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    for node in set(ast.walk(tree)) - {n for block in for_checkers for n in ast.walk(block)}:
         if isinstance(node, ast.ImportFrom) and node.level:
             base = package[:len(package) - node.level + 1] + tuple((node.module or "").split(".") if node.module else ())
             yield from ((*base, alias.name) for alias in node.names)
+
+
+def test_the_import_map_has_no_circle():
+    """Imports inside functions count; those that only a type checker reads do not."""
+    modules = {path.parent if path.name == "__init__.py" else path.with_suffix(""): path for path in FILES}
+    below = {}
+    for module, path in modules.items():
+        named = [ROOT.joinpath(*target) for target in imported(path)]
+        below[module] = {t if t in modules else t.parent for t in named} & set(modules) - {module}
+    TopologicalSorter(below).prepare()      # a CycleError names the circle
 
 
 @EACH_FILE
