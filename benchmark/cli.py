@@ -72,7 +72,7 @@ def run_parser(verb: str = "", about: str = "Benchmark an early-exit speech upst
     add("--data", type=Path, metavar="DIR", help="a corpus in the task's layout; default: the built-in mini corpus")
     add("--protocol", metavar="NAME", help="a published recipe (run_benchmark.py ls tasks); default: mini on built-in data, else SUPERB's")
     add("--lr", metavar="LR", help="the heads' learning rate, or sweep: train at every rate of the protocol's grid, the dev split chooses")
-    add("--seed", type=int, default=0, metavar="N", help="of head weights, batches and dropout; default 0")
+    add("--seed", nargs="+", default=["0"], metavar="N", help="of head weights, batches and dropout; several give a row each and their mean; default 0")
     add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
     add("--precision", choices=("fp32", "bf16"), default="fp32", help="of the upstream's pass; a bf16 row has a name of its own; default fp32")
     add("--results", type=Path, default=LOCAL, metavar="DIR", help=f"where JSONs, heads and leaderboards go; default {LOCAL}")
@@ -80,6 +80,7 @@ def run_parser(verb: str = "", about: str = "Benchmark an early-exit speech upst
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
         help="an option of the upstream, a field of the protocol, or the upstream's knob")
     add("--force", action="store_true", help="make the rows again although they are there")
+    add("--reference", default="", metavar="NAME", help="print savings against this upstream's full depth; default: the row's own backbone")
     add("--json", action="store_true", help="print the results as JSON lines instead of a table")
     add("--version", action="store_true", help="print version and folder")
     return parser
@@ -92,19 +93,28 @@ def run(argv: Sequence[str]) -> int:
         from .stamp import release
         print(f"earlyexit-superb {release()} in {HERE}")
         return 0
-    request = requested(args)
-    from .leaderboard import row, screen
+    configs = requested(args)
+    from .leaderboard import against, aggregated, load_all, row, table
     from .run import experiment
     from .run import results as made
-    results, refused = made(experiment(request), parallel=True)
+    results, refused = {}, []
+    for config in configs:
+        some, sentences = made(experiment(config), parallel=True)
+        results |= {result.cell: result for result in some}      # the seeds share what has none
+        refused += sentences
+    results = list(results.values())
+    lines = [row(result) for result in results]
+    if args.reference:
+        others = [row(result) for result in load_all(args.results, args.task)]
+        lines = against(lines, args.reference, others)
     if args.json:
-        for result in results:
-            print(json.dumps(row(result) | {"exit_histogram": result.exit_histogram} | {
+        for line, result in zip(lines, results, strict=True):
+            print(json.dumps(line | {"exit_histogram": result.exit_histogram, "layer_weights": result.layer_weights} | {
                 k: result.detail[k] for k in ("protocol_based_on", "protocol_differs", "lr_sweep") if result.detail.get(k)}))
+        for line in aggregated(lines):
+            print(json.dumps(line))
     else:
-        import pandas as pd
-        with pd.option_context("display.width", None, "display.max_columns", None, "display.max_colwidth", None):
-            print(screen(pd.DataFrame([row(r) for r in results])).to_string(index=False))
+        print(table(lines + aggregated(lines)))
         for result in results:
             if result.cell.knob:
                 print(_histogram(result))
@@ -130,9 +140,9 @@ def with_config(parser: Parser, args: argparse.Namespace, listed: Sequence[str])
 
 
 def requested(args: argparse.Namespace):
-    """The configuration of a command line, with its --config file read; names are checked as far as that is cheap."""
-    from .settings import knobs
-    with_config(run_parser(), args, listed=("rho", "knob", "span"))
+    """The configurations of a command line, one a seed, with its --config file read; names are checked as far as that is cheap."""
+    from .settings import knobs, seeds
+    with_config(run_parser(), args, listed=("rho", "knob", "span", "seed"))
     for wanted in ("upstream", "task"):
         if not getattr(args, wanted):
             raise UsageError(f"--{wanted} is missing; for example: run_benchmark.py --upstream daisy --task se --rho 0.7")
@@ -141,9 +151,15 @@ def requested(args: argparse.Namespace):
         tasks.get(args.task)             # complains, before torch takes its two seconds
     check_device(args.device)
     from .run import RunConfig
-    return RunConfig(args.upstream, args.task, knobs(args.rho, args.knob), tuple(args.span or ()), args.data,
-                   args.protocol, args.seed, args.device, args.results, args.set, args.force,
-                   None if args.lr is None else str(args.lr), args.precision)
+    return [
+        RunConfig(
+            upstream=args.upstream, task=args.task, knobs=knobs(args.rho, args.knob), span=tuple(args.span or ()),
+            data=args.data, protocol=args.protocol, seed=seed, device=args.device, results=args.results,
+            settings=args.set, force=args.force, lr=None if args.lr is None else str(args.lr),
+            precision=args.precision,
+        )
+        for seed in seeds(args.seed)
+    ]
 
 
 def _histogram(result) -> str:
@@ -217,7 +233,9 @@ def doctor(argv: Sequence[str]) -> int:
 def leaderboard(argv: Sequence[str]) -> int:
     parser = Parser(prog="run_benchmark.py leaderboard", allow_abbrev=False, description="Rebuild the tables from the JSONs of a results folder.")
     parser.add_argument("results", nargs="?", type=Path, default=LOCAL, help=f"default {LOCAL}")
-    folder = parser.parse_args(argv).results
+    parser.add_argument("--reference", default="", metavar="NAME", help="savings against this upstream's full depth; default: each row's own backbone")
+    args = parser.parse_args(argv)
+    folder = args.results
     if not folder.is_dir():
         raise UsageError(f"there is no results folder {folder}; run a benchmark first, or name the folder")
     from .leaderboard import write
@@ -225,7 +243,7 @@ def leaderboard(argv: Sequence[str]) -> int:
     if not found:
         raise UsageError(f"{folder} holds no results; run a benchmark first: run_benchmark.py --upstream daisy --task se --rho 0.7")
     for task in found:
-        for path in write(folder, task):
+        for path in write(folder, task, args.reference):
             print(path)
     return 0
 

@@ -18,11 +18,13 @@ import numpy as np
 import torch
 
 from . import calibration, controls, cost, heads
+from .contract import Item
 from .errors import UsageError
 from .exiting import Exit, leaving, replay, replay_batches
 from .metrics import Failure, Ratio
+from .parameters import Parameters
 from .race import machine
-from .result import Cell, Result, Score
+from .result import Cell, Cost, Result, Score
 from .stamp import git_commit, versions
 from .team import Worker
 from .trace import Trace, trace
@@ -339,39 +341,106 @@ def unprocessed(exp: "Experiment", row: Row) -> None:
     Result(row.cell, scores, detail=_detail(exp)).save(exp.config.results, plain(scored))
 
 
-def save(
-    ev: Evaluation, row: Row, utterances: list[dict], timings: Mapping[str, np.ndarray]
-) -> None:
+@dataclass(frozen=True)
+class Measured:
+    """What a run measured once for all of its rows.
+
+    Attributes:
+        seconds: by exit, (passes, utterances timed), all exits by turns; "full" is no exit at all.
+        parameters: of the upstream, by depth.
+        peak_mib: by exit, of a live run.
+    """
+
+    seconds: Mapping[str, np.ndarray]
+    parameters: Parameters
+    peak_mib: Mapping[str, float | None]
+
+
+def measure(ev: Evaluation) -> Measured:
+    """Time, memory and parameters of every exit that can be run live."""
+    exp = ev.experiment
+    items, device = cost.timed(exp.splits["test"]), exp.config.device
+    full = Exit((exp.upstream.card.depth,))
+    exits = {"full": full} | {
+        str(exit): exit for row, exit in ev.exits.items() if exit != full and not row.replayed_only
+    }
+    seconds = cost.seconds(exp.upstream, items, exp.task.load, exits, device)
+    peak = {
+        name: cost.peak_memory(exp.upstream, items, exp.task.load, exit, device)
+        for name, exit in exits.items()
+    }
+    return Measured(seconds, Parameters(exp.upstream, exp.answers), peak)
+
+
+def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -> None:
     """Write the row: its means, its cost, and all that it was made of."""
     exp, exit, blocks = ev.experiment, ev.exits[row], ev.experiment.upstream.card.depth
-    items, full = exp.splits["test"], Exit((blocks,))
     depth = np.array([u["depth"] for u in utterances])
-    control = row.cell.exit in controls.CONTROLS  # it asks no branch, and cannot be run live
-    spent = cost.macs(exp.upstream, items, depth, full if control else exit, exp.answers)
-    most = cost.macs(exp.upstream, items, np.full(len(items), blocks), full, exp.answers)
-    whole, taken = timings["full"], None
-    if not row.replayed_only:
-        taken = timings["full" if exit == full else str(exit)]
+    control = row.cell.exit in controls.CONTROLS
     detail = _detail(exp) | {
         "exit": None if control else {
             "depths": list(exit.depths), "tau": None if exit.tau == -math.inf else exit.tau
         },
         "calibration": _calibration_detail(ev, row),
-        "cost": {
-            "macs": spent, "macs_full": most, "audio_seconds": cost.audio_seconds(items),
-            "passes_seconds": [] if taken is None else taken.sum(1).tolist(),
-            "passes_seconds_full": whole.sum(1).tolist(), "timed": len(cost.timed(items)), "threads": torch.get_num_threads(), "batch": 1,
-        },
+        "timing": _timing_detail(ev, row, measured),
     }
+    weights: Sequence[float] = ()
     if row in ev.plans:
-        detail |= _training_detail(ev, row)
+        readout, training = load_head(ev, row)
+        weights = readout.mix.scores.detach().softmax(0).tolist()
+        detail |= {"training": training} | _training_detail(ev, row)
     Result(
         row.cell, {m.name: Score.over([u[m.name] for u in utterances]) for m in exp.task.metrics},
         depth=float(depth.mean()), exit_histogram=histogram(depth, blocks),
-        macs_saved=100 * (1 - spent / most), time_saved=None if taken is None else cost.saved(whole, taken).median,
-        device=machine(exp.config.device), answered_by="upstream" if exp.answers else "head",
-        tuned_on=exp.upstream.card.tuned_on, detail=detail,
+        cost=_cost(ev, row, depth, measured), device=machine(exp.config.device),
+        answered_by="upstream" if exp.answers else "head", tuned_on=exp.upstream.card.tuned_on,
+        layer_weights=weights, detail=detail,
     ).save(exp.config.results, plain(utterances))
+
+
+def _cost(ev: Evaluation, row: Row, depth: np.ndarray, measured: Measured) -> Cost:
+    """A control asks no branch and cannot be run live, so it has neither branches nor time."""
+    exp, blocks = ev.experiment, ev.experiment.upstream.card.depth
+    items, full = exp.splits["test"], Exit((blocks,))
+    exit = full if row.cell.exit in controls.CONTROLS else ev.exits[row]
+    rows = cost.timed_rows(items)
+    timed = [items[i] for i in rows]
+
+    def saved(some: Sequence[Item], left: np.ndarray) -> tuple[int, float]:
+        spent = cost.macs(exp.upstream, some, left, exit, exp.answers)
+        whole = np.full(len(some), blocks)
+        return spent, 100 * (1 - spent / cost.macs(exp.upstream, some, whole, full, exp.answers))
+
+    spent, macs_saved = saved(items, depth)
+    deepest = int(depth.max())
+    tested = {k for k in exit.tested if k <= deepest} | ({deepest} if exp.answers else set())
+    known = Cost(
+        gmacs_per_s=spent / cost.audio_seconds(items) / 1e9, macs_saved=macs_saved,
+        params_m=measured.parameters.needed(deepest, tested) / 1e6,
+        params_all_m=measured.parameters.all / 1e6, reference=exp.upstream.backbone.card.name,
+    )
+    if row.replayed_only:
+        return known
+    name = "full" if exit == full else str(exit)
+    time = cost.saved(measured.seconds["full"], measured.seconds[name])
+    return replace(
+        known, rtfx=cost.rtfx(timed, measured.seconds[name]), peak_mib=measured.peak_mib[name],
+        time_saved=time.median, time_saved_low=time.low, time_saved_high=time.high, timed=len(rows),
+        timed_macs_saved=saved(timed, depth[rows])[1],
+    )
+
+
+def _timing_detail(ev: Evaluation, row: Row, measured: Measured) -> dict | None:
+    if row.replayed_only:
+        return None
+    exit, blocks = ev.exits[row], ev.experiment.upstream.card.depth
+    taken = measured.seconds["full" if exit == Exit((blocks,)) else str(exit)]
+    timed = cost.timed(ev.experiment.splits["test"])
+    return {
+        "passes_seconds": taken.sum(1).tolist(),
+        "passes_seconds_full": measured.seconds["full"].sum(1).tolist(), "batch": 1,
+        "audio_seconds": cost.audio_seconds(timed), "threads": torch.get_num_threads(),
+    }
 
 
 def _calibration_detail(ev: Evaluation, row: Row) -> dict | None:
@@ -391,7 +460,6 @@ def _training_detail(ev: Evaluation, row: Row) -> dict:
     blocks = ev.experiment.upstream.card.depth
     return {
         "train_exit": {"histogram": histogram(train, blocks), "mean": float(train.mean())},
-        "training": load_head(ev, row)[1],
     } | ({"lr_sweep": sweep} if ev.experiment.recipe.sweep else {})
 
 

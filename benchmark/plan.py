@@ -71,7 +71,10 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument("name", nargs="?", metavar="TASK", help="a task; --task says the same")
     args = parser.parse_args(list(argv))
     args.task = args.name or args.task
-    print(formatted(plan(requested(args))))
+    configs = requested(args)
+    print(formatted(plan(configs[0])))
+    if len(configs) > 1:
+        print(f"heads and scores {len(configs)} times, once for each seed; the upstream's pass once for all")
     return 0
 
 

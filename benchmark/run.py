@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from . import calibration, controls, cost, leaderboard
+from . import calibration, controls, leaderboard
 from .contract import Corpus, Item, Protocol, Setup, Task, Upstream
 from .errors import UsageError, closest, need_all
-from .exiting import Exit, leaving
+from .exiting import leaving
 from .extras import EXTRAS
-from .job import Evaluation, Row, evaluation, save, score, train, unprocessed
+from .job import Evaluation, Row, evaluation, measure, save, score, train, unprocessed
 from .lowered import at_precision
 from .paths import writable
 from .recipe import Recipe, recipe
@@ -280,13 +280,9 @@ def _make(exp: Experiment, rows: Sequence[Row], parallel: bool) -> list[str]:
     with workers(size(exp, missing) if parallel else 0, again, exp.config, numbers) as shared:
         train(ev, shared)
         utterances = score(ev, shared)
-    full = Exit((exp.upstream.card.depth,))
-    live = {str(e): e for row, e in ev.exits.items() if e != full and not row.replayed_only}
-    timings = cost.seconds(
-        exp.upstream, cost.timed(exp.splits["test"]), exp.task.load, {"full": full} | live, exp.config.device
-    )
+    measured = measure(ev)
     for n, row in enumerate(ev.exits):
-        save(ev, row, [of[n] for of in utterances], timings)
+        save(ev, row, [of[n] for of in utterances], measured)
     return list(ev.refused)
 
 

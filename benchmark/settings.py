@@ -57,6 +57,14 @@ def knobs(rho: Sequence[Any] | None, given: Sequence[str] | None) -> dict[str, t
     return out
 
 
+def seeds(given: Sequence[Any]) -> list[int]:
+    """Whole numbers from 0, each once."""
+    for seed in given:
+        if not str(seed).isdecimal():
+            raise UsageError(f"--seed takes whole numbers from 0, not {seed!r}")
+    return [int(seed) for seed in dict.fromkeys(map(str, given))]
+
+
 def number(text: Any, what: str) -> float:
     try:
         value = float(text)

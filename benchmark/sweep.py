@@ -98,16 +98,14 @@ def _parser():
 def grid(args) -> list[Job]:
     """The cells in a fixed order, checked as far as can be without loading weights or corpora."""
     from .registry import tasks, upstream_class
-    from .settings import knobs
+    from .settings import knobs, seeds
     for wanted in ("upstream", "task"):
         if not getattr(args, wanted):
             raise UsageError(f"sweep: --{wanted} is missing; for example: run_benchmark.py sweep --upstream daisy similarity --task se --seed 0 1")
     for what, least in (("workers", 1), ("threads", 1), ("retries", 0)):
         if (value := getattr(args, what)) is not None and value < least:
             raise UsageError(f"sweep: --{what} is a whole number from {least}, not {value}")
-    for seed in args.seed:
-        if not str(seed).isdecimal():
-            raise UsageError(f"sweep: --seed takes whole numbers, not {seed!r}")
+    args.seed = seeds(args.seed)
     data, turned = _data(args.data or [], args.task), knobs(args.rho, args.knob)
     own = {u: upstream_class(u).knob for u in args.upstream}
     for task, protocol in product(args.task, args.protocol or ()):
@@ -268,12 +266,13 @@ def _print(rows: Sequence[dict], as_json: bool) -> None:
         return
     import pandas as pd
 
-    from .leaderboard import screen
+    from .leaderboard import aggregated, screen
     for task in dict.fromkeys(row["task"] for row in rows):
-        frame = pd.DataFrame([row for row in rows if row["task"] == task]).astype({"seed": "Int64"})
+        own = [row for row in rows if row["task"] == task]
+        frame = pd.DataFrame(own + aggregated(own))
         table = screen(frame)
-        for axis in ("seed", "protocol", "corpus"):
+        for axis in ("protocol", "corpus"):
             if frame[axis].nunique() > 1:
-                table.insert(0, axis, frame[axis].astype(str).replace("<NA>", ""))
+                table.insert(0, axis, frame[axis].fillna("").astype(str))
         with pd.option_context("display.width", None, "display.max_columns", None, "display.max_colwidth", None):
             print(table.to_string(index=False))

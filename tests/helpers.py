@@ -30,7 +30,7 @@ def jsons(results):
 
 def numbers(results):
     """Everything that must not differ between two machines' moods."""
-    return {n: (r["scores"], r["depth"], r["exit_histogram"], r["macs_saved"]) for n, r in jsons(results).items()}
+    return {n: (r["scores"], r["depth"], r["exit_histogram"], r["cost"]["macs_saved"], r["layer_weights"]) for n, r in jsons(results).items()}
 
 
 def fit(speech, out, **settings):

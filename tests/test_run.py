@@ -93,7 +93,7 @@ def test_rho_zero_is_the_full_model(finished, corpus):
     assert main(command(corpus, finished, "--rho", "0", "--span", "all")) == 0
     by = {(r["cell"]["exit"], r["cell"]["value"], r["cell"]["layer_norm"]): r for r in jsons(finished).values()}
     assert by["adaptive", 0.0, True]["scores"] == by["full", None, True]["scores"]
-    assert by["adaptive", 0.0, True]["macs_saved"] < 0          # the branches that never fired are paid for
+    assert by["adaptive", 0.0, True]["cost"]["macs_saved"] < 0          # the branches that never fired are paid for
 
 
 def test_a_head_does_not_depend_on_those_trained_beside_it(finished, corpus, tmp_path):
@@ -159,8 +159,8 @@ def test_rows_beside_the_usual_ones(finished, corpus, tmp_path, capsys):
     by = {(r["cell"]["exit"], r["cell"]["span"]): r for r in jsons(tmp_path / "r").values()}
     for span in ("mean", "min-max"):
         control, adaptive = by["random", span], by["adaptive", span]
-        assert control["exit_histogram"] == adaptive["exit_histogram"] and control["time_saved"] is None and control["detail"]["exit"] is None
-        assert control["macs_saved"] > adaptive["macs_saved"]      # nobody asked a branch
+        assert control["exit_histogram"] == adaptive["exit_histogram"] and control["cost"]["time_saved"] is None and control["detail"]["exit"] is None
+        assert control["cost"]["macs_saved"] > adaptive["cost"]["macs_saved"]      # nobody asked a branch
     bound = by["oracle", "all"]
     assert sum(bound["exit_histogram"]) == 5 and bound["depth"] <= 3
     assert main(command(corpus, tmp_path / "r", "--rho", "0", "--span", "all", "--set", "exits=tau:-1,tau:9/9/9")) == 0

@@ -78,12 +78,12 @@ def lasting(results):
     out = {}
     for path in sorted(results.glob("se/*/*/*/*.json")):
         result = json.loads(path.read_text())
-        for key in ("time_saved", "device"):
-            del result[key]
+        del result["device"]
+        for key in ("time_saved", "time_saved_low", "time_saved_high", "rtfx", "peak_mib"):
+            del result["cost"][key]
         for key in ("command", "finished"):
             del result["detail"][key]
-        for key in ("passes_seconds", "passes_seconds_full"):
-            result["detail"].get("cost", {}).pop(key, None)
+        result["detail"].pop("timing", None)
         out[path.relative_to(results)] = json.dumps(result), path.with_suffix(".utterances.csv").read_bytes()
     return out
 

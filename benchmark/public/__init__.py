@@ -13,7 +13,7 @@ True
 `run` does what the command line does, and returns the rows of its table:
 
     rows = earlyexit_superb.run("daisy", "se", rho=[0.7])
-    print([(row.cell.exit, row.scores["pesq"].mean, row.macs_saved) for row in rows])
+    print([(row.cell.exit, row.scores["pesq"].mean, row.cost.macs_saved) for row in rows])
 
 This folder is the root of the installed package; the rooms of the checkout lie beside it there.
 """

@@ -1,0 +1,35 @@
+"""Result files of older schemas, brought to this one by what they hold; nothing is run again.
+
+Schema 1 (until 0.1.0) had macs_saved and time_saved at the top, the counted multiply-accumulates in
+detail.cost, no speed, parameters, memory or layer weights.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from .errors import UsageError
+
+SCHEMA = 2
+
+
+def upgraded(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The fields of a result as schema 2 has them. UsageError for a schema that is not known."""
+    if raw["schema"] == SCHEMA:
+        return raw
+    if raw["schema"] != 1:
+        raise UsageError(
+            f"{path}: result schema {raw['schema']}, this version reads 1 to {SCHEMA}; update the program "
+            "(pip install -U earlyexit-superb), or run its command again with --force"
+        )
+    raw, was = dict(raw), raw["detail"].get("cost", {})
+    macs_saved, time_saved = raw.pop("macs_saved"), raw.pop("time_saved")
+    raw["cost"] = {
+        "gmacs_per_s": was["macs"] / was["audio_seconds"] / 1e9 if was else None,
+        "reference": raw["cell"]["upstream"] if was else None,
+        "macs_saved": macs_saved, "time_saved": time_saved, "timed": was.get("timed"),
+    }
+    calibration = raw["detail"].get("calibration")
+    if calibration and "knob" not in calibration:
+        knob = raw["cell"]["knob"]
+        calibration |= {"knob": knob, "value": calibration.pop(knob, raw["cell"]["value"])}
+    return raw | {"schema": SCHEMA}
