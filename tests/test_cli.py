@@ -16,7 +16,7 @@ def own_folder(own_cache, tmp_path, monkeypatch):
 
 def test_the_flags_of_run_are_frozen():
     flags = {o for a in cli.run_parser()._actions for o in a.option_strings if o.startswith("--")} - {"--help", "--version"}
-    assert flags == {"--upstream", "--task", "--rho", "--knob", "--span", "--data", "--protocol", "--seed", "--device", "--results", "--config",
+    assert flags == {"--upstream", "--task", "--rho", "--knob", "--reference", "--span", "--data", "--protocol", "--seed", "--device", "--results", "--config",
                      "--set", "--force", "--json", "--lr", "--precision"}
     assert set(cli.VERBS) == {"run", "plan", "train", "data", "check", "ls", "doctor", "leaderboard", "cache", "sweep", "speed"}
 
@@ -64,7 +64,7 @@ DAISY = "--upstream daisy --task se"
     ("sweep --upstream dasy --task se", 2, "no upstream is called 'dasy': did you mean daisy?"),
     ("sweep --upstream daisy --task si", 2, "no task is called 'si'"),
     ("sweep --upstream daisy --task se --protocol mni", 2, "task se has no protocol 'mni': did you mean mini"),
-    ("sweep --upstream daisy --task se --seed x", 2, "sweep: --seed takes whole numbers, not 'x'"),
+    ("sweep --upstream daisy --task se --seed x", 2, "--seed takes whole numbers from 0, not 'x'"),
     ("sweep --upstream daisy --task se --workers 0", 2, "sweep: --workers is a whole number from 1, not 0"),
     ("sweep --upstream daisy --task se --shard 0/3", 2, "sweep: --shard is I/N with I from 1 to N, such as 1/4, not '0/3'"),
     ("sweep --upstream daisy --task se --data asr=x", 2, "the grid has no task 'asr'"),

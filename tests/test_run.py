@@ -49,12 +49,37 @@ def test_one_command_gives_the_promised_rows(finished):
 
 
 def test_each_row_says_how_it_came_about(finished):
-    adaptive = next(r for n, r in jsons(finished).items() if "rho=1,mean" in n)
+    adaptive = next(r for n, r in jsons(finished).items() if "rho-1-mean" in n)
     detail, c = adaptive["detail"], adaptive["detail"]["calibration"]
     assert c["tau"] == pytest.approx(1.0 * (max(c["depth_means"]) + min(c["depth_means"])) / 2) and c["n"] == 12 and c["split"] == "train"
     assert sum(detail["train_exit"]["histogram"]) == 12
     assert {k: v[1] for k, v in detail["protocol_differs"].items()} == {"steps": 6, "eval_every": 3, "batch": 3}
-    assert detail["training"]["chosen_step"] in (3, 6) and len(detail["cost"]["passes_seconds"]) >= 3
+    assert detail["training"]["chosen_step"] in (3, 6) and len(detail["timing"]["passes_seconds"]) >= 3
+
+
+def test_each_row_stands_on_an_absolute_axis(finished):
+    for result in jsons(finished).values():
+        cost, timing = result["cost"], result["detail"].get("timing")
+        if result["cell"]["exit"] == "unprocessed":
+            assert set(cost.values()) == {None} and result["layer_weights"] == []
+            continue
+        assert cost["gmacs_per_s"] > 0 and 0 < cost["params_m"] <= cost["params_all_m"] and cost["reference"] == "toy"
+        assert cost["rtfx"] == pytest.approx(timing["audio_seconds"] / np.median(timing["passes_seconds"]))
+        ratios = 100 * (1 - np.array(timing["passes_seconds"]) / np.array(timing["passes_seconds_full"]))
+        assert cost["time_saved"] == pytest.approx(np.median(ratios)) and cost["time_saved_low"] <= cost["time_saved"] <= cost["time_saved_high"]
+        assert cost["timed"] == 5 and cost["timed_macs_saved"] == pytest.approx(cost["macs_saved"])   # all five are timed
+        assert len(result["layer_weights"]) == 4 and sum(result["layer_weights"]) == pytest.approx(1)
+
+
+def test_several_seeds_have_a_row_each_and_one_for_all(corpus, tmp_path, capsys):
+    flags = command(corpus, tmp_path, "--rho", "1.0", "--span", "mean", "--json")
+    assert main([*flags, "--seed", "0", "1"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    full = {line["seed"]: line for line in lines if line["exit"] == "full"}
+    assert set(full) == {"0", "1", "mean of 2"} and full["0"]["pesq"] != full["1"]["pesq"]
+    assert full["mean of 2"]["pesq"] == pytest.approx((full["0"]["pesq"] + full["1"]["pesq"]) / 2, abs=1e-4)
+    assert sum(line["exit"] == "unprocessed" for line in lines) == 1
+    assert main(["leaderboard", str(tmp_path)]) == 0 and "mean of 2" in (tmp_path / "leaderboard_se.csv").read_text()
 
 
 def test_the_rows_exits_are_the_live_runs(finished, corpus):
