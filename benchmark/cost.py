@@ -69,13 +69,14 @@ def seconds(
     exits: Mapping[str, Exit],
     device: str = "cpu",
     passes: int = PASSES,
+    answers: bool = False,
 ) -> dict[str, np.ndarray]:
     """Seconds of live early-stopped runs at batch 1, all exits by turns on each utterance.
 
     Returns: (passes, utterances) for each exit; the upstream alone, no reading of audio.
     """
     wavs = [load(item).wav[None].to(device) for item in items]
-    runners = {name: partial(_live, upstream, exit) for name, exit in exits.items()}
+    runners = {name: partial(_live, upstream, exit, answers) for name, exit in exits.items()}
     longest = max(wavs, key=lambda w: w.shape[1])
     return race.paired(runners, wavs, passes, device, "timing, batch 1", longest)
 
@@ -86,17 +87,18 @@ def peak_memory(
     load: Callable[[Item], Example],
     exit: Exit,
     device: str = "cpu",
+    answers: bool = False,
 ) -> float | None:
     """MiB beyond the weights that a live run takes at batch 1 on the longest of `items`.
 
     Returns: None where the system does not tell.
     """
     wav = load(max(items, key=lambda i: i.samples)).wav[None].to(device)
-    return race.peak_memory(partial(_live, upstream, exit), wav, device)
+    return race.peak_memory(partial(_live, upstream, exit, answers), wav, device)
 
 
-def _live(upstream: Upstream, exit: Exit, wav: Tensor) -> None:
-    run_until_exit(upstream, wav, torch.tensor([wav.shape[1]]), exit)
+def _live(upstream: Upstream, exit: Exit, answers: bool, wav: Tensor) -> None:
+    run_until_exit(upstream, wav, torch.tensor([wav.shape[1]]), exit, answer=answers)
 
 
 class Saved(NamedTuple):

@@ -83,7 +83,8 @@ class Exited:
 
 @torch.no_grad()
 def run_until_exit(
-    upstream: Upstream, wavs: Tensor, lengths: Tensor, exit: Exit, granularity: str = "utterance"
+    upstream: Upstream, wavs: Tensor, lengths: Tensor, exit: Exit, granularity: str = "utterance",
+    answer: bool = True,
 ) -> Exited:
     """Drive `upstream` over a batch, dropping every utterance as soon as it has left.
 
@@ -94,9 +95,11 @@ def run_until_exit(
         wavs: (B, N) 16 kHz audio, zero-padded; lengths: (B,) valid samples.
         granularity: "batch" lets the whole batch leave together on its frame-weighted mean
             evidence, as DAISY's published code does. There an exit depends on the neighbours.
+        answer: take the upstream's own answers, where it has any; False for a task with a head.
     Raises: UsageError where `exit` asks for a depth that the upstream has no branch at.
     """
-    refuse_depths(upstream, exit)
+    answer = answer and bool(upstream.answers)
+    refuse_depths(upstream, exit, answer)
     lengths = lengths.cpu()
     frames = valid = upstream.frames(lengths).to(wavs.device, non_blocking=True)
     tested, last = exit.tested, exit.depths[-1]
@@ -106,23 +109,23 @@ def run_until_exit(
     previous = state = next(walk)
     while True:
         walked.append((state, alive))
-        sure, answer, keep = [depth == last] * len(alive), None, None
+        sure, known, keep = [depth == last] * len(alive), None, None
         if depth in tested:
             if upstream.evidence_reads_answer:
-                answer = upstream.answer(depth, state, valid)
-            evidence = evidence_at(upstream, depth, state, previous, valid, answer)
+                known = upstream.answer(depth, state, valid)
+            evidence = evidence_at(upstream, depth, state, previous, valid, known)
             if granularity == "batch":
                 evidence = batch_mean(evidence, valid)
             sure = (evidence < tested[depth]).tolist()  # here the host waits
         left = [i for i, leaves in enumerate(sure) if leaves]
         for i in left:
             depth_of[alive[i]] = depth
-        if left and upstream.answers:
-            if answer is None:
+        if left and answer:
+            if known is None:
                 own = torch.tensor(left, device=state.device)
                 said = upstream.answer(depth, state[own], valid[own])
             else:
-                said = [answer[i] for i in left]
+                said = [known[i] for i in left]
             for i, one in zip(left, said, strict=True):
                 answers[alive[i]] = one
         if len(left) == len(alive):
@@ -135,7 +138,7 @@ def run_until_exit(
         previous = state
         state, depth = walk.send(keep), depth + 1
     walk.close()
-    return Exited(torch.tensor(depth_of), frames, walked, answers if upstream.answers else ())
+    return Exited(torch.tensor(depth_of), frames, walked, answers if answer else ())
 
 
 def evidence_at(
@@ -147,10 +150,10 @@ def evidence_at(
     return upstream.evidence(depth, state, previous, frames, **given)
 
 
-def refuse_depths(upstream: Upstream, exit: Exit) -> None:
+def refuse_depths(upstream: Upstream, exit: Exit, answer: bool) -> None:
     """UsageError where `exit` tests, or an answer is wanted at, a depth without a branch."""
     wanted = set(exit.tested)
-    if upstream.answers:
+    if answer:
         wanted |= {exit.depths[-1]} - {upstream.card.depth}
     if strange := sorted(wanted - set(upstream.exits)):
         raise UsageError(

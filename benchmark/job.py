@@ -364,9 +364,11 @@ def measure(ev: Evaluation) -> Measured:
     exits = {"full": full} | {
         str(exit): exit for row, exit in ev.exits.items() if exit != full and not row.replayed_only
     }
-    seconds = cost.seconds(exp.upstream, items, exp.task.load, exits, device)
+    seconds = cost.seconds(
+        exp.upstream, items, exp.task.load, exits, device, answers=exp.answers
+    )
     peak = {
-        name: cost.peak_memory(exp.upstream, items, exp.task.load, exit, device)
+        name: cost.peak_memory(exp.upstream, items, exp.task.load, exit, device, exp.answers)
         for name, exit in exits.items()
     }
     return Measured(seconds, Parameters(exp.upstream, exp.answers), peak)
