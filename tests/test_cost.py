@@ -157,8 +157,8 @@ def test_every_exit_is_run_live_on_every_timed_utterance(tmp_path, monkeypatch):
     monkeypatch.setattr(
         cost,
         "run_until_exit",
-        lambda up, wav, lengths, exit: (
-            ran.append((len(wav[0]), exit)) or live(up, wav, lengths, exit)
+        lambda up, wav, lengths, exit, **more: (
+            ran.append((len(wav[0]), exit)) or live(up, wav, lengths, exit, **more)
         ),
     )
     exits = {"full": Exit((3,)), "early": Exit((1, 3), 0.5)}
