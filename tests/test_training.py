@@ -136,7 +136,7 @@ def test_whole_utterances_are_heard_once_an_epoch_in_an_order_of_the_seed(ragged
 
 
 def test_the_published_recipe_learns_from_whole_utterances(ragged, tmp_path):
-    path = fit_branches(ragged, tmp_path, "paper", steps=4, batch=8, lr=0.01, every=1)
+    path = fit_branches(ragged, tmp_path, "paper", steps=3, batch=4, lr=0.01, every=1)
     log = [json.loads(line) for line in (tmp_path / "daisy.tiny" / "branches" / "log.jsonl").read_text().splitlines()]
     card = json.loads(path.with_suffix(".json").read_text())
     assert log[-1]["loss"] < log[0]["loss"] and card["recipe"]["whole"] and "given here: batch, every, lr, steps" in card["recipe"]["source"]
