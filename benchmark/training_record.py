@@ -78,9 +78,9 @@ def _refuse_another(begun: Mapping[str, Any], made: Mapping[str, Any], run: Trai
         had, wants = (repr(d[name]) if name in d else "none" for d in (there, asked))
         flag = FLAGS.get(name, f"--set {name}")
         raise UsageError(
-            f"{run.work} holds a training of {run.name} by the preset {begun['preset']} that differs "
-            f"in {name} (there {had}, asked for {wants}; see {flag}); choose another --out, or begin "
-            f"anew: rm -r {shlex.quote(str(run.work))}"
+            f"{run.work} holds a training of {run.name} by the preset {begun['preset']} that "
+            f"differs in {name} (there {had}, asked for {wants}; see {flag}); choose another "
+            f"--out, or begin anew: rm -r {shlex.quote(str(run.work))}"
         )
 
 

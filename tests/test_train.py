@@ -67,8 +67,8 @@ def test_a_labelled_corpus_is_opened_by_its_tasks_reader(corpus, tmp_path):
 
 def test_branches_are_trained_on_any_backbone(speech, tmp_path):
     """The toy names no units and takes neither weights nor seed."""
-    few = {"backbone": TOY, "steps": "4", "heard": "2", "fallback_block": "2", "fallback_units": "9"}
-    path = train(speech, tmp_path, upstream="daisy", settings=few)
+    few = {"steps": "4", "heard": "2", "fallback_block": "2", "fallback_units": "9"}
+    path = train(speech, tmp_path, upstream="daisy", settings={"backbone": TOY} | few)
     daisy = build_upstream("daisy", {"backbone": TOY, "branches": str(path)})
     assert daisy.card.depth == 3 and len(daisy.branches) == 3
     assert "9 units of block 2" in json.loads(path.with_suffix(".json").read_text())["targets"]
