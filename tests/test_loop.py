@@ -11,6 +11,18 @@ import torch
 from earlyexit_superb.benchmark import loop
 from helpers import ROOT
 
+SLOW = """
+import importlib, sys, time
+sys.path[:0] = sys.argv[1:4]
+import run_benchmark
+import torch
+from pathlib import Path
+fast = torch.randn
+def randn(*a, **k): time.sleep(0.05); return fast(*a, **k)
+torch.randn = randn
+importlib.import_module(sys.argv[4]).toy_training(Path(sys.argv[5]))
+"""
+
 
 def toy_training(folder, die_at=None, steps=23, poison=()):
     torch.manual_seed(0)
@@ -72,16 +84,12 @@ def test_no_half_written_checkpoint_is_left(tmp_path):
 
 def test_kill_minus_nine(tmp_path):
     """A real process, really killed, at a moment nobody chose."""
-    script = ("import sys, time; sys.path[:0] = sys.argv[2:]; import run_benchmark, importlib, torch; from pathlib import Path\n"
-              "slow = torch.randn\n"
-              "def randn(*a, **k): time.sleep(0.05); return slow(*a, **k)\n"
-              "torch.randn = randn; importlib.import_module(sys.argv[4]).toy_training(Path(sys.argv[1]))")
-    here = str(Path(__file__).parent)
-    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "b"), here, str(ROOT), Path(__file__).stem],
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent), Path(__file__).stem, str(tmp_path / "b")]
+    process = subprocess.Popen([sys.executable, "-c", SLOW, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not (tmp_path / "b" / "last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.wait()
     straight, resumed = toy_training(tmp_path / "a")[0], toy_training(tmp_path / "b")[0]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,18 @@ from earlyexit_superb.benchmark.training_start import TrainingConfig, preset_of
 from helpers import ROOT
 from safetensors.torch import load_file
 
+SLOW = """
+import importlib, sys, time
+sys.path[:0] = sys.argv[1:4]
+import run_benchmark
+from pathlib import Path
+from earlyexit_superb.benchmark import loop
+step = loop.step_seed
+def slow(*a): time.sleep(0.3); return step(*a)
+loop.step_seed = slow
+here = importlib.import_module(sys.argv[4])
+here.train(Path(sys.argv[5]), Path(sys.argv[6]), teacher=here.TOY)
+"""
 STUDENT = f"{ROOT / 'tests' / 'student.py'}:Student"
 DISTILLED = STUDENT.replace(":Student", ":Distilled")
 TOY = f"{ROOT / 'tests' / 'toy.py'}:Toy"
@@ -87,20 +100,13 @@ def test_options_of_the_upstream_and_of_the_teacher_reach_them(speech, tmp_path)
 
 def test_a_killed_training_goes_on_to_the_same_weights(speech, tmp_path, straight):
     """A real process, really killed, at a moment nobody chose."""
-    script = (
-        "import sys, time; sys.path[:0] = sys.argv[1:3]; import run_benchmark, test_train, torch\n"
-        "from pathlib import Path\n"
-        "from earlyexit_superb.benchmark import loop\n"
-        "step = loop.step_seed\n"
-        "def slow(*a): time.sleep(0.3); return step(*a)\n"
-        "loop.step_seed = slow\n"
-        "test_train.train(Path(sys.argv[3]), Path(sys.argv[4]), teacher=test_train.TOY)"
-    )
-    words = [str(ROOT / "tests"), str(ROOT), str(speech), str(tmp_path)]
-    process = subprocess.Popen([sys.executable, "-c", script, *words], stderr=subprocess.DEVNULL)
+    here = Path(__file__)
+    words = [str(ROOT), str(ROOT / "tests"), str(here.parent), here.stem, str(speech), str(tmp_path)]
+    process = subprocess.Popen([sys.executable, "-c", SLOW, *words], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not list(tmp_path.rglob("last.ckpt")) and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert len(errors(tmp_path)) < 4 and not (tmp_path / "student.safetensors").exists()
