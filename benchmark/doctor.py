@@ -61,9 +61,10 @@ def _line(distribution: str, version_found: str, said: str) -> str:
     """What is said of one package; indented below it, what mends it."""
     if not said:
         return f"  ok       {version_found or distribution}"
-    meaning, fix = diagnose(said, distribution)
     if not version_found:
-        return f"  missing  {distribution}: {meaning}"
+        source = f": {compiler()}" if distribution == "pesq" else ""
+        return f"  missing  {distribution}{source}"
+    meaning, fix = diagnose(said, distribution)
     return f"  BROKEN   {version_found}: {meaning}\n           it says: {said}" + (
         f"\n           run: {fix}" if fix else "")
 
@@ -74,9 +75,7 @@ def diagnose(said: str, distribution: str) -> tuple[str, str]:
         if re.search(pattern, said):
             return meaning, f"pip install --force-reinstall {tested(*wanted)}" if wanted else ""
     if "No module named" in said:
-        source = f"; {compiler()}" if distribution == "pesq" else ""
-        return ("it, or a package it imports, is not installed" + source,
-                f"pip install {tested(distribution)}")
+        return "a package it imports is not installed", f"pip install {tested(distribution)}"
     return ("an import failure this program does not know",
             f"pip install --force-reinstall {tested(distribution)}")
 

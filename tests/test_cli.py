@@ -124,7 +124,7 @@ def test_ls_lists_what_there_is(capsys):
     ("OSError: libc10_cuda.so: cannot open shared object file", "different CUDA versions", "torch torchaudio"),
     ("ModuleNotFoundError: No module named 'pkg_resources'", "setuptools 82", "setuptools"),
     ("AttributeError: module 'torchaudio' has no attribute 'set_audio_backend'", "shimmed", ""),
-    ("ModuleNotFoundError: No module named 'pesq'", "not installed; pip builds it from C source", "pesq")])
+    ("ModuleNotFoundError: No module named 'pesq'", "a package it imports is not installed", "pesq")])
 def test_the_doctor_knows_the_failures_that_were_met(said, meaning, command):
     from earlyexit_superb.benchmark.doctor import diagnose
     found, fix = diagnose(said, "pesq")
@@ -132,9 +132,10 @@ def test_the_doctor_knows_the_failures_that_were_met(said, meaning, command):
 
 
 def test_the_doctor_says_when_pesq_cannot_be_built(monkeypatch):
-    from earlyexit_superb.benchmark.doctor import compiler
+    from earlyexit_superb.benchmark.doctor import _line, compiler
     monkeypatch.setenv("CC", "no-such-compiler --flag")
     assert "a C compiler" in compiler() and "apt install gcc" in compiler()
+    assert "apt install gcc" in _line("pesq", "", "No module named 'pesq'") and "ok       pesq 0.0.4" in _line("pesq", "pesq 0.0.4", "")
 
 
 def test_a_wheel_names_no_file_it_lacks(monkeypatch, tmp_path):
