@@ -65,7 +65,7 @@ def run_parser(verb: str = "", about: str = "Benchmark an early-exit speech upst
                     "with nothing but --upstream and --task everything runs on built-in data and models, no download")
     add = parser.add_argument
     add("--upstream", metavar="NAME", help="an upstream (run_benchmark.py ls upstreams), name.tag, or path/to/file.py:Class")
-    add("--task", metavar="NAME", help="a task (run_benchmark.py ls tasks)")
+    add("--task", metavar="NAME", help="a task (run_benchmark.py ls tasks), or path/to/file.py:NAME")
     add("--rho", nargs="+", metavar="R", help="DAISY's ratio, one or several: larger exits earlier, 0 never; default 0.7")
     add("--knob", nargs="+", metavar="NAME=V,V", help="the same for any upstream's knob, such as target_depth=4,6 or rho=0.7")
     add("--span", nargs="+", metavar="SPAN", help="where an exit may be tested: mean, threshold, min-max, all; default: the upstream's own")
@@ -118,7 +118,8 @@ def run(argv: Sequence[str]) -> int:
         for result in results:
             if result.cell.knob:
                 print(_histogram(result))
-    print(f"results: {args.results}/leaderboard_{args.task}.csv", file=sys.stderr)
+    from .registry import tasks
+    print(f"results: {args.results}/leaderboard_{tasks.get(args.task).name}.csv", file=sys.stderr)
     for sentence in refused:
         print(f"error: {sentence}", file=sys.stderr)
     return 2 if refused else 0
@@ -181,17 +182,47 @@ def check_device(name: str) -> None:
 
 
 def check(argv: Sequence[str]) -> int:
-    parser = Parser(prog="run_benchmark.py check", allow_abbrev=False, description="Hold an upstream against the contract.")
-    parser.add_argument("name", help="an upstream, or path/to/file.py:Class")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="options of its constructor")
+    parser = Parser(prog="run_benchmark.py check", allow_abbrev=False, description="Hold an upstream or a task against the contract.")
+    parser.add_argument("name", nargs="+", metavar="[upstream|task] NAME", help="an upstream or a task, or path/to/file.py:NAME")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+                        help="options of the upstream's constructor, or fields of the task's protocol")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="a corpus to check a task with; default: the built-in one")
     args = parser.parse_args(argv)
-    from .conformance import check_upstream
-    from .registry import build_upstream
     from .settings import pairs
-    findings = check_upstream(build_upstream(args.name, pairs(args.set)))
+    room, name = _room(args.name)
+    if room == "task":
+        from .conformance_task import check_task
+        from .registry import tasks
+        findings = check_task(tasks.get(name), args.data, pairs(args.set))
+    else:
+        from .conformance import check_upstream
+        from .registry import build_upstream
+        if args.data:
+            raise UsageError("check --data is for tasks; an upstream is checked with noise")
+        findings = check_upstream(build_upstream(name, pairs(args.set)))
     for finding in findings:
         print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.sentence}")
     return 0 if all(f.ok for f in findings) else 1
+
+
+def _room(words: Sequence[str]) -> tuple[str, str]:
+    """("upstream" or "task", its name) of what `check` was given."""
+    from .registry import from_file, tasks, upstreams
+    rooms = {"upstream": upstreams, "task": tasks}
+    if len(words) == 2 and words[0] in rooms:
+        return words[0], words[1]
+    if len(words) != 1:
+        raise UsageError(f"check takes one name, with upstream or task before it or not, and was given {' '.join(words)}")
+    [name] = words
+    if ".py:" in name:
+        return ("task" if tasks.holds(from_file(name)) else "upstream"), name
+    found = [room for room, registry in rooms.items() if name.partition(".")[0] in registry.names()]
+    if len(found) > 1:
+        raise UsageError(f"{name} is an upstream and a task; say which: run_benchmark.py check upstream {name}, or check task {name}")
+    if not found:
+        known = closest(name, [n for registry in rooms.values() for n in registry.names()])
+        raise UsageError(f"no upstream and no task is called {name!r}: {known} (list them: run_benchmark.py ls)")
+    return found[0], name
 
 
 def ls(argv: Sequence[str]) -> int:

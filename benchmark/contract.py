@@ -192,11 +192,22 @@ class Upstream(nn.Module):
         return 0
 
 
+FIELDS = ("text", "speaker", "clean", "sources")     # what readers can deliver of an utterance: see Task.needs
+
+
 @dataclass(frozen=True)
 class Metric:
-    name: str                # says what it is: si_sdr_improvement, not si_sdr
+    """A number that a task measures.
+
+    Attributes:
+        name: says what it is: si_sdr_improvement, not si_sdr.
+        best: what the truth itself scores, to within 1 %; None where that has no bound.
+    """
+
+    name: str
     higher_is_better: bool
     unit: str = ""
+    best: float | None = None
 
 
 @dataclass(frozen=True)
@@ -307,6 +318,7 @@ class Task:
         score: (one prediction row, its example, its frames, setup) -> for every metric a float, a Ratio or a Failure;
             other keys go to the utterances' CSV.
         judge: (answer, example, protocol) -> the same of an answer.
+        truth: example -> its true answer; None = its target.
         select: score by metrics[0] alone, where the others take long; None = score.
         unprocessed: (example, protocol) -> the score of doing nothing, where that means something.
         pooled: the head only ever sees the mean of a state over its frames: keep that mean alone.
@@ -331,6 +343,7 @@ class Task:
     loss: Callable[[Tensor, Sequence[Example], Tensor, Setup], Tensor]
     score: Callable[[Tensor, Example, int, Setup], dict[str, Any]]
     judge: Callable[[Any, Example, Protocol], dict[str, Any]]
+    truth: Callable[[Example], Any] | None = None
     select: Callable[[Tensor, Example, int, Setup], dict[str, Any]] | None = None
     unprocessed: Callable[[Example, Protocol], dict[str, Any]] | None = None
     pooled: bool = False

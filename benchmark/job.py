@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -474,6 +474,7 @@ def _detail(exp: "Experiment") -> dict:
     return {
         "protocol": exp.recipe.settings, "protocol_based_on": exp.recipe.published.name,
         "protocol_differs": exp.recipe.differs, "corpus_notices": list(exp.corpus.notices), "notices": list(exp.notices),
+        "metrics": [asdict(metric) for metric in exp.task.metrics],
         "utterances": {s: len(i) for s, i in exp.splits.items()}, "versions": versions(),
         "git": git_commit(), "command": shlex.join(sys.argv),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

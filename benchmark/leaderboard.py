@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from .contract import Metric
 from .errors import UsageError
 from .paths import locked, write_text
 from .result import FIX, Result, load_all
@@ -26,10 +27,8 @@ DIGITS = {"peak_mib": 1, "macs_saved": 2, "time_saved": 2, "timed_macs_saved": 2
 
 def row(result: Result) -> dict[str, Any]:
     """One result as one line. Numbers stay numbers; what does not apply is None."""
-    from .registry import tasks
-
     cell, cost = result.cell, asdict(result.cost)
-    scores = {m.name: result.scores[m.name] for m in tasks.get(cell.task).metrics}  # in its order
+    scores = {m.name: result.scores[m.name] for m in _measured(result)}  # in its task's order
     layer_norm = " + layer-norm" if cell.layer_norm and not cell.knob else ""
     custom = f"custom-{cell.settings}"
     line = {
@@ -51,6 +50,15 @@ def row(result: Result) -> dict[str, Any]:
         **{name: _rounded(cost[name], DIGITS.get(name, 4)) for name in COST},
         "device": result.device,
     }
+
+
+def _measured(result: Result) -> Sequence[Metric]:
+    """What its task measures, as the result says; one of before results said it asks the task."""
+    if found := result.detail.get("metrics"):
+        return [Metric(**metric) for metric in found]
+    from .registry import tasks
+
+    return tasks.get(result.cell.task).metrics
 
 
 def metrics_of(line: Iterable[str]) -> list[str]:
@@ -131,9 +139,7 @@ def board(results: Sequence[Result], reference: str = "") -> pd.DataFrame:
     first; cells with several seeds have a line for all of them, too."""
     if not results:
         return pd.DataFrame(columns=LEADING + TRAILING)
-    from .registry import tasks
-
-    metrics = tasks.get(results[0].cell.task).metrics
+    metrics = _measured(results[0])
     lines = [row(r) for r in results]
     lines = against(lines, reference) if reference else lines
     frame = pd.DataFrame(lines + aggregated(lines), columns=list(lines[0]))

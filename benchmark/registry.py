@@ -14,10 +14,15 @@ from .errors import Complaint, UsageError, closest
 
 
 class Registry:
-    """One room's plug-ins. The file name is the plug-in name; other distributions add theirs by entry point."""
+    """One room's plug-ins. The file name is the plug-in name; other distributions add theirs by entry point, and
+    anybody by path/to/file.py:NAME.
 
-    def __init__(self, room: str):
-        self.room, self.package = room, f"earlyexit_superb.{room}"
+    Args:
+        kind: of its plug-ins, in contract.py: a class, or what such a class makes.
+    """
+
+    def __init__(self, room: str, kind: str):
+        self.room, self.package, self.kind = room, f"earlyexit_superb.{room}", kind
         self._found: dict[str, Any] = {}
 
     def register(self, name: str) -> Callable[[Any], Any]:
@@ -34,6 +39,9 @@ class Registry:
         return sorted({n for n in here if not n.startswith("_")} | set(self._outside()))
 
     def get(self, name: str) -> Any:
+        """The plug-in of a name, or of path/to/file.py:NAME; UsageError when there is none."""
+        if ".py:" in name:
+            return self._in_file(name)
         if name not in self._found:
             if name not in self.names():
                 raise UsageError(f"no {self.room[:-1]} is called {name!r}: {closest(name, self.names())} "
@@ -43,6 +51,23 @@ class Registry:
                 raise UsageError(f"the plug-in module of {name!r} was imported but registers no {self.room[:-1]} of that name; "
                                  f'it must call {self.room}.register("{name}")')
         return self._found[name]
+
+    def holds(self, plugin: Any) -> bool:
+        """Whether something is of the kind that this room is for."""
+        kind = getattr(import_module(".contract", __package__), self.kind)
+        return issubclass(plugin, kind) if inspect.isclass(plugin) else isinstance(plugin, kind)
+
+    def _in_file(self, spec: str) -> Any:
+        """What NAME is in that file. One with a name of its own is known by it from then on, as rows say it."""
+        what, found = self.room[:-1], from_file(spec)
+        if not self.holds(found):
+            raise UsageError(f"{what} {spec}: that is no {self.kind} of benchmark.contract but a {type(found).__name__}")
+        name = getattr(found, "name", None)
+        if isinstance(name, str) and self._found.get(name, found) is not found or name in self.names():
+            raise UsageError(f"{what} {spec}: it calls itself {name}, which is another {what}'s name; give it one of its own")
+        if isinstance(name, str):
+            self._found[name] = found
+        return found
 
     @property
     def full_size(self) -> str:
@@ -63,7 +88,7 @@ class Registry:
         return {e.name: e.module for e in entry_points(group=self.package)}
 
 
-upstreams, tasks = Registry("upstreams"), Registry("tasks")
+upstreams, tasks = Registry("upstreams", "Upstream"), Registry("tasks", "Task")
 
 
 def build_upstream(spec: str, options: Mapping[str, str] | None = None) -> Any:
@@ -81,7 +106,7 @@ def build_upstream(spec: str, options: Mapping[str, str] | None = None) -> Any:
 
 def upstream_class(spec: str) -> Any:
     """The class behind a spec, nothing built."""
-    return _from_file(spec) if ".py:" in spec else upstreams.get(spec.partition(".")[0])
+    return upstreams.get(spec if ".py:" in spec else spec.partition(".")[0])
 
 
 def coerce(given: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter], who: str) -> dict[str, Any]:
@@ -114,11 +139,12 @@ def as_type_of(default: Any, value: Any, what: str) -> Any:
     return str(value) if isinstance(default, str) else value
 
 
-def _from_file(spec: str) -> Any:
+def from_file(spec: str) -> Any:
+    """path/to/file.py:NAME -> what NAME is in that file, which is imported once."""
     path, _, attribute = spec.rpartition(":")
     file = Path(path).resolve()
     if not file.is_file():
-        raise UsageError(f"upstream {spec}: there is no file {file}; write path/to/file.py:Class")
+        raise UsageError(f"{spec}: there is no file {file}; write path/to/file.py:NAME")
     name = f"earlyexit_superb_file_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     if name not in sys.modules:
         module_spec = spec_from_file_location(name, file)
@@ -128,12 +154,12 @@ def _from_file(spec: str) -> Any:
             module_spec.loader.exec_module(module)
         except Exception as error:
             del sys.modules[name]
-            raise UsageError(f"upstream {spec}: {file.name} fails when it is imported ({type(error).__name__}: {error})") from error
-    found = getattr(sys.modules[name], attribute, None)
-    if found is None:
-        classes = [n for n, v in vars(sys.modules[name]).items() if inspect.isclass(v)]
-        raise UsageError(f"upstream {spec}: {file.name} has no {attribute!r}; {closest(attribute, classes)}")
-    return found
+            raise UsageError(f"{spec}: {file.name} fails when it is imported ({type(error).__name__}: {error})") from error
+    inside = vars(sys.modules[name])
+    if attribute not in inside:
+        own = [n for n, v in inside.items() if getattr(v, "__module__", name) == name or not inspect.isroutine(v)]
+        raise UsageError(f"{spec}: {file.name} has no {attribute!r}; {closest(attribute, [n for n in own if n[0] != '_'])}")
+    return inside[attribute]
 
 
 def spelled(name: str, tag: str, **options: tuple[Any, Any]) -> str:

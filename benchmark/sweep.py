@@ -129,7 +129,8 @@ def grid(args) -> list[Job]:
 
 def _known(task: str) -> str:
     from .registry import tasks
-    return tasks.get(task).name
+    tasks.get(task)
+    return task
 
 
 def _job(argv: tuple[str, ...], results: Path) -> Job:

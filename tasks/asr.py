@@ -174,7 +174,7 @@ def _rate(found: Any, errors: int) -> Ratio:
 
 
 tasks.register("asr")(Task(
-    name="asr", version=1, metrics=tuple(Metric(name, False, "%") for name in METRICS),
+    name="asr", version=1, metrics=tuple(Metric(name, False, "%", best=0.0) for name in METRICS),
     protocols={p.name: p for p in (SUPERB_V1, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
     corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, target=text, needs=NEEDS, check=check,
     mini=BUILTIN))

@@ -107,7 +107,7 @@ def judge(answer: Tensor, example: Example, protocol: SEProtocol) -> dict[str, A
 
 tasks.register("se")(Task(
     name="se", version=1,
-    metrics=(Metric("pesq", True, "MOS-LQO, wide-band"), Metric("stoi", True), Metric("si_sdr_improvement", True, "dB")),
+    metrics=(Metric("pesq", True, "MOS-LQO, wide-band", best=4.644), Metric("stoi", True, best=1.0), Metric("si_sdr_improvement", True, "dB")),
     protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
     corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, select=select, unprocessed=unprocessed,
     needs=NEEDS, check=check, notices=notices, mini=BUILTIN))

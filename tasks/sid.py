@@ -131,14 +131,18 @@ def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -
     return judge(example.target["labels"][int(prediction_row.argmax())], example, setup.protocol)
 
 
+def truth(example: Example) -> str:
+    return example.target["labels"][example.target["label"]]
+
+
 def judge(answer: str, example: Example, protocol: SIDProtocol) -> dict[str, Any]:
     """Of a speaker's name: 100 or 0, so that the mean is a percentage; and who it was and was taken for, for the utterances' table."""
-    speaker = example.target["labels"][example.target["label"]]
+    speaker = truth(example)
     return {"accuracy": 100.0 * (answer == speaker), "speaker": speaker, "heard": answer}
 
 
 tasks.register("sid")(Task(
-    name="sid", version=1, metrics=(Metric("accuracy", True, "%"),),
+    name="sid", version=1, metrics=(Metric("accuracy", True, "%", best=100.0),),
     protocols={p.name: p for p in (SUPERB_V1, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
-    corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, pooled=True, target=target,
+    corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, truth=truth, pooled=True, target=target,
     needs=NEEDS, check=check, mini=BUILTIN))
