@@ -12,6 +12,7 @@ from .errors import UsageError, closest
 from .paths import writable
 from .registry import build_upstream, coerce, tasks, upstream_class, upstreams
 from .training import Recipe, Training, TrainingData, TrainingRun
+from .validation import opened
 
 TEACHERS = "teacher."  # begins the settings that are options of the teacher's constructor
 
@@ -155,7 +156,7 @@ def _data(config: TrainingConfig, training: Training) -> TrainingData:
         )
     task, folder = tasks.get(config.task), next(iter(config.data), None)
     protocol = task.protocols[task.default if config.data else task.builtin]
-    return TrainingData((), config.noise, task, task.corpus(folder, protocol))
+    return TrainingData((), config.noise, task, opened(task, folder, protocol))
 
 
 def _teacher(

@@ -53,7 +53,7 @@ DAISY = "--upstream daisy --task se"
     ("--upstream daisy.base --task se --set branches=none.safetensors weights=random", 2, "there are no trained branches at none.safetensors"),
     ("--upstream none.py:Mine --task se", 2, "there is no file"),
     ("runn --upstream daisy", 2, "there is no verb 'runn': did you mean run"),
-    ("check nobody", 2, "no upstream is called 'nobody'"),
+    ("check nobody", 2, "no upstream and no task is called 'nobody'"),
     ("train similarity --data x --out y", 2, "similarity has nothing to train; upstreams with a recipe: daisy, hubert"),
     ("train hubert.tiny --data nowhere --out y", 2, "there is no folder nowhere"),
     ("data noisy --speech nowhere --noise nowhere --out x", 2, "nowhere"),
