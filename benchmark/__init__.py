@@ -1,1 +1,3 @@
-"""The machine: contract, registry, exiting, calibration, training, evaluation, cost, results, leaderboard, command line."""
+"""The machine: contract, registry, exiting, calibration, training, evaluation, cost, results,
+leaderboard, command line.
+"""

@@ -1,4 +1,7 @@
-"""From the evidence of a task's training split to a threshold, and from training exits to a span. Pure functions."""
+"""From the evidence of a task's training split to a threshold, and from training exits to a
+span. Pure functions.
+"""
+
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +18,9 @@ def depth_means(evidence: np.ndarray) -> np.ndarray:
 
 
 def midpoint(evidence: np.ndarray, rho: float) -> float:
-    """tau = rho (Emax + Emin) / 2, E the depth means (DAISY, eq. 3). Nothing is assumed about their order."""
+    """tau = rho (Emax + Emin) / 2, E the depth means (DAISY, eq. 3). Nothing is assumed about their
+    order.
+    """
     means = depth_means(evidence)
     return float(rho * (means.max() + means.min()) / 2)
 
@@ -36,7 +41,8 @@ def for_mean_depth(
     last = last or exits[-1]
     if not exits[0] <= target <= last:
         raise UsageError(
-            f"a mean depth of {target:g} cannot be reached: this upstream leaves at depths {exits[0]} to {last}"
+            f"a mean depth of {target:g} cannot be reached: this upstream leaves at depths "
+            f"{exits[0]} to {last}"
         )
     tested = [i for i, k in enumerate(exits) if k < last]
     columns, depths = evidence[:, tested], np.array([exits[i] for i in tested])
@@ -46,7 +52,8 @@ def for_mean_depth(
         return float(np.where(below.any(1), depths[below.argmax(1)], last).mean())
 
     values = np.unique(columns)
-    taus = np.append(values, np.nextafter(values[-1], np.inf))  # strictly above a value, that value leaves
+    # strictly above a value, that value leaves
+    taus = np.append(values, np.nextafter(values[-1], np.inf))
     low, high = 0, len(taus) - 1
     while low < high:
         middle = (low + high) // 2
@@ -59,7 +66,8 @@ def for_mean_depth(
 
 
 def span(name: str, taken: np.ndarray, allowed: Sequence[int]) -> tuple[int, ...]:
-    """The depths an exit may be tested in, from where the training utterances left (DAISY, sec. 3.3).
+    """The depths an exit may be tested in, from where the training utterances left (DAISY, sec.
+    3.3).
 
     mean: floor(mu)..ceil(mu), or the nearest allowed depths around mu where exits are sparse.
     threshold: depths with more than 15 % of the exits. min-max: shallowest to deepest exit.
@@ -73,7 +81,9 @@ def span(name: str, taken: np.ndarray, allowed: Sequence[int]) -> tuple[int, ...
         return tuple(allowed)
     if name == "mean":
         mu = taken.mean()
-        return tuple(sorted({max(k for k in allowed if k <= mu), min(k for k in allowed if k >= mu)}))
+        return tuple(
+            sorted({max(k for k in allowed if k <= mu), min(k for k in allowed if k >= mu)})
+        )
     if name == "min-max":
         return tuple(k for k in allowed if taken.min() <= k <= taken.max())
     if name == "threshold":
@@ -81,9 +91,9 @@ def span(name: str, taken: np.ndarray, allowed: Sequence[int]) -> tuple[int, ...
         often = tuple(int(k) for k in np.flatnonzero(share > OFTEN))
         if not often:
             raise UsageError(
-                f"the span `threshold` is empty: no depth has more than {OFTEN:.0%} of the training exits "
-                f"(the most used, {int(share.argmax())}, has {share.max():.1%}); use --span mean or --span "
-                "min-max, or another value of the knob"
+                f"the span `threshold` is empty: no depth has more than {OFTEN:.0%} of the "
+                f"training exits (the most used, {int(share.argmax())}, has {share.max():.1%}); "
+                "use --span mean or --span min-max, or another value of the knob"
             )
         return often
     raise UsageError(f"there is no span {name!r}; known: {', '.join(SPANS)}")

@@ -1,7 +1,9 @@
-"""What a task's head, loss and scores must do: the part of `check task NAME` that needs a few real utterances.
+"""What a task's head, loss and scores must do: the part of `check task NAME` that needs a
+few real utterances.
 
 Heads are built, not trained, and fed with random features of the right shapes.
 """
+
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +18,8 @@ from .errors import listed
 from .metrics import Failure, Ratio
 
 DIM, STRIDES = 24, (320, 640)
-NEAR = 1e-3         # of a value: what a row may change by in other company
-CLOSE = 0.01        # of a value: how near to its best the truth must be judged
+NEAR = 1e-3  # of a value: what a row may change by in other company
+CLOSE = 0.01  # of a value: how near to its best the truth must be judged
 
 Findings = Iterator[tuple[bool, str]]
 
@@ -41,13 +43,21 @@ class Case:
         setup, batch = self.setup(), _given(self.task, _batch(self))
         with torch.no_grad():
             prediction = _predict(self.task.head(setup).eval(), batch)
-        return [(example, row, n, self.task.score(row, example, n, setup))
-                for row, example, n in zip(prediction, self.examples, batch.frames.tolist(), strict=True)]
+        return [
+            (example, row, n, self.task.score(row, example, n, setup))
+            for row, example, n in zip(
+                prediction, self.examples, batch.frames.tolist(), strict=True
+            )
+        ]
 
     @cached_property
     def floors(self) -> dict[str, dict]:
         """Of each example what doing nothing scores."""
-        return {e.id: self.task.unprocessed(e, self.protocol) for e in self.examples} if self.task.unprocessed else {}
+        return (
+            {e.id: self.task.unprocessed(e, self.protocol) for e in self.examples}
+            if self.task.unprocessed
+            else {}
+        )
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ class Batch:
 
     def row(self, i: int) -> "Batch":
         n = int(self.frames[i])
-        return Batch(self.features[i: i + 1, :n], self.frames[i: i + 1], self.samples[i: i + 1])
+        return Batch(self.features[i : i + 1, :n], self.frames[i : i + 1], self.samples[i : i + 1])
 
 
 def _batch(case: Case, stride: int = STRIDES[0]) -> Batch:
@@ -74,7 +84,12 @@ def _given(task: Task, batch: Batch) -> Batch:
     """As the machine hands it over: the means alone where the task asks for no more."""
     if not task.pooled:
         return batch
-    means = torch.stack([row[:n].mean(0, keepdim=True) for row, n in zip(batch.features, batch.frames.tolist(), strict=True)])
+    means = torch.stack(
+        [
+            row[:n].mean(0, keepdim=True)
+            for row, n in zip(batch.features, batch.frames.tolist(), strict=True)
+        ]
+    )
     return replace(batch, features=means, frames=torch.ones_like(batch.frames))
 
 
@@ -86,7 +101,11 @@ def learns(case: Case) -> Findings:
     some = replace(case.corpus, splits={"train": (), "dev": (), "test": case.items})
     for stride in STRIDES:
         what = f"for features every {stride} samples"
-        if refused := list(case.task.check(some, case.protocol, lambda n, s=stride: n // s) if case.task.check else ()):
+        if refused := list(
+            case.task.check(some, case.protocol, lambda n, s=stride: n // s)
+            if case.task.check
+            else ()
+        ):
             yield True, f"{what} its check refuses the corpus ({refused[0]})"
             continue
         setup, batch = case.setup(stride), _given(case.task, _batch(case, stride))
@@ -95,7 +114,10 @@ def learns(case: Case) -> Findings:
         yield len(prediction) == len(case.items), f"{what} a head predicts a row an utterance"
         value = case.task.loss(prediction, case.examples, batch.frames, setup)
         number = float(value.detach().mean())
-        yield value.shape == () and math.isfinite(number), f"{what} the loss is one finite number ({number:.4g})"
+        yield (
+            value.shape == () and math.isfinite(number),
+            f"{what} the loss is one finite number ({number:.4g})",
+        )
         yield value.requires_grad, f"{what} the loss can be differentiated"
         if value.requires_grad:
             yield from _moved(head, value, what)
@@ -103,9 +125,19 @@ def learns(case: Case) -> Findings:
 
 def _moved(head: nn.Module, loss: Tensor, what: str) -> Findings:
     loss.backward()
-    without = [name for name, p in head.named_parameters() if p.grad is None or not bool(p.grad.isfinite().all())]
+    without = [
+        name
+        for name, p in head.named_parameters()
+        if p.grad is None or not bool(p.grad.isfinite().all())
+    ]
     moved = any(bool(p.grad.any()) for p in head.parameters() if p.grad is not None)
-    yield not without and moved, f"{what} every parameter of the head gets a finite gradient{f' (not {listed(without)})' * bool(without)}"
+    yield (
+        not without and moved,
+        (
+            f"{what} every parameter of the head gets a finite "
+            f"gradient{f' (not {listed(without)})' * bool(without)}"
+        ),
+    )
 
 
 def keeps_rows_apart(case: Case) -> Findings:
@@ -115,14 +147,32 @@ def keeps_rows_apart(case: Case) -> Findings:
         together = _predict(head, batch)
         alone = [_predict(head, batch.row(i)) for i in range(len(case.items))]
         whole = float(case.task.loss(together, case.examples, batch.frames, setup))
-        parts = [float(case.task.loss(p, [e], batch.frames[i: i + 1], setup))
-                 for i, (p, e) in enumerate(zip(alone, case.examples, strict=True))]
+        parts = [
+            float(case.task.loss(p, [e], batch.frames[i : i + 1], setup))
+            for i, (p, e) in enumerate(zip(alone, case.examples, strict=True))
+        ]
     mean, off = sum(parts) / len(parts), []
-    yield _near(whole, mean), f"the loss of a batch is the mean of its members' ({whole:.5g}, {mean:.5g})"
+    yield (
+        _near(whole, mean),
+        f"the loss of a batch is the mean of its members' ({whole:.5g}, {mean:.5g})",
+    )
     for i, example in enumerate(case.examples):
-        a, b = (case.task.score(row, example, int(batch.frames[i]), setup) for row in (together[i], alone[i][0]))
-        off += [f"{example.id} by {m.name}" for m in case.task.metrics if not _same(a.get(m.name), b.get(m.name))]
-    yield not off, f"an utterance scores the same alone and in a batch{f' (not {listed(off, 3)})' * bool(off)}"
+        a, b = (
+            case.task.score(row, example, int(batch.frames[i]), setup)
+            for row in (together[i], alone[i][0])
+        )
+        off += [
+            f"{example.id} by {m.name}"
+            for m in case.task.metrics
+            if not _same(a.get(m.name), b.get(m.name))
+        ]
+    yield (
+        not off,
+        (
+            "an utterance scores the same alone and in a "
+            f"batch{f' (not {listed(off, 3)})' * bool(off)}"
+        ),
+    )
 
 
 def sees_means_alone(case: Case) -> Findings:
@@ -131,23 +181,41 @@ def sees_means_alone(case: Case) -> Findings:
     batch, head = _batch(case), case.task.head(case.setup()).eval()
     with torch.no_grad():
         frames, means = _predict(head, batch), _predict(head, _given(case.task, batch))
-    yield torch.allclose(frames, means, atol=1e-4, rtol=1e-4), "it says that its head sees means alone, and means give what frames give"
+    yield (
+        torch.allclose(frames, means, atol=1e-4, rtol=1e-4),
+        "it says that its head sees means alone, and means give what frames give",
+    )
 
 
-# ---- its scores -----------------------------------------------------------------------------------
+# ---- its scores ----
 
 
 def _complete(task: Task, scored: Mapping[str, Any]) -> bool:
     values = [scored.get(metric.name) for metric in task.metrics]
-    return all(isinstance(v, Failure) or (isinstance(v, (int, float, Ratio)) and math.isfinite(_number(v))) for v in values)
+    return all(
+        isinstance(v, Failure) or (isinstance(v, (int, float, Ratio)) and math.isfinite(_number(v)))
+        for v in values
+    )
 
 
 def scores(case: Case) -> Findings:
     again = {}
     for example, row, n, scored in case.scored:
-        yield _complete(case.task, scored), f"{example.id} gets every metric, a finite number, a ratio or a failure ({_told(case.task, scored)})"
-        again[example.id] = all(_same(case.task.score(row, example, n, case.setup()).get(m.name), scored.get(m.name), exactly=True)
-                                for m in case.task.metrics)
+        yield (
+            _complete(case.task, scored),
+            (
+                f"{example.id} gets every metric, a finite number, a ratio or a failure "
+                f"({_told(case.task, scored)})"
+            ),
+        )
+        again[example.id] = all(
+            _same(
+                case.task.score(row, example, n, case.setup()).get(m.name),
+                scored.get(m.name),
+                exactly=True,
+            )
+            for m in case.task.metrics
+        )
     yield all(again.values()), f"scored twice an utterance gets the same{_but(again)}"
 
 
@@ -155,26 +223,45 @@ def selects(case: Case) -> Findings:
     if not case.task.select:
         return
     first = case.task.metrics[0].name
-    agree = {e.id: _same(case.task.select(row, e, n, case.setup()).get(first), scored.get(first), exactly=True)
-             for e, row, n, scored in case.scored}
+    agree = {
+        e.id: _same(
+            case.task.select(row, e, n, case.setup()).get(first), scored.get(first), exactly=True
+        )
+        for e, row, n, scored in case.scored
+    }
     yield all(agree.values()), f"select gives the {first} that score gives{_but(agree)}"
 
 
 def judges(case: Case) -> Findings:
-    task, floors = case.task, {"an untrained head": {e.id: scored for e, _, _, scored in case.scored}}
+    task, floors = (
+        case.task,
+        {"an untrained head": {e.id: scored for e, _, _, scored in case.scored}},
+    )
     if case.floors:
         floors["doing nothing"] = case.floors
-    judged = {e.id: task.judge(task.truth(e) if task.truth else e.target, e, case.protocol) for e in case.examples}
+    judged = {
+        e.id: task.judge(task.truth(e) if task.truth else e.target, e, case.protocol)
+        for e in case.examples
+    }
     for metric in task.metrics:
         values = {id: scored.get(metric.name) for id, scored in judged.items()}
         told = ", ".join(map(_plain, values.values()))
         if metric.best is not None:
             best = {id: _is(value, metric.best) for id, value in values.items()}
-            yield all(best.values()), f"the truth has the best {metric.name} there is, {metric.best:g} ({told})"
+            yield (
+                all(best.values()),
+                f"the truth has the best {metric.name} there is, {metric.best:g} ({told})",
+            )
             continue
         for what, floor in floors.items():
-            better = {id: _at_least(value, floor[id].get(metric.name), metric) for id, value in values.items()}
-            yield all(better.values()), f"the truth has no worse {metric.name} than {what} ({told}){_but(better)}"
+            better = {
+                id: _at_least(value, floor[id].get(metric.name), metric)
+                for id, value in values.items()
+            }
+            yield (
+                all(better.values()),
+                f"the truth has no worse {metric.name} than {what} ({told}){_but(better)}",
+            )
 
 
 def starts_from_a_floor(case: Case) -> Findings:
@@ -186,7 +273,10 @@ def starts_from_a_floor(case: Case) -> Findings:
 def notes(case: Case) -> Findings:
     for stride in STRIDES if case.task.notices else ():
         said = list(case.task.notices(case.setup(stride)))
-        yield all(isinstance(s, str) and s for s in said), f"of a stride of {stride} it notes: {listed(said) or 'nothing'}"
+        yield (
+            all(isinstance(s, str) and s for s in said),
+            f"of a stride of {stride} it notes: {listed(said) or 'nothing'}",
+        )
 
 
 def _but(holds: Mapping[str, bool]) -> str:
@@ -196,7 +286,11 @@ def _but(holds: Mapping[str, bool]) -> str:
 
 
 def _is(value: Any, best: float) -> bool:
-    return value is not None and not isinstance(value, Failure) and abs(_number(value) - best) <= CLOSE * max(1.0, abs(best))
+    return (
+        value is not None
+        and not isinstance(value, Failure)
+        and abs(_number(value) - best) <= CLOSE * max(1.0, abs(best))
+    )
 
 
 def _number(value: Any) -> float:
@@ -223,11 +317,26 @@ def _at_least(value: Any, other: Any, metric: Metric) -> bool:
 
 
 def _plain(value: Any) -> str:
-    return value.reason if isinstance(value, Failure) else "missing" if value is None else f"{_number(value):.4g}"
+    return (
+        value.reason
+        if isinstance(value, Failure)
+        else "missing"
+        if value is None
+        else f"{_number(value):.4g}"
+    )
 
 
 def _told(task: Task, scored: Mapping[str, Any]) -> str:
     return ", ".join(f"{metric.name} {_plain(scored.get(metric.name))}" for metric in task.metrics)
 
 
-CHECKS = (learns, keeps_rows_apart, sees_means_alone, scores, selects, judges, starts_from_a_floor, notes)
+CHECKS = (
+    learns,
+    keeps_rows_apart,
+    sees_means_alone,
+    scores,
+    selects,
+    judges,
+    starts_from_a_floor,
+    notes,
+)

@@ -1,8 +1,9 @@
 """The words every room shares, and no logic.
 
-Shapes: B utterances, N samples, T frames, D features, L blocks. Depth 0 is the front-end, depth k >= 1 the output of
-block k, so an upstream of L blocks has the depths 0..L.
+Shapes: B utterances, N samples, T frames, D features, L blocks. Depth 0 is the front-end, depth k
+>= 1 the output of block k, so an upstream of L blocks has the depths 0..L.
 """
+
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,9 +50,9 @@ class UpstreamCard:
 class Upstream(nn.Module):
     """Maps waveforms to hidden states, one depth at a time; the driver may stop it at any depth.
 
-    A plug-in writes `states` and `macs` (required), to be adaptive also `evidence` and `tau`, and to
-    answer a task without a trained head also `answer` and `decode`. It never writes an exit loop:
-    `benchmark.exiting.run_until_exit` is the only one.
+    A plug-in writes `states` and `macs` (required), to be adaptive also `evidence` and `tau`, and
+    to answer a task without a trained head also `answer` and `decode`. It never writes an exit
+    loop: `benchmark.exiting.run_until_exit` is the only one.
 
     Attributes:
         card: what it says of itself.
@@ -94,9 +95,7 @@ class Upstream(nn.Module):
         """(B,) samples -> (B,) valid frames. By default one every `card.stride` samples."""
         return (lengths // self.card.stride).clamp(min=1)
 
-    def states(
-        self, wavs: Tensor, lengths: Tensor
-    ) -> Generator[Tensor, Tensor | None, None]:
+    def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
         """Yields the hidden states depth by depth, each computed when it is asked for.
 
         A row's valid frames must not depend on the other rows or on padding. The driver may `send`
@@ -164,8 +163,8 @@ class Upstream(nn.Module):
         """The same weights with these blocks alone, in this order: depth k is the output of the
         k-th of them. Only a backbone that can step block by block offers it."""
         raise UsageError(
-            f"{self.card.name} cannot skip, drop or reorder blocks; choose a backbone that steps block by "
-            "block, such as hubert"
+            f"{self.card.name} cannot skip, drop or reorder blocks; choose a backbone that steps "
+            "block by block, such as hubert"
         )
 
     def reference_models(
@@ -192,7 +191,8 @@ class Upstream(nn.Module):
         return 0
 
 
-FIELDS = ("text", "speaker", "clean", "sources")     # what readers can deliver of an utterance: see Task.needs
+# what readers can deliver of an utterance: see Task.needs
+FIELDS = ("text", "speaker", "clean", "sources")
 
 
 @dataclass(frozen=True)
@@ -212,11 +212,14 @@ class Metric:
 
 @dataclass(frozen=True)
 class Item:
-    """One utterance of a split: where its audio is, how long it is, and whatever else its task needs (paths, text, label)."""
+    """One utterance of a split: where its audio is, how long it is, and whatever else its task
+    needs (paths, text, label).
+    """
+
     id: str
     path: Path
-    samples: int                                   # at 16 kHz
-    start: int = 0                                 # first sample at 16 kHz, where an item is a piece of its file
+    samples: int  # at 16 kHz
+    start: int = 0  # first sample at 16 kHz, where an item is a piece of its file
     speaker: str = ""
     more: Mapping[str, Any] = field(default_factory=dict)
 
@@ -224,12 +227,16 @@ class Item:
 @dataclass(frozen=True)
 class Corpus:
     """The splits of one corpus, checked before anything is spent."""
-    name: str                                      # "mini", or the folder's name
-    hash: str                                      # of what was listed: the same hash means the same corpus
-    splits: Mapping[str, Sequence[Item]]           # "train", "dev", "test"
-    notices: Sequence[str] = ()                    # what a reader of the row should know (resampled, dev split chosen here)
-    labels: Sequence[str] = ()                     # the closed set a classifier chooses from, in the order of its outputs
-    problems: Sequence[str] = ()                   # what makes it unusable, a sentence each: no run starts on a corpus with any
+
+    name: str  # "mini", or the folder's name
+    hash: str  # of what was listed: the same hash means the same corpus
+    splits: Mapping[str, Sequence[Item]]  # "train", "dev", "test"
+    # what a reader of the row should know (resampled, dev split chosen here)
+    notices: Sequence[str] = ()
+    # the closed set a classifier chooses from, in the order of its outputs
+    labels: Sequence[str] = ()
+    # what makes it unusable, a sentence each: no run starts on a corpus with any
+    problems: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -241,7 +248,8 @@ class Builtin:
         about: a line for `ls corpora`.
         make: writes the whole corpus to a folder, or nothing.
         pcm: SHA-256 of all its samples, as they come out on x86-64 with espeak-ng 1.52.
-        stamp: the file that says that it is whole, with the SHA-256 of what was made in a line "pcm: ...".
+        stamp: the file that says that it is whole, with the SHA-256 of what was made in a line
+            "pcm: ...".
     """
 
     folder: str
@@ -254,42 +262,50 @@ class Builtin:
 @dataclass(frozen=True)
 class Example:
     """One utterance, read."""
+
     id: str
-    wav: Tensor                                    # (N,), float32, 16 kHz: what the upstream hears
-    target: Any                                    # what the task compares with
+    wav: Tensor  # (N,), float32, 16 kHz: what the upstream hears
+    target: Any  # what the task compares with
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A published training recipe. Tasks subclass it with their own fields; a changed field makes the row `custom`."""
+    """A published training recipe. Tasks subclass it with their own fields; a changed field
+    makes the row `custom`.
+    """
+
     name: str
-    source: str                                    # where each number was read
+    source: str  # where each number was read
     lr: float
-    steps: int                                     # optimiser updates, not micro-batches
-    batch: int                                     # utterances of a micro-batch, drawn at random
-    eval_every: int                                # updates between two looks at the dev split
+    steps: int  # optimiser updates, not micro-batches
+    batch: int  # utterances of a micro-batch, drawn at random
+    eval_every: int  # updates between two looks at the dev split
     accumulate: int = 1
-    optimiser: str = "adam"                        # adam (eps 1e-8) | adamw (eps 1e-7, no decay), as s3prl/optimizers.py sets them
-    clip: float = 1.0                              # global gradient norm
-    train_limit: int | None = None                 # utterances drawn from the split with `limit_seed`; None = all
+    # adam (eps 1e-8) | adamw (eps 1e-7, no decay), as s3prl/optimizers.py sets them
+    optimiser: str = "adam"
+    clip: float = 1.0  # global gradient norm
+    train_limit: int | None = None  # utterances drawn from the split with `limit_seed`; None = all
     dev_limit: int | None = None
     test_limit: int | None = None
-    limit_seed: int = 8830                         # MiniSUPERB's sampler
-    bucket: int = 0                                # instead: cut the utterances, longest first, into buckets of so many, and halve each
-    at_test: ClassVar[tuple[str, ...]] = ()        # fields that only the scoring of the test split looks at: no reason to train again
-    lr_grid: tuple[float, ...] = ()                # what --lr sweep tries: the dev split chooses (SUPERB: 1e-1 ... 1e-7)
+    limit_seed: int = 8830  # MiniSUPERB's sampler
+    # instead: cut the utterances, longest first, into buckets of so many, and halve each
+    bucket: int = 0
+    # fields that only the scoring of the test split looks at: no reason to train again
+    at_test: ClassVar[tuple[str, ...]] = ()
+    # what --lr sweep tries: the dev split chooses (SUPERB: 1e-1 ... 1e-7)
+    lr_grid: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a head is built for, and all that its loss and its scores may ask: one value handed through the machine.
+    """What a head is built for, and all that its loss and its scores may ask: one value handed
+    through the machine.
 
-    Fields:
-        protocol: the recipe; heads are trained with its test-time fields (`Protocol.at_test`) at their defaults.
-        corpus: for its labels.
-        dim: D, the width of every state.
-        stride: samples between two feature frames.
+    Fields: protocol: the recipe; heads are trained with its test-time fields (`Protocol.at_test`)
+        at their defaults. corpus: for its labels. dim: D, the width of every state. stride: samples
+        between two feature frames.
     """
+
     protocol: Protocol
     corpus: Corpus
     dim: int
@@ -300,37 +316,41 @@ class Setup:
 class Task:
     """A task is one frozen value made of functions. Bump `version` whenever a number can move.
 
-    A *prediction* is what a head gives for a batch, one row an utterance. An *answer* is what the task is about, in terms
-    that any system could give: a transcript, a speaker's name, waveforms. `score` turns a prediction row into an answer
-    and judges it; an upstream that answers by itself is judged directly.
+    A *prediction* is what a head gives for a batch, one row an utterance. An *answer* is what the
+    task is about, in terms that any system could give: a transcript, a speaker's name, waveforms.
+    `score` turns a prediction row into an answer and judges it; an upstream that answers by
+    itself is judged directly.
 
-    Fields:
-        name: the plug-in's name, as --task and every row say it.
-        version: of its numbers.
-        metrics: the first one ranks the board and picks the checkpoint on dev.
-        protocols: by name, the published recipes and the project's own.
-        builtin, default: the protocol for the built-in corpus, and for anybody else's.
-        corpus: (folder or list, protocol) -> Corpus; None asks for the built-in mini corpus. What is wrong with
+    Fields: name: the plug-in's name, as --task and every row say it. version: of its numbers.
+        metrics: the first one ranks the board and picks the checkpoint on dev. protocols: by name,
+        the published recipes and the project's own. builtin, default: the protocol for the built-in
+        corpus, and for anybody else's. corpus: (folder or list, protocol) -> Corpus; None asks for
+        the built-in mini corpus. What is wrong with
             single utterances goes into its `problems`; UsageError where nothing can be read at all.
         load: an item's audio and target.
         head: setup -> a module of (B, T, D) features, (B,) frames and (B,) samples -> predictions.
-        loss: (prediction, examples, (B,) frames, setup) -> (), differentiable, mean over utterances.
-        score: (one prediction row, its example, its frames, setup) -> for every metric a float, a Ratio or a Failure;
-            other keys go to the utterances' CSV.
+        loss: (prediction, examples, (B,) frames, setup) -> (), differentiable, mean over
+            utterances.
+        score: (one prediction row, its example, its frames, setup) -> for every metric a float, a
+            Ratio or a Failure; other keys go to the utterances' CSV.
         judge: (answer, example, protocol) -> the same of an answer.
         truth: example -> its true answer; None = its target.
         select: score by metrics[0] alone, where the others take long; None = score.
         unprocessed: (example, protocol) -> the score of doing nothing, where that means something.
         pooled: the head only ever sees the mean of a state over its frames: keep that mean alone.
-        target: Example.target of an item, where loss and score look at nothing else: heads then train and score from
-            recorded states and open no audio.
-        needs: the fields that every utterance must have: "text" (a transcript), "speaker", "clean" (the same without
-            noise), "sources" (the talkers of a mixture). Readers of corpora deliver them.
-        check: (corpus, protocol, frames) -> what keeps the corpus from being used, a sentence each; frames are those
-            of the upstream, (B,) samples -> (B,). Asked once, before anything is spent.
-        notices: setup -> what a reader of the row should know of how the features are read, a sentence each.
+        target: Example.target of an item, where loss and score look at nothing else: heads then
+            train and score from recorded states and open no audio.
+        needs: the fields that every utterance must have: "text" (a transcript), "speaker",
+            "clean" (the same without noise), "sources" (the talkers of a mixture). Readers of
+            corpora deliver them.
+        check: (corpus, protocol, frames) -> what keeps the corpus from being used, a
+            sentence each; frames are those of the upstream, (B,) samples -> (B,). Asked
+            once, before anything is spent.
+        notices: setup -> what a reader of the row should know of how the features are
+            read, a sentence each.
         mini: the built-in corpus.
     """
+
     name: str
     version: int
     metrics: tuple[Metric, ...]

@@ -1,11 +1,14 @@
-"""Rows beside the usual ones, all from the same record: other fixed depths, thresholds of one's own, and two controls.
+"""Rows beside the usual ones, all from the same record: other fixed depths, thresholds of one's
+own, and two controls.
 
-`oracle` lets each test utterance leave at the shallowest depth at which its score (the task's first metric) is at least as
-good as the same head's at full depth: what the best evidence could save without losing anything there. It looks at the
-answer, so it is a bound and no system. `random` deals the exits of an adaptive row out anew among the test utterances:
-the same head, the same exit histogram, but nobody asked who is sure. An adaptive row that does not beat it has learned
-how deep to go, not for whom.
+`oracle` lets each test utterance leave at the shallowest depth at which its score (the task's first
+metric) is at least as good as the same head's at full depth: what the best evidence could save
+without losing anything there. It looks at the answer, so it is a bound and no system. `random`
+deals the exits of an adaptive row out anew among the test utterances: the same head, the same exit
+histogram, but nobody asked who is sure. An adaptive row that does not beat it has learned how deep
+to go, not for whom.
 """
+
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,10 +27,12 @@ CONTROLS = ("oracle", "random")
 @dataclass(frozen=True)
 class Extra:
     """What `--set exits=...` adds to a table."""
-    depths: tuple[int, ...] = ()                  # fixed exits
-    taus: tuple[tuple[float, ...], ...] = ()      # one threshold, or one a depth
+
+    depths: tuple[int, ...] = ()  # fixed exits
+    taus: tuple[tuple[float, ...], ...] = ()  # one threshold, or one a depth
     controls: tuple[str, ...] = ()
-    batches: Mapping[str, int] = field(default_factory=dict)  # name -> utterances that leave together
+    # name -> utterances that leave together
+    batches: Mapping[str, int] = field(default_factory=dict)
 
 
 def extra(text: str, upstream: Upstream) -> Extra:
@@ -42,14 +47,14 @@ def extra(text: str, upstream: Upstream) -> Extra:
             depths += [int(word)]
         elif not (word in CONTROLS or (kind in ("tau", "batch") and ":" in word)):
             raise UsageError(
-                f"--set exits={word}: a depth ({', '.join(map(str, allowed))}), `static` (all of them), "
-                "tau:NUMBER, tau:NUMBER/.../NUMBER (one for each depth it can leave at), oracle, random or "
-                f"batch:N; {closest(word, ('static', *CONTROLS))}"
+                f"--set exits={word}: a depth ({', '.join(map(str, allowed))}), `static` (all of "
+                "them), tau:NUMBER, tau:NUMBER/.../NUMBER (one for each depth it can leave at), "
+                f"oracle, random or batch:N; {closest(word, ('static', *CONTROLS))}"
             )
         elif not upstream.knob:
             raise UsageError(
-                f"--set exits={word}: {upstream.card.name} does not exit by itself; choose an adaptive upstream "
-                "such as daisy"
+                f"--set exits={word}: {upstream.card.name} does not exit by itself; choose an "
+                "adaptive upstream such as daisy"
             )
         elif word in CONTROLS:
             controls += [word]
@@ -57,10 +62,16 @@ def extra(text: str, upstream: Upstream) -> Extra:
             taus += [_thresholds(word, len(leaving(upstream)))]
         else:
             if not (given.isdecimal() and int(given) > 0):
-                raise UsageError(f"--set exits={word}: batch: takes how many utterances leave together, such as batch:4")
+                raise UsageError(
+                    f"--set exits={word}: batch: takes how many utterances leave together, such as "
+                    "batch:4"
+                )
             batches[f"batches of {int(given)}"] = int(given)
     return Extra(
-        tuple(dict.fromkeys(depths)), tuple(dict.fromkeys(taus)), tuple(dict.fromkeys(controls)), batches
+        tuple(dict.fromkeys(depths)),
+        tuple(dict.fromkeys(taus)),
+        tuple(dict.fromkeys(controls)),
+        batches,
     )
 
 
@@ -71,8 +82,8 @@ def _thresholds(word: str, count: int) -> tuple[float, ...]:
         values = (math.nan,)
     if any(math.isnan(v) for v in values) or len(values) not in (1, count):
         raise UsageError(
-            f"--set exits={word}: tau: takes one number, or {count} with / between them, one for each depth that "
-            "can be left at"
+            f"--set exits={word}: tau: takes one number, or {count} with / between them, one for "
+            "each depth that can be left at"
         )
     return values
 

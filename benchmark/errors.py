@@ -1,4 +1,5 @@
 """What a user is told when something is wrong: what, where, why, and the command that fixes it."""
+
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -6,16 +7,19 @@ from typing import Any
 
 class Complaint(Exception):
     """Ends the program with one sentence on stderr, no traceback, and `code` as the exit status."""
+
     code = 1
 
 
 class UsageError(Complaint):
     """The request is wrong: unknown name, bad option, data that does not fit."""
+
     code = 2
 
 
 class MachineError(Complaint):
     """The request is fine but this machine cannot serve it: a missing package, a full disk."""
+
     code = 3
 
 
@@ -35,8 +39,9 @@ def listed(problems: Sequence[str], most: int = 10) -> str:
 def need(module: str, why: str, extra: str = "") -> Any:
     """Import `module` now, or say in one sentence which command makes it importable.
 
-    Broken binary pairs raise more than ImportError (torchaudio beside another torch: OSError, RuntimeError; s3prl
-    beside a new torchaudio: AttributeError), so all of them are caught here, once.
+    Broken binary pairs raise more than ImportError (torchaudio beside another torch:
+    OSError, RuntimeError; s3prl beside a new torchaudio: AttributeError), so all of them
+    are caught here, once.
 
     Args:
         why: what needs it, as the sentence begins.
@@ -45,6 +50,7 @@ def need(module: str, why: str, extra: str = "") -> Any:
     import importlib
 
     from .extras import install
+
     try:
         return importlib.import_module(module)
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
@@ -52,7 +58,8 @@ def need(module: str, why: str, extra: str = "") -> Any:
         raise MachineError(
             f"{why} needs the package {module}, which cannot be imported here "
             f"({type(error).__name__}: {said}); run: {install(extra)} "
-            "(or run_benchmark.py doctor for a diagnosis)") from error
+            "(or run_benchmark.py doctor for a diagnosis)"
+        ) from error
 
 
 def need_all(why: str, modules: Mapping[str, str]) -> None:
@@ -60,8 +67,10 @@ def need_all(why: str, modules: Mapping[str, str]) -> None:
     from importlib.util import find_spec
 
     from .extras import install
+
     absent = [module for module in modules if find_spec(module.split(".")[0]) is None]
     if absent:
         extras = ",".join(dict.fromkeys(modules[module] for module in absent))
-        raise MachineError(f"{why} needs {', '.join(absent)}, not installed here; "
-                           f"run: {install(extras)}")
+        raise MachineError(
+            f"{why} needs {', '.join(absent)}, not installed here; run: {install(extras)}"
+        )

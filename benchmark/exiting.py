@@ -1,4 +1,5 @@
 """When an utterance stops, and what the head gets to see of it."""
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from .errors import UsageError
 
 @dataclass(frozen=True)
 class Exit:
-    """Test only these depths; leave at the first whose evidence is below tau, at the last regardless.
+    """Test only these depths; leave at the first whose evidence is below tau, at the last
+    regardless.
 
     No exit: Exit((L,)). Static exit at 6: Exit((6,)). DAISY: Exit(range(1, L + 1), tau); its spans:
     fewer depths, same tau. `tau` is one number or one per depth. Depths outside are not tested and
@@ -37,7 +39,8 @@ class Exit:
             object.__setattr__(self, "tau", tuple(map(float, self.tau)))
             if len(self.tau) != len(self.depths):
                 raise UsageError(
-                    f"an exit with {len(self.depths)} depths needs as many thresholds, got {len(self.tau)}"
+                    f"an exit with {len(self.depths)} depths needs as many thresholds, got "
+                    f"{len(self.tau)}"
                 )
         if any(math.isnan(t) for t in self.taus):
             raise UsageError("an exit's threshold must be a number, got nan")
@@ -48,7 +51,9 @@ class Exit:
 
     @property
     def tested(self) -> dict[int, float]:
-        """Depth -> threshold, shallow to deep. The last depth is forced; depth 0 has no evidence."""
+        """Depth -> threshold, shallow to deep. The last depth is forced; depth 0 has no
+        evidence.
+        """
         return {k: t for k, t in zip(self.depths[:-1], self.taus, strict=False) if k > 0}
 
 
@@ -83,7 +88,11 @@ class Exited:
 
 @torch.no_grad()
 def run_until_exit(
-    upstream: Upstream, wavs: Tensor, lengths: Tensor, exit: Exit, granularity: str = "utterance",
+    upstream: Upstream,
+    wavs: Tensor,
+    lengths: Tensor,
+    exit: Exit,
+    granularity: str = "utterance",
     answer: bool = True,
 ) -> Exited:
     """Drive `upstream` over a batch, dropping every utterance as soon as it has left.
@@ -142,7 +151,11 @@ def run_until_exit(
 
 
 def evidence_at(
-    upstream: Upstream, depth: int, state: Tensor, previous: Tensor, frames: Tensor,
+    upstream: Upstream,
+    depth: int,
+    state: Tensor,
+    previous: Tensor,
+    frames: Tensor,
     answer: Sequence[Tensor] | None,
 ) -> Tensor:
     """(B,) evidence, read from the answer where the upstream says so."""
@@ -157,8 +170,8 @@ def refuse_depths(upstream: Upstream, exit: Exit, answer: bool) -> None:
         wanted |= {exit.depths[-1]} - {upstream.card.depth}
     if strange := sorted(wanted - set(upstream.exits)):
         raise UsageError(
-            f"{upstream.card.name} has no branch at depth {', '.join(map(str, strange))}; it can leave at "
-            f"{', '.join(map(str, leaving(upstream)))}"
+            f"{upstream.card.name} has no branch at depth {', '.join(map(str, strange))}; it can "
+            f"leave at {', '.join(map(str, leaving(upstream)))}"
         )
 
 
@@ -172,9 +185,7 @@ def batch_mean(evidence: Tensor, frames: Tensor) -> Tensor:
     return ((evidence * frames).sum() / frames.sum()).expand_as(evidence)
 
 
-def replay(
-    evidence: np.ndarray, exit: Exit, exits: Sequence[int] | None = None
-) -> np.ndarray:
+def replay(evidence: np.ndarray, exit: Exit, exits: Sequence[int] | None = None) -> np.ndarray:
     """Where `exit` would have left, from evidence recorded once at every exit.
 
     Args:
@@ -205,9 +216,9 @@ def replay_batches(
 class TruncatedWeightedSum(nn.Module):
     """Softmax over the depths an utterance reached; SUPERB's weighted sum when all reach the end.
 
-    One score a depth, shared by all exits and zero at the start (s3prl's Featurizer; DAISY's released
-    code). With `normalise`, every state goes through a layer-norm without parameters first (DAISY,
-    eq. 4; MiniSUPERB; off in SUPERB).
+    One score a depth, shared by all exits and zero at the start (s3prl's Featurizer; DAISY's
+    released code). With `normalise`, every state goes through a layer-norm without parameters first
+    (DAISY, eq. 4; MiniSUPERB; off in SUPERB).
     """
 
     def __init__(self, depths: int, normalise: bool = False):

@@ -1,53 +1,75 @@
 """What must be installed for what, and the command that installs it.
 
-setup.cfg declares the same lists; tests/test_house.py compares the two. No package is imported here.
+setup.cfg declares the same lists; tests/test_house.py compares the two. No package is imported
+here.
 """
+
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parents[1]      # a checkout, or site-packages/earlyexit_superb
+HERE = Path(__file__).resolve().parents[1]  # a checkout, or site-packages/earlyexit_superb
 
-CORE = {        # module -> distribution; every verb may use these
-    "numpy": "numpy", "scipy": "scipy", "pandas": "pandas", "yaml": "pyyaml",
-    "soundfile": "soundfile", "safetensors": "safetensors", "tqdm": "tqdm",
-    "filelock": "filelock", "torch": "torch",
+CORE = {  # module -> distribution; every verb may use these
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "pandas": "pandas",
+    "yaml": "pyyaml",
+    "soundfile": "soundfile",
+    "safetensors": "safetensors",
+    "tqdm": "tqdm",
+    "filelock": "filelock",
+    "torch": "torch",
 }
 
 
 @dataclass(frozen=True)
 class Extra:
     """What `pip install "earlyexit-superb[name]"` adds to the core."""
+
     purpose: str
-    modules: Mapping[str, str]      # module whose import proves it -> distribution
+    modules: Mapping[str, str]  # module whose import proves it -> distribution
 
 
 EXTRAS = {
-    "train": Extra("training heads and upstreams", {
-        "lightning_fabric": "lightning-fabric", "sklearn.cluster": "scikit-learn"}),
+    "train": Extra(
+        "training heads and upstreams",
+        {"lightning_fabric": "lightning-fabric", "sklearn.cluster": "scikit-learn"},
+    ),
     "mini": Extra("the built-in corpora", {"espeakng_loader": "espeakng-loader"}),
     "se": Extra("speech enhancement: PESQ and STOI", {"pesq": "pesq", "pystoi": "pystoi"}),
     "asr": Extra("speech recognition: word error rates", {"jiwer": "jiwer"}),
-    "ss": Extra("separation, and the parity tests of its metrics", {
-        "asteroid.losses": "asteroid", "mir_eval.separation": "mir_eval"}),
+    "ss": Extra(
+        "separation, and the parity tests of its metrics",
+        {"asteroid.losses": "asteroid", "mir_eval.separation": "mir_eval"},
+    ),
     "hf": Extra("Hugging Face weights", {"transformers": "transformers"}),
     "torchaudio": Extra("torchaudio weights, training hubert.tiny", {"torchaudio": "torchaudio"}),
-    "s3prl": Extra("s3prl among the reference models of speed, and the parity tests of heads", {
-        "s3prl.upstream.interfaces": "s3prl", "torchaudio": "torchaudio"}),
+    "s3prl": Extra(
+        "s3prl among the reference models of speed, and the parity tests of heads",
+        {"s3prl.upstream.interfaces": "s3prl", "torchaudio": "torchaudio"},
+    ),
     "cluster": Extra("sweep --ray", {"ray": "ray"}),
-    "lm": Extra("beam search with a language model", {
-        "flashlight.lib.text.decoder.kenlm": "flashlight-text", "torchaudio": "torchaudio"}),
+    "lm": Extra(
+        "beam search with a language model",
+        {"flashlight.lib.text.decoder.kenlm": "flashlight-text", "torchaudio": "torchaudio"},
+    ),
 }
-PAIRED = {      # where there is no constraints.txt to name the tested set
-    "torch": "torch==2.11.*", "torchaudio": "torchaudio==2.11.*", "setuptools": "setuptools<82"}
-OUTSIDE_ALL = {"lm"}                                    # no wheels on some systems
-BUILTIN = ("train", "mini", "se", "asr")                # of what runs with no data and no model of one's own
+PAIRED = {  # where there is no constraints.txt to name the tested set
+    "torch": "torch==2.11.*",
+    "torchaudio": "torchaudio==2.11.*",
+    "setuptools": "setuptools<82",
+}
+OUTSIDE_ALL = {"lm"}  # no wheels on some systems
+BUILTIN = ("train", "mini", "se", "asr")  # of what runs with no data and no model of one's own
 
 
 def checkout() -> bool:
-    """Whether this is a checkout, with the tested set in its constraints.txt, or an installed wheel."""
+    """Whether this is a checkout, with the tested set in its constraints.txt, or an installed
+    wheel.
+    """
     return (HERE / "setup.cfg").is_file()
 
 
@@ -68,9 +90,15 @@ def tested(*distributions: str) -> str:
 
 def lacking(what: str, distributions: Sequence[str]) -> str:
     """The sentence about distributions of the core that are not installed."""
-    ours = ", or use the environment that make demo sets up (. .venv/bin/activate)" if checkout() else ""
-    return (f"{what} needs {', '.join(distributions)}, not installed for {sys.executable}; "
-            f"run: {install()}{ours}")
+    ours = (
+        ", or use the environment that make demo sets up (. .venv/bin/activate)"
+        if checkout()
+        else ""
+    )
+    return (
+        f"{what} needs {', '.join(distributions)}, not installed for {sys.executable}; "
+        f"run: {install()}{ours}"
+    )
 
 
 def missing() -> list[str]:

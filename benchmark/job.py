@@ -93,7 +93,7 @@ class Evaluation:
     folder: Path
 
 
-# ---- what follows from the evidence ---------------------------------------------------------------
+# ---- what follows from the evidence ----
 
 
 def evaluation(exp: "Experiment", rows: Sequence[Row]) -> Evaluation:
@@ -129,8 +129,13 @@ def _traces(exp: "Experiment", rows: Sequence[Row]) -> dict[str, Trace]:
             keep["train"] = "evidence"
     return {
         split: trace(
-            exp.upstream, exp.splits[split], exp.task.load, f"{exp.task.name} {split}",
-            exp.config.device, kind, deepest,
+            exp.upstream,
+            exp.splits[split],
+            exp.task.load,
+            f"{exp.task.name} {split}",
+            exp.config.device,
+            kind,
+            deepest,
         )
         for split, kind in keep.items()
     }
@@ -140,8 +145,8 @@ def _calibrate(exp: "Experiment", train: Trace, value: float) -> Calibration:
     up, evidence = exp.upstream, train.evidence
     if not np.isfinite(evidence).all():
         raise UsageError(
-            f"{up.card.name}: its evidence is not finite on the training split, so no threshold can be set; "
-            f"run: run_benchmark.py check {exp.config.upstream}"
+            f"{up.card.name}: its evidence is not finite on the training split, so no threshold "
+            f"can be set; run: run_benchmark.py check {exp.config.upstream}"
         )
     tau = up.tau(evidence, value)
     exits = replay(evidence, Exit(leaving(up), tau), up.exits)
@@ -162,10 +167,14 @@ def _own_taus(exp: "Experiment", row: Row) -> Exit:
 
 
 def _plan(
-    exp: "Experiment", row: Row, traces: Mapping[str, Trace], calibrated: Mapping[float, Calibration]
+    exp: "Experiment",
+    row: Row,
+    traces: Mapping[str, Trace],
+    calibrated: Mapping[float, Calibration],
 ) -> heads.Plan:
-    """Heads are trained with their exits active at every depth; a span only narrows the test (DAISY,
-    sec. 3.2 and 3.3)."""
+    """Heads are trained with their exits active at every depth; a span only narrows the test
+    (DAISY, sec. 3.2 and 3.3).
+    """
     if row.depth is not None:
         exit, name = Exit((row.depth,)), row.cell.exit + (" + layer-norm" if row.normalise else "")
     elif row.taus:
@@ -178,9 +187,15 @@ def _plan(
 
 
 def _keys(exp: "Experiment", plans: Mapping[Row, heads.Plan]) -> dict[Row, dict[float, str]]:
-    card = exp.upstream.backbone.card  # its states are all that a head sees, whoever decided on the exits
+    # its states are all that a head sees, whoever decided on the exits
+    card = exp.upstream.backbone.card
     context = (
-        exp.task.name, exp.task.version, exp.recipe.head, exp.corpus.hash, card.name, card.revision,
+        exp.task.name,
+        exp.task.version,
+        exp.recipe.head,
+        exp.corpus.hash,
+        card.name,
+        card.revision,
         exp.config.seed,
     )
     return {
@@ -189,7 +204,7 @@ def _keys(exp: "Experiment", plans: Mapping[Row, heads.Plan]) -> dict[Row, dict[
     }
 
 
-# ---- training --------------------------------------------------------------------------------------
+# ---- training ----
 
 
 def train(ev: Evaluation, workers: Sequence[Worker]) -> None:
@@ -212,9 +227,14 @@ def train_heads(ev: Evaluation, keys: Sequence[str]) -> None:
     if keys:
         exp = ev.experiment
         heads.fit(
-            {key: ev.heads[key] for key in keys}, exp.task,
-            replace(exp.setup, protocol=exp.recipe.training), ev.traces["train"], ev.traces["dev"],
-            ev.folder, exp.config.seed, exp.config.device,
+            {key: ev.heads[key] for key in keys},
+            exp.task,
+            replace(exp.setup, protocol=exp.recipe.training),
+            ev.traces["train"],
+            ev.traces["dev"],
+            ev.folder,
+            exp.config.seed,
+            exp.config.device,
         )
 
 
@@ -231,12 +251,13 @@ def _judge_rates(ev: Evaluation) -> None:
     ends = sum(s["chosen"] in (min(s["grid"]), max(s["grid"])) for s in sweeps)
     if ends:
         print(
-            f"notice: {ends} of {len(sweeps)} rows take a learning rate at an end of the grid, so a better one may "
-            "lie beyond: --lr sweep --set lr_grid=...", file=sys.stderr,
+            f"notice: {ends} of {len(sweeps)} rows take a learning rate at an end of the grid, so "
+            "a better one may lie beyond: --lr sweep --set lr_grid=...",
+            file=sys.stderr,
         )
 
 
-# ---- scoring ---------------------------------------------------------------------------------------
+# ---- scoring ----
 
 
 def score(ev: Evaluation, workers: Sequence[Worker]) -> list[list[dict]]:
@@ -279,7 +300,9 @@ def depths_at_test(ev: Evaluation, row: Row) -> np.ndarray:
         frames = ev.experiment.upstream.frames(samples).numpy()
         return replay_batches(test.evidence, frames, exit, exits, row.batch)
     depth = replay(test.evidence, exit, exits)
-    return controls.shuffled(depth, ev.experiment.config.seed) if row.cell.exit == "random" else depth
+    return (
+        controls.shuffled(depth, ev.experiment.config.seed) if row.cell.exit == "random" else depth
+    )
 
 
 def _by_answers(ev: Evaluation) -> Any:
@@ -313,7 +336,9 @@ def _by_heads(ev: Evaluation) -> Any:
         def at(key: str, normalise: bool, depth: int) -> dict[str, Any]:
             states = batch.states[normalise][: depth + 1]
             with torch.no_grad():
-                prediction = readouts[key](states, torch.tensor([depth]), batch.frames, batch.samples)
+                prediction = readouts[key](
+                    states, torch.tensor([depth]), batch.frames, batch.samples
+                )
             return exp.task.score(prediction[0], example, int(batch.frames[0]), exp.setup)
 
         return lambda row, depth: at(keys[row], bool(row.normalise), depth)
@@ -327,7 +352,7 @@ def load_head(ev: Evaluation, row: Row) -> tuple[heads.Readout, dict]:
     return heads.load(ev.folder, key, bool(row.normalise), exp.task, exp.setup, blocks)
 
 
-# ---- saving ----------------------------------------------------------------------------------------
+# ---- saving ----
 
 
 def unprocessed(exp: "Experiment", row: Row) -> None:
@@ -335,7 +360,9 @@ def unprocessed(exp: "Experiment", row: Row) -> None:
     from tqdm import tqdm
 
     scored = []
-    for item in tqdm(exp.splits["test"], desc="unprocessed", file=sys.stderr, unit="utt", mininterval=1):
+    for item in tqdm(
+        exp.splits["test"], desc="unprocessed", file=sys.stderr, unit="utt", mininterval=1
+    ):
         scored.append({"id": item.id, **exp.task.unprocessed(exp.task.load(item), exp.protocol)})
     scores = {m.name: Score.over([u[m.name] for u in scored]) for m in exp.task.metrics}
     Result(row.cell, scores, detail=_detail(exp)).save(exp.config.results, plain(scored))
@@ -364,9 +391,7 @@ def measure(ev: Evaluation) -> Measured:
     exits = {"full": full} | {
         str(exit): exit for row, exit in ev.exits.items() if exit != full and not row.replayed_only
     }
-    seconds = cost.seconds(
-        exp.upstream, items, exp.task.load, exits, device, answers=exp.answers
-    )
+    seconds = cost.seconds(exp.upstream, items, exp.task.load, exits, device, answers=exp.answers)
     peak = {
         name: cost.peak_memory(exp.upstream, items, exp.task.load, exit, device, exp.answers)
         for name, exit in exits.items()
@@ -380,9 +405,9 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
     depth = np.array([u["depth"] for u in utterances])
     control = row.cell.exit in controls.CONTROLS
     detail = _detail(exp) | {
-        "exit": None if control else {
-            "depths": list(exit.depths), "tau": None if exit.tau == -math.inf else exit.tau
-        },
+        "exit": None
+        if control
+        else {"depths": list(exit.depths), "tau": None if exit.tau == -math.inf else exit.tau},
         "calibration": _calibration_detail(ev, row),
         "timing": _timing_detail(ev, row, measured),
     }
@@ -392,11 +417,16 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
         weights = readout.mix.scores.detach().softmax(0).tolist()
         detail |= {"training": training} | _training_detail(ev, row)
     Result(
-        row.cell, {m.name: Score.over([u[m.name] for u in utterances]) for m in exp.task.metrics},
-        depth=float(depth.mean()), exit_histogram=histogram(depth, blocks),
-        cost=_cost(ev, row, depth, measured), device=machine(exp.config.device),
-        answered_by="upstream" if exp.answers else "head", tuned_on=exp.upstream.card.tuned_on,
-        layer_weights=weights, detail=detail,
+        row.cell,
+        {m.name: Score.over([u[m.name] for u in utterances]) for m in exp.task.metrics},
+        depth=float(depth.mean()),
+        exit_histogram=histogram(depth, blocks),
+        cost=_cost(ev, row, depth, measured),
+        device=machine(exp.config.device),
+        answered_by="upstream" if exp.answers else "head",
+        tuned_on=exp.upstream.card.tuned_on,
+        layer_weights=weights,
+        detail=detail,
     ).save(exp.config.results, plain(utterances))
 
 
@@ -417,17 +447,24 @@ def _cost(ev: Evaluation, row: Row, depth: np.ndarray, measured: Measured) -> Co
     deepest = int(depth.max())
     tested = {k for k in exit.tested if k <= deepest} | ({deepest} if exp.answers else set())
     known = Cost(
-        gmacs_per_s=spent / cost.audio_seconds(items) / 1e9, macs_saved=macs_saved,
+        gmacs_per_s=spent / cost.audio_seconds(items) / 1e9,
+        macs_saved=macs_saved,
         params_m=measured.parameters.needed(deepest, tested) / 1e6,
-        params_all_m=measured.parameters.all / 1e6, reference=exp.upstream.backbone.card.name,
+        params_all_m=measured.parameters.all / 1e6,
+        reference=exp.upstream.backbone.card.name,
     )
     if row.replayed_only:
         return known
     name = "full" if exit == full else str(exit)
     time = cost.saved(measured.seconds["full"], measured.seconds[name])
     return replace(
-        known, rtfx=cost.rtfx(timed, measured.seconds[name]), peak_mib=measured.peak_mib[name],
-        time_saved=time.median, time_saved_low=time.low, time_saved_high=time.high, timed=len(rows),
+        known,
+        rtfx=cost.rtfx(timed, measured.seconds[name]),
+        peak_mib=measured.peak_mib[name],
+        time_saved=time.median,
+        time_saved_low=time.low,
+        time_saved_high=time.high,
+        timed=len(rows),
         timed_macs_saved=saved(timed, depth[rows])[1],
     )
 
@@ -440,8 +477,10 @@ def _timing_detail(ev: Evaluation, row: Row, measured: Measured) -> dict | None:
     timed = cost.timed(ev.experiment.splits["test"])
     return {
         "passes_seconds": taken.sum(1).tolist(),
-        "passes_seconds_full": measured.seconds["full"].sum(1).tolist(), "batch": 1,
-        "audio_seconds": cost.audio_seconds(timed), "threads": torch.get_num_threads(),
+        "passes_seconds_full": measured.seconds["full"].sum(1).tolist(),
+        "batch": 1,
+        "audio_seconds": cost.audio_seconds(timed),
+        "threads": torch.get_num_threads(),
     }
 
 
@@ -450,10 +489,16 @@ def _calibration_detail(ev: Evaluation, row: Row) -> dict | None:
     if found is None:
         return None
     return {
-        "knob": row.cell.knob, "value": row.cell.value, "tau": found.tau,
-        "exits": list(ev.experiment.upstream.exits), "depth_means": found.means.tolist(),
-        "e_max": float(found.means.max()), "e_min": float(found.means.min()), "split": "train",
-        "n": len(ev.experiment.splits["train"]), "evidence": ev.experiment.upstream.card.evidence,
+        "knob": row.cell.knob,
+        "value": row.cell.value,
+        "tau": found.tau,
+        "exits": list(ev.experiment.upstream.exits),
+        "depth_means": found.means.tolist(),
+        "e_max": float(found.means.max()),
+        "e_min": float(found.means.min()),
+        "split": "train",
+        "n": len(ev.experiment.splits["train"]),
+        "evidence": ev.experiment.upstream.card.evidence,
     }
 
 
@@ -472,11 +517,16 @@ def histogram(depths: np.ndarray, blocks: int) -> list[int]:
 
 def _detail(exp: "Experiment") -> dict:
     return {
-        "protocol": exp.recipe.settings, "protocol_based_on": exp.recipe.published.name,
-        "protocol_differs": exp.recipe.differs, "corpus_notices": list(exp.corpus.notices), "notices": list(exp.notices),
+        "protocol": exp.recipe.settings,
+        "protocol_based_on": exp.recipe.published.name,
+        "protocol_differs": exp.recipe.differs,
+        "corpus_notices": list(exp.corpus.notices),
+        "notices": list(exp.notices),
         "metrics": [asdict(metric) for metric in exp.task.metrics],
-        "utterances": {s: len(i) for s, i in exp.splits.items()}, "versions": versions(),
-        "git": git_commit(), "command": shlex.join(sys.argv),
+        "utterances": {s: len(i) for s, i in exp.splits.items()},
+        "versions": versions(),
+        "git": git_commit(),
+        "command": shlex.join(sys.argv),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 

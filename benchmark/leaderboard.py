@@ -13,12 +13,34 @@ from .paths import locked, write_text
 from .result import FIX, Result, load_all
 
 LEADING = [
-    "upstream", "revision", "tuned_on", "answered_by", "task", "task_version", "protocol", "corpus",
-    "exit", "knob", "value", "rho", "span", "seed",
+    "upstream",
+    "revision",
+    "tuned_on",
+    "answered_by",
+    "task",
+    "task_version",
+    "protocol",
+    "corpus",
+    "exit",
+    "knob",
+    "value",
+    "rho",
+    "span",
+    "seed",
 ]
 COST = [
-    "gmacs_per_s", "rtfx", "params_m", "params_all_m", "peak_mib", "reference", "macs_saved",
-    "time_saved", "time_saved_low", "time_saved_high", "timed", "timed_macs_saved",
+    "gmacs_per_s",
+    "rtfx",
+    "params_m",
+    "params_all_m",
+    "peak_mib",
+    "reference",
+    "macs_saved",
+    "time_saved",
+    "time_saved_low",
+    "time_saved_high",
+    "timed",
+    "timed_macs_saved",
 ]
 TRAILING = ["n", "failed", "depth", *COST, "device"]
 RUN = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
@@ -32,20 +54,28 @@ def row(result: Result) -> dict[str, Any]:
     layer_norm = " + layer-norm" if cell.layer_norm and not cell.knob else ""
     custom = f"custom-{cell.settings}"
     line = {
-        "upstream": cell.upstream, "revision": cell.revision, "tuned_on": result.tuned_on,
-        "answered_by": result.answered_by, "task": cell.task, "task_version": cell.task_version,
+        "upstream": cell.upstream,
+        "revision": cell.revision,
+        "tuned_on": result.tuned_on,
+        "answered_by": result.answered_by,
+        "task": cell.task,
+        "task_version": cell.task_version,
         "protocol": custom if cell.protocol == "custom" else cell.protocol,
-        "corpus": f"{cell.corpus}@{cell.corpus_hash}", "exit": cell.exit + layer_norm,
-        "knob": cell.knob, "value": cell.value,
+        "corpus": f"{cell.corpus}@{cell.corpus_hash}",
+        "exit": cell.exit + layer_norm,
+        "knob": cell.knob,
+        "value": cell.value,
         "rho": cell.value if cell.knob == "rho" else None,  # what DAISY's users look for
-        "span": cell.span, "seed": None if cell.seed is None else str(cell.seed),
+        "span": cell.span,
+        "seed": None if cell.seed is None else str(cell.seed),
     }
     line |= {name: _rounded(s.mean) for name, s in scores.items()}
     for name, score in scores.items():
         line |= {f"{name}_low": _rounded(score.low), f"{name}_high": _rounded(score.high)}
     line |= {f"{name}_sd": None for name in scores}
     return line | {
-        "n": min(s.n for s in scores.values()), "failed": max(s.failed for s in scores.values()),
+        "n": min(s.n for s in scores.values()),
+        "failed": max(s.failed for s in scores.values()),
         "depth": _rounded(result.depth),
         **{name: _rounded(cost[name], DIGITS.get(name, 4)) for name in COST},
         "device": result.device,
@@ -86,7 +116,11 @@ def aggregated(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 line[name] = _rounded(float(values.mean())) if len(values) else None
         for name in names:
             spread = pd.to_numeric(frame[name]).std(ddof=1)
-            line |= {f"{name}_low": None, f"{name}_high": None, f"{name}_sd": _rounded(float(spread))}
+            line |= {
+                f"{name}_low": None,
+                f"{name}_high": None,
+                f"{name}_sd": _rounded(float(spread)),
+            }
         line |= {"n": int(frame["n"].min()), "failed": int(frame["failed"].max())}
         out.append(line)
     return out
@@ -110,27 +144,36 @@ def against(
             continue
         full = _full_depth([*lines, *others], reference, line["corpus"])
         same = line["device"] == full["device"] and None not in (line["rtfx"], full["rtfx"])
-        out.append(line | {
-            "reference": full["upstream"],
-            "macs_saved": _rounded(100 * (1 - line["gmacs_per_s"] / full["gmacs_per_s"]), 2),
-            "time_saved": _rounded(100 * (1 - full["rtfx"] / line["rtfx"]), 2) if same else None,
-            "time_saved_low": None, "time_saved_high": None, "timed_macs_saved": None,
-        })
+        out.append(
+            line
+            | {
+                "reference": full["upstream"],
+                "macs_saved": _rounded(100 * (1 - line["gmacs_per_s"] / full["gmacs_per_s"]), 2),
+                "time_saved": _rounded(100 * (1 - full["rtfx"] / line["rtfx"]), 2)
+                if same
+                else None,
+                "time_saved_low": None,
+                "time_saved_high": None,
+                "timed_macs_saved": None,
+            }
+        )
     return out
 
 
 def _full_depth(lines: Sequence[dict[str, Any]], reference: str, corpus: str) -> dict[str, Any]:
     for line in lines:
         name = line["upstream"]
-        if line["exit"].startswith("full") and line["corpus"] == corpus and (
-            name == reference or name.startswith(f"{reference}(")
+        if (
+            line["exit"].startswith("full")
+            and line["corpus"] == corpus
+            and (name == reference or name.startswith(f"{reference}("))
         ):
             return line
     known = sorted({li["upstream"] for li in lines if li["exit"].startswith("full")})
     raise UsageError(
         f"--reference {reference}: there is no full-depth row of it on {corpus} (there are: "
-        f"{', '.join(known) or 'none'}); make one with: run_benchmark.py --upstream {reference} --task "
-        f"{lines[0]['task']}"
+        f"{', '.join(known) or 'none'}); make one with: run_benchmark.py --upstream {reference} "
+        f"--task {lines[0]['task']}"
     )
 
 
@@ -146,7 +189,9 @@ def board(results: Sequence[Result], reference: str = "") -> pd.DataFrame:
     ranked = [metrics[0].name, "depth", "upstream", "exit", "knob", "value", "span", "seed"]
     ascending = [not metrics[0].higher_is_better] + [True] * (len(ranked) - 1)
     return frame.sort_values(
-        ["corpus", "protocol", *ranked], ascending=[True, True, *ascending], kind="stable",
+        ["corpus", "protocol", *ranked],
+        ascending=[True, True, *ascending],
+        kind="stable",
         ignore_index=True,
     ).astype({"timed": "Int64"})
 
@@ -154,7 +199,8 @@ def board(results: Sequence[Result], reference: str = "") -> pd.DataFrame:
 def write(root: Path, task: str, reference: str = "") -> list[Path]:
     """Rebuild leaderboard_<task>.csv and .md in `root` from the JSONs below it."""
     paths = [root / f"leaderboard_{task}.csv", root / f"leaderboard_{task}.md"]
-    with locked(root / f"leaderboard_{task}.lock"):  # of two who write at once the later has read both's rows
+    # of two who write at once the later has read both's rows
+    with locked(root / f"leaderboard_{task}.lock"):
         frame = board(load_all(root, task), reference)
         write_text(paths[0], _safe(frame).to_csv(index=False, lineterminator="\n"), FIX)
         write_text(paths[1], f"# {task}\n\n{markdown(screen(frame))}\n", FIX)
@@ -174,8 +220,11 @@ def screen(frame: pd.DataFrame) -> pd.DataFrame:
         columns = (frame[f"{name}{end}"].astype(float) for end in ("", "_low", "_high", "_sd"))
         out[name] = [_with_spread(*values) for values in zip(*columns, strict=True)]
     for name, heading, digits in (
-        ("depth", "depth", 2), ("gmacs_per_s", "GMAC/s", 2), ("rtfx", "RTFx", 0),
-        ("params_m", "params (M)", 1), ("peak_mib", "peak (MiB)", 0),
+        ("depth", "depth", 2),
+        ("gmacs_per_s", "GMAC/s", 2),
+        ("rtfx", "RTFx", 0),
+        ("params_m", "params (M)", 1),
+        ("peak_mib", "peak (MiB)", 0),
     ):
         out[heading] = [_text(v, digits) for v in frame[name].astype(float)]
     for name in ("macs_saved", "time_saved"):
@@ -196,7 +245,9 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
 
 def markdown(frame: pd.DataFrame) -> str:
     lines = [list(frame.columns), ["---"] * len(frame.columns), *frame.astype(str).values.tolist()]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
 
 
 def _with_spread(mean: float, low: float, high: float, sd: float) -> str:

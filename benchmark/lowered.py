@@ -34,13 +34,12 @@ class Lowered(Wrapper):
     def around(self, inner: Upstream) -> Upstream:
         return Lowered(inner)
 
-    def states(
-        self, wavs: Tensor, lengths: Tensor
-    ) -> Generator[Tensor, Tensor | None, None]:
+    def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
         walk, keep = self.inner.states(wavs, lengths), None
         try:
             while True:
-                with _autocast(wavs):  # left before each yield: whoever takes the state is not lowered
+                # left before each yield: whoever takes the state is not lowered
+                with _autocast(wavs):
                     state = walk.send(keep)
                 keep = yield state.float()
         except StopIteration:

@@ -1,12 +1,15 @@
-"""What enhancement and separation are scored with: functions of two waveforms, each giving a number or a `Failure`.
+"""What enhancement and separation are scored with: functions of two waveforms, each giving a
+number or a `Failure`.
 
-Wide-band PESQ (ITU-T P.862.2, MOS-LQO, about 1 to 4.64), STOI (Taal et al., 2011; at most 1, papers print it x 100) and
-SI-SDR (Le Roux et al., 2019, eq. 3-4; dB). s3prl takes all three from `asteroid.metrics.get_metrics`, which takes them
-from pb_bss_eval; tests/test_metrics.py holds ours equal to it. One thing differs on purpose: there a file that cannot be
-scored ends the run (PESQ) or enters the mean as 1e-5 (STOI); here it is a `Failure`, to be counted beside the mean.
+Wide-band PESQ (ITU-T P.862.2, MOS-LQO, about 1 to 4.64), STOI (Taal et al., 2011; at most 1, papers
+print it x 100) and SI-SDR (Le Roux et al., 2019, eq. 3-4; dB). s3prl takes all three from
+`asteroid.metrics.get_metrics`, which takes them from pb_bss_eval; tests/test_metrics.py holds ours
+equal to it. One thing differs on purpose: there a file that cannot be scored ends the run (PESQ) or
+enters the mean as 1e-5 (STOI); here it is a `Failure`, to be counted beside the mean.
 
 Waveforms are float arrays (N,) at 16 kHz and keep their precision; reference first, as in asteroid.
 """
+
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,25 +19,34 @@ import numpy as np
 from .contract import SAMPLE_RATE
 from .errors import need
 
-EPS = 1e-8                       # pb_bss_eval/evaluation/module_si_sdr.py; absolute, so SI-SDR of a perfect copy is finite
+# pb_bss_eval/evaluation/module_si_sdr.py; absolute, so SI-SDR of a perfect copy is finite
+EPS = 1e-8
 PESQ_SHORTEST = SAMPLE_RATE // 4  # samples; the pesq package refuses less
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no number. Few and fixed wordings, without file names or sizes, so that they can be counted."""
+    """Why there is no number. Few and fixed wordings, without file names or sizes, so that
+    they can be counted.
+    """
+
     reason: str
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """One utterance's share of a corpus-level rate: word errors over words. Rates add up above and below the line apart."""
-    part: float                  # already in the metric's unit: 100 x errors for a percentage
+    """One utterance's share of a corpus-level rate: word errors over words. Rates add up above and
+    below the line apart.
+    """
+
+    part: float  # already in the metric's unit: 100 x errors for a percentage
     whole: float
 
 
 def pesq_wb(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
-    """Wide-band PESQ. The package divides both signals by their joint peak, so only their ratio matters."""
+    """Wide-band PESQ. The package divides both signals by their joint peak, so only
+    their ratio matters.
+    """
     clean, estimate = np.asarray(clean), np.asarray(estimate)
     if trouble := _trouble(clean, estimate):
         return trouble
@@ -43,7 +55,8 @@ def pesq_wb(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
     package = need("pesq", "PESQ", "se")
     try:
         value = float(package.pesq(SAMPLE_RATE, clean, estimate, "wb"))
-    except Exception as error:  # its own errors, and a bare ValueError where an inner step divides by zero
+    except Exception as error:
+        # its own errors, and a bare ValueError where an inner step divides by zero
         return Failure(f"pesq: {type(error).__name__}")
     return value if np.isfinite(value) else Failure("pesq: not a number")
 
@@ -55,7 +68,8 @@ def stoi(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
         return trouble
     package = need("pystoi", "STOI", "se")
     with warnings.catch_warnings():
-        # with fewer than 30 frames of speech (0.4 s) it warns and returns 1e-5: the warning is the failure
+        # with fewer than 30 frames of speech (0.4 s) it warns and returns 1e-5: the
+        # warning is the failure
         warnings.filterwarnings("error", message="Not enough STFT frames", category=RuntimeWarning)
         try:
             value = float(package.stoi(clean, estimate, SAMPLE_RATE, extended=False))
@@ -72,13 +86,17 @@ def si_sdr(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
     if trouble := _trouble(clean, estimate):
         return trouble
     clean, estimate = clean - clean.mean(), estimate - estimate.mean()
-    target = np.sum(clean * estimate) / (np.sum(clean**2) + EPS) * clean            # eq. 4: e_target
-    residue = estimate - target                                                     # eq. 4: e_res
+    target = np.sum(clean * estimate) / (np.sum(clean**2) + EPS) * clean  # eq. 4: e_target
+    residue = estimate - target  # eq. 4: e_res
     return float(10 * np.log10(np.sum(target**2) / (np.sum(residue**2) + EPS) + EPS))
 
 
-def si_sdr_improvement(clean: np.ndarray, estimate: np.ndarray, noisy: np.ndarray) -> float | Failure:
-    """SI-SDR of the estimate minus that of the unprocessed input, dB. s3prl prints it under the name si_sdr."""
+def si_sdr_improvement(
+    clean: np.ndarray, estimate: np.ndarray, noisy: np.ndarray
+) -> float | Failure:
+    """SI-SDR of the estimate minus that of the unprocessed input, dB. s3prl prints it
+    under the name si_sdr.
+    """
     after, before = si_sdr(clean, estimate), si_sdr(clean, noisy)
     if isinstance(after, Failure):
         return after
@@ -93,28 +111,43 @@ def mean(values: Sequence[float | Ratio]) -> float:
     return float(part.sum() / whole.sum())
 
 
-def bootstrap_interval(values: Sequence[float | Ratio], level: float = 0.95, n: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap of the mean over utterances (Efron, 1979): how far it could move with other utterances.
+def bootstrap_interval(
+    values: Sequence[float | Ratio], level: float = 0.95, n: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap of the mean over utterances (Efron, 1979): how far it could move
+    with other utterances.
 
     Says nothing of other training seeds. Of a single value it is that value, twice.
     """
     part, whole = _parts(values)
     draws = np.random.default_rng(seed).integers(part.size, size=(n, part.size))
-    low, high = np.quantile(part[draws].sum(axis=1) / whole[draws].sum(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(
+        part[draws].sum(axis=1) / whole[draws].sum(axis=1), [(1 - level) / 2, (1 + level) / 2]
+    )
     return float(low), float(high)
 
 
 def _parts(values: Sequence[float | Ratio]) -> tuple[np.ndarray, np.ndarray]:
-    pairs = np.array([(v.part, v.whole) if isinstance(v, Ratio) else (v, 1.0) for v in values], dtype=np.float64).reshape(-1, 2)
+    pairs = np.array(
+        [(v.part, v.whole) if isinstance(v, Ratio) else (v, 1.0) for v in values], dtype=np.float64
+    ).reshape(-1, 2)
     if not len(pairs) or not np.isfinite(pairs).all():
-        raise ValueError("a mean needs at least one value, and finite ones: leave the failures out and count them")
+        raise ValueError(
+            "a mean needs at least one value, and finite ones: leave the failures out and count "
+            "them"
+        )
     if (pairs[:, 1] <= 0).any():
-        raise ValueError("a ratio needs something to be a part of: an empty reference is a failure, to be counted")
+        raise ValueError(
+            "a ratio needs something to be a part of: an empty reference is a failure, to be "
+            "counted"
+        )
     return pairs[:, 0], pairs[:, 1]
 
 
 def _trouble(clean: np.ndarray, estimate: np.ndarray) -> Failure | None:
-    """What no metric can digest. A constant signal counts as silent: it carries nothing once its mean is gone."""
+    """What no metric can digest. A constant signal counts as silent: it carries nothing
+    once its mean is gone.
+    """
     if clean.ndim != 1 or clean.shape != estimate.shape:
         return Failure("lengths differ")
     for what, signal in (("reference", clean), ("estimate", estimate)):

@@ -18,15 +18,17 @@ def upgraded(raw: dict[str, Any], path: Path) -> dict[str, Any]:
         return raw
     if raw["schema"] != 1:
         raise UsageError(
-            f"{path}: result schema {raw['schema']}, this version reads 1 to {SCHEMA}; update the program "
-            "(pip install -U earlyexit-superb), or run its command again with --force"
+            f"{path}: result schema {raw['schema']}, this version reads 1 to {SCHEMA}; update the "
+            "program (pip install -U earlyexit-superb), or run its command again with --force"
         )
     raw, was = dict(raw), raw["detail"].get("cost", {})
     macs_saved, time_saved = raw.pop("macs_saved"), raw.pop("time_saved")
     raw["cost"] = {
         "gmacs_per_s": was["macs"] / was["audio_seconds"] / 1e9 if was else None,
         "reference": raw["cell"]["upstream"] if was else None,
-        "macs_saved": macs_saved, "time_saved": time_saved, "timed": was.get("timed"),
+        "macs_saved": macs_saved,
+        "time_saved": time_saved,
+        "timed": was.get("timed"),
     }
     calibration = raw["detail"].get("calibration")
     if calibration and "knob" not in calibration:

@@ -74,7 +74,10 @@ def command(argv: Sequence[str]) -> int:
     configs = requested(args)
     print(formatted(plan(configs[0])))
     if len(configs) > 1:
-        print(f"heads and scores {len(configs)} times, once for each seed; the upstream's pass once for all")
+        print(
+            f"heads and scores {len(configs)} times, once for each seed; the upstream's pass once "
+            "for all"
+        )
     return 0
 
 

@@ -1,9 +1,11 @@
-"""One training in several processes, started by torchrun: who I am, what of a batch is mine, what all of us found.
+"""One training in several processes, started by torchrun: who I am, what of a batch is mine,
+what all of us found.
 
-Every process draws the same batches from the same seeds, computes its own rows, and takes the mean of everybody's gradients,
-so a training ends as in one process with the same batch, up to the order of additions. The first process alone looks,
-logs and writes; the others see the same folder.
+Every process draws the same batches from the same seeds, computes its own rows, and takes the mean
+of everybody's gradients, so a training ends as in one process with the same batch, up to the order
+of additions. The first process alone looks, logs and writes; the others see the same folder.
 """
+
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
@@ -17,16 +19,20 @@ from .errors import UsageError
 
 @contextlib.contextmanager
 def joined(device: str) -> Iterator[str]:
-    """Meet the other processes of a torchrun, where there are any (gloo on CPUs, nccl on GPUs); yields this one's device."""
+    """Meet the other processes of a torchrun, where there are any (gloo on CPUs, nccl on GPUs);
+    yields this one's device.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield device
         return
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=timedelta(days=1))
+    distributed.init_process_group(
+        "nccl" if device.startswith("cuda") else "gloo", timeout=timedelta(days=1)
+    )
     if not leads():
-        os.environ["TQDM_DISABLE"] = "1"      # one set of bars
+        os.environ["TQDM_DISABLE"] = "1"  # one set of bars
     try:
         yield device
     finally:
@@ -35,7 +41,11 @@ def joined(device: str) -> Iterator[str]:
 
 def place() -> tuple[int, int]:
     """(my number from 0, how many we are)"""
-    return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+    return (
+        (distributed.get_rank(), distributed.get_world_size())
+        if distributed.is_initialized()
+        else (0, 1)
+    )
 
 
 def leads() -> bool:
@@ -46,7 +56,10 @@ def own(count: int, what: str = "batch") -> slice:
     """My rows of `count`, as many as everybody's."""
     rank, size = place()
     if count % size:
-        raise UsageError(f"{size} processes cannot share a {what} of {count} equally; choose one that {size} divides (--set {what}=N)")
+        raise UsageError(
+            f"{size} processes cannot share a {what} of {count} equally; choose one that {size} "
+            f"divides (--set {what}=N)"
+        )
     return slice(rank, None, size)
 
 
@@ -65,7 +78,9 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     if place()[1] == 1 or not gradients:
         return
     averaged = mean(torch.cat([g.flatten() for g in gradients]))
-    for gradient, values in zip(gradients, averaged.split([g.numel() for g in gradients]), strict=True):
+    for gradient, values in zip(
+        gradients, averaged.split([g.numel() for g in gradients]), strict=True
+    ):
         gradient.copy_(values.view_as(gradient))
 
 

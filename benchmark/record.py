@@ -1,9 +1,11 @@
-"""The pass that makes a trace: an upstream over every piece of audio, once, longest first, written shard by shard.
+"""The pass that makes a trace: an upstream over every piece of audio, once, longest first,
+written shard by shard.
 
-A shard is a plain .npy file, written from its beginning to its end (a mapped file would fill the memory with its pages),
-renamed when it is whole, and followed by a small file with its evidence and hash. A killed pass goes on behind the last
-whole shard; the manifest names the shards last of all.
+A shard is a plain .npy file, written from its beginning to its end (a mapped file would fill the
+memory with its pages), renamed when it is whole, and followed by a small file with its evidence and
+hash. A killed pass goes on behind the last whole shard; the manifest names the shards last of all.
 """
+
 import hashlib
 import json
 import shutil
@@ -77,33 +79,64 @@ class Recording:
         return int(np.prod(self.row)) * self.dtype.itemsize if self.stacked else 0
 
 
-def record(folder: Path, about: dict, upstream: Upstream, items: Sequence[Item], load: Callable[[Item], Example], what: str,
-           device: str) -> None:
+def record(
+    folder: Path,
+    about: dict,
+    upstream: Upstream,
+    items: Sequence[Item],
+    load: Callable[[Item], Example],
+    what: str,
+    device: str,
+) -> None:
     """Make `folder` a trace of `items`, going on from what is there. The caller holds its lock."""
     from tqdm import tqdm
+
     job = Recording(upstream, pieces(items)[0], load, device, about["deepest"], about["keep"])
     plan = list(_shards(job))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         clear_abandoned(folder, folder.with_suffix(".lock"))
         missing = [n for n, rows in enumerate(plan) if not _whole(folder, n, job, True)]
-        keep = _announce(folder, job, what, sum(int(job.rows[list(chain(*plan[n]))].sum()) for n in missing) * job.row_bytes)
+        keep = _announce(
+            folder,
+            job,
+            what,
+            sum(int(job.rows[list(chain(*plan[n]))].sum()) for n in missing) * job.row_bytes,
+        )
         _write_json(folder / "manifest.json", {"about": about, "what": what, "shards": None})
-        with tqdm(total=_seconds(job.pieces), desc=what, file=sys.stderr, unit="s", dynamic_ncols=True, mininterval=1) as bar:
+        with tqdm(
+            total=_seconds(job.pieces),
+            desc=what,
+            file=sys.stderr,
+            unit="s",
+            dynamic_ncols=True,
+            mininterval=1,
+        ) as bar:
             for number, batches in enumerate(plan):
                 if _whole(folder, number, job, keep):
                     bar.update(_seconds(job.pieces[i] for i in chain(*batches)))
                 elif not _shard(folder, number, job, batches, keep, bar.update):
                     keep = False
-                    print(f"{what}: states overflow fp16, so none are kept; they are recomputed for every batch", file=sys.stderr)
+                    print(
+                        (
+                            f"{what}: states overflow fp16, so none are kept; they are recomputed "
+                            "for every batch"
+                        ),
+                        file=sys.stderr,
+                    )
         _finish(folder, about, job, plan, what, keep)
     except OSError as failure:
-        raise MachineError(f"the trace of {what} cannot be written to {folder} ({failure.strerror or failure}); free some space "
-                           f"(run_benchmark.py cache ls) or point {CACHE} to another folder, and repeat the command") from failure
+        raise MachineError(
+            f"the trace of {what} cannot be written to {folder} ({failure.strerror or failure}); "
+            f"free some space (run_benchmark.py cache ls) or point {CACHE} to another folder, and "
+            "repeat the command"
+        ) from failure
 
 
 def pieces(items: Sequence[Item]) -> tuple[list[Item], list[int]]:
-    """The different stretches of audio among `items`, and which of them each item is: nothing is heard twice."""
+    """The different stretches of audio among `items`, and which of them each item is:
+    nothing is heard twice.
+    """
     places = [(i.path, i.start, i.samples) for i in items]
     number = {place: n for n, place in enumerate(dict.fromkeys(places))}
     first = dict(zip(reversed(places), reversed(items), strict=True))
@@ -117,8 +150,12 @@ def size(upstream: Upstream, items: Sequence[Item], keep: str = "states") -> int
 
 
 def padded(wavs: Sequence[Tensor], device: str) -> tuple[Tensor, Tensor]:
-    """Waveforms of unequal length -> (B, N) with zeros behind, and (B,) samples, which stay on the host."""
-    return torch.nn.utils.rnn.pad_sequence(list(wavs), batch_first=True).to(device), torch.tensor([len(w) for w in wavs])
+    """Waveforms of unequal length -> (B, N) with zeros behind, and (B,) samples, which stay on the
+    host.
+    """
+    return torch.nn.utils.rnn.pad_sequence(list(wavs), batch_first=True).to(device), torch.tensor(
+        [len(w) for w in wavs]
+    )
 
 
 def means(state: Tensor, frames: Tensor) -> Tensor:
@@ -127,7 +164,9 @@ def means(state: Tensor, frames: Tensor) -> Tensor:
 
 
 def by_length(items: Sequence[Item]) -> Iterator[list[int]]:
-    """Row numbers in batches of similar length and at most BATCH_SECONDS, longest first: the first batch is the largest."""
+    """Row numbers in batches of similar length and at most BATCH_SECONDS, longest first: the first
+    batch is the largest.
+    """
     rows: list[int] = []
     for i in sorted(range(len(items)), key=lambda i: -items[i].samples):
         if rows and (len(rows) + 1) * items[rows[0]].samples > BATCH_SECONDS * SAMPLE_RATE:
@@ -157,23 +196,32 @@ def _announce(folder: Path, job: Recording, what: str, need: int) -> bool:
     free = shutil.disk_usage(folder).free
     if free < LEAST:
         raise MachineError(
-            f"{folder} has {free / 2**20:.0f} MiB left, too few for any trace; free some space (run_benchmark.py "
-            f"cache ls) or point {CACHE} to another folder"
+            f"{folder} has {free / 2**20:.0f} MiB left, too few for any trace; free some space "
+            f"(run_benchmark.py cache ls) or point {CACHE} to another folder"
         )
     keep = job.keep == "answers" or (job.stacked and free - need > SPARE)
     minutes = _seconds(job.pieces) / 60
     told = (
-        f"its {job.keep} to be kept in {folder.parent}" if not job.stacked
-        else f"{need / 2**20:.0f} MiB of states to be kept in {folder.parent}" if keep
-        else f"{need / 2**30:.1f} GiB of states would not fit in {folder.parent}: they are recomputed for every batch"
+        f"its {job.keep} to be kept in {folder.parent}"
+        if not job.stacked
+        else f"{need / 2**20:.0f} MiB of states to be kept in {folder.parent}"
+        if keep
+        else (
+            f"{need / 2**30:.1f} GiB of states would not fit in {folder.parent}: they are "
+            "recomputed for every batch"
+        )
     )
-    print(f"{what}: {job.upstream.card.name} over {minutes:.1f} min of audio, {told}", file=sys.stderr)
+    print(
+        f"{what}: {job.upstream.card.name} over {minutes:.1f} min of audio, {told}", file=sys.stderr
+    )
     return keep
 
 
 @dataclass
 class Passed:
-    """What one batch left: rows piece by piece, evidence, the largest rounding error, and answers."""
+    """What one batch left: rows piece by piece, evidence, the largest rounding error, and
+    answers.
+    """
 
     rows: list[np.ndarray]
     evidence: np.ndarray  # (B, E)
@@ -181,8 +229,17 @@ class Passed:
     answers: dict[str, np.ndarray]  # "<piece>.<depth>" -> an answer as it was given
 
 
-def _shard(folder: Path, number: int, job: Recording, batches: Sequence[Sequence[int]], keep: bool, tell: Callable[[int], None]) -> bool:
-    """Write one shard and what belongs to it; False where a state does not fit in fp16, and then none are written."""
+def _shard(
+    folder: Path,
+    number: int,
+    job: Recording,
+    batches: Sequence[Sequence[int]],
+    keep: bool,
+    tell: Callable[[int], None],
+) -> bool:
+    """Write one shard and what belongs to it; False where a state does not fit in fp16, and
+    then none are written.
+    """
     order = list(chain(*batches))
     digest, heard, error, evidence, answers = hashlib.sha256(), hashlib.sha256(), 0.0, [], {}
     file_of = _file(folder, number, job)
@@ -206,8 +263,18 @@ def _shard(folder: Path, number: int, job: Recording, batches: Sequence[Sequence
         digest.update(file_of.read_bytes())
     if not (keep and np.isfinite(error)):
         file_of.unlink()
-    with atomic(folder / f"{number:04d}.done.npz", FIX, durable=True) as part, open(part, "wb") as file:
-        np.savez(file, evidence=np.concatenate(evidence), error=error, at=at, sha256=digest.hexdigest(), audio=heard.hexdigest())
+    with (
+        atomic(folder / f"{number:04d}.done.npz", FIX, durable=True) as part,
+        open(part, "wb") as file,
+    ):
+        np.savez(
+            file,
+            evidence=np.concatenate(evidence),
+            error=error,
+            at=at,
+            sha256=digest.hexdigest(),
+            audio=heard.hexdigest(),
+        )
     return bool(np.isfinite(error))
 
 
@@ -221,7 +288,9 @@ def _header(file: Any, job: Recording, order: Sequence[int]) -> int:
         return 0
     shape = (int(job.rows[list(order)].sum()), *job.row)
     descr = np.lib.format.dtype_to_descr(job.dtype)
-    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": descr, "fortran_order": False, "shape": shape}
+    )
     return file.tell()
 
 
@@ -229,8 +298,10 @@ def _heard(job: Recording, batch: Sequence[int]) -> list[Tensor]:
     wavs = [job.load(job.pieces[i]).wav for i in batch]
     for i, wav in zip(batch, wavs, strict=True):
         if len(wav) != job.pieces[i].samples:
-            raise UsageError(f"{job.pieces[i].path}: {len(wav)} samples were read where its header promised {job.pieces[i].samples}; "
-                             "the file changed or is truncated, replace it")
+            raise UsageError(
+                f"{job.pieces[i].path}: {len(wav)} samples were read where its header promised "
+                f"{job.pieces[i].samples}; the file changed or is truncated, replace it"
+            )
     return wavs
 
 
@@ -268,9 +339,7 @@ def _rows(job: Recording, kept: Sequence[Tensor], frames: Tensor) -> list[np.nda
         return []
     if job.keep == "means":
         return list(torch.stack(list(kept), 2).permute(1, 0, 2, 3).contiguous().numpy()[:, None])
-    return [
-        torch.stack([k[b, :n] for k in kept], 1).numpy() for b, n in enumerate(frames.tolist())
-    ]
+    return [torch.stack([k[b, :n] for k in kept], 1).numpy() for b, n in enumerate(frames.tolist())]
 
 
 def _whole(folder: Path, number: int, job: Recording, keep: bool) -> bool:
@@ -280,7 +349,14 @@ def _whole(folder: Path, number: int, job: Recording, keep: bool) -> bool:
     )
 
 
-def _finish(folder: Path, about: dict, job: Recording, plan: Sequence[Sequence[Sequence[int]]], what: str, keep: bool) -> None:
+def _finish(
+    folder: Path,
+    about: dict,
+    job: Recording,
+    plan: Sequence[Sequence[Sequence[int]]],
+    what: str,
+    keep: bool,
+) -> None:
     """Put together what the shards left, and last of all name them in the manifest."""
     index, shards, rows = np.zeros((len(job.pieces), 3), np.int64), [], job.rows
     evidence = np.full((len(job.pieces), len(job.upstream.exits)), np.nan, np.float32)
@@ -290,16 +366,34 @@ def _finish(folder: Path, about: dict, job: Recording, plan: Sequence[Sequence[S
         index[order] = np.stack([np.full(len(order), number), first, rows[order]], 1)
         with np.load(folder / f"{number:04d}.done.npz") as done:
             evidence[order] = done["evidence"]
-            shards.append({"file": path.name, "at": int(done["at"]), "sha256": str(done["sha256"]), "audio": str(done["audio"]),
-                           "rounding": float(done["error"]) if keep else None, "bytes": path.stat().st_size if keep else 0})
+            shards.append(
+                {
+                    "file": path.name,
+                    "at": int(done["at"]),
+                    "sha256": str(done["sha256"]),
+                    "audio": str(done["audio"]),
+                    "rounding": float(done["error"]) if keep else None,
+                    "bytes": path.stat().st_size if keep else 0,
+                }
+            )
         if not keep:
             path.unlink(missing_ok=True)
     for name, array in (("index.npy", index), ("evidence.npy", evidence)):
         with atomic(folder / name, FIX, durable=True) as part, open(part, "wb") as file:
             np.save(file, array)
-    _write_json(folder / "manifest.json", {
-        "about": about, "what": what, "kept": keep, "row": job.row, "seconds": _seconds(job.pieces), "pieces": len(job.pieces),
-        "largest_rounding_error": max(s["rounding"] for s in shards) if keep else None, "shards": shards})
+    _write_json(
+        folder / "manifest.json",
+        {
+            "about": about,
+            "what": what,
+            "kept": keep,
+            "row": job.row,
+            "seconds": _seconds(job.pieces),
+            "pieces": len(job.pieces),
+            "largest_rounding_error": max(s["rounding"] for s in shards) if keep else None,
+            "shards": shards,
+        },
+    )
     for done in folder.glob("*.done.npz"):
         done.unlink()
 

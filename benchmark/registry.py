@@ -1,4 +1,5 @@
 """Name -> plug-in, importing only the one that is asked for."""
+
 import hashlib
 import inspect
 import pkgutil
@@ -14,8 +15,8 @@ from .errors import Complaint, UsageError, closest
 
 
 class Registry:
-    """One room's plug-ins. The file name is the plug-in name; other distributions add theirs by entry point, and
-    anybody by path/to/file.py:NAME.
+    """One room's plug-ins. The file name is the plug-in name; other distributions add theirs by
+    entry point, and anybody by path/to/file.py:NAME.
 
     Args:
         kind: of its plug-ins, in contract.py: a class, or what such a class makes.
@@ -30,12 +31,14 @@ class Registry:
             if self._found.setdefault(name, plugin) is not plugin:
                 raise ValueError(f"{name!r} is registered twice in {self.package}")
             return plugin
+
         return keep
 
     def names(self) -> list[str]:
         """Every name, in-tree and outside, importing none."""
         room = import_module(self.package).__path__
-        here = {m.name for m in pkgutil.iter_modules(room) if not m.ispkg}      # a folder is shared code
+        # a folder is shared code
+        here = {m.name for m in pkgutil.iter_modules(room) if not m.ispkg}
         return sorted({n for n in here if not n.startswith("_")} | set(self._outside()))
 
     def get(self, name: str) -> Any:
@@ -44,12 +47,16 @@ class Registry:
             return self._in_file(name)
         if name not in self._found:
             if name not in self.names():
-                raise UsageError(f"no {self.room[:-1]} is called {name!r}: {closest(name, self.names())} "
-                                 f"(list them: run_benchmark.py ls {self.room})")
+                raise UsageError(
+                    f"no {self.room[:-1]} is called {name!r}: {closest(name, self.names())} "
+                    f"(list them: run_benchmark.py ls {self.room})"
+                )
             import_module(self._outside().get(name, f"{self.package}.{name}"))
             if name not in self._found:
-                raise UsageError(f"the plug-in module of {name!r} was imported but registers no {self.room[:-1]} of that name; "
-                                 f'it must call {self.room}.register("{name}")')
+                raise UsageError(
+                    f"the plug-in module of {name!r} was imported but registers no "
+                    f'{self.room[:-1]} of that name; it must call {self.room}.register("{name}")'
+                )
         return self._found[name]
 
     def holds(self, plugin: Any) -> bool:
@@ -58,13 +65,25 @@ class Registry:
         return issubclass(plugin, kind) if inspect.isclass(plugin) else isinstance(plugin, kind)
 
     def _in_file(self, spec: str) -> Any:
-        """What NAME is in that file. One with a name of its own is known by it from then on, as rows say it."""
+        """What NAME is in that file. One with a name of its own is known by it from
+        then on, as rows say it.
+        """
         what, found = self.room[:-1], from_file(spec)
         if not self.holds(found):
-            raise UsageError(f"{what} {spec}: that is no {self.kind} of benchmark.contract but a {type(found).__name__}")
+            raise UsageError(
+                f"{what} {spec}: that is no {self.kind} of benchmark.contract but a "
+                f"{type(found).__name__}"
+            )
         name = getattr(found, "name", None)
-        if isinstance(name, str) and self._found.get(name, found) is not found or name in self.names():
-            raise UsageError(f"{what} {spec}: it calls itself {name}, which is another {what}'s name; give it one of its own")
+        if (
+            isinstance(name, str)
+            and self._found.get(name, found) is not found
+            or name in self.names()
+        ):
+            raise UsageError(
+                f"{what} {spec}: it calls itself {name}, which is another {what}'s name; give it "
+                "one of its own"
+            )
         if isinstance(name, str):
             self._found[name] = found
         return found
@@ -92,10 +111,10 @@ upstreams, tasks = Registry("upstreams", "Upstream"), Registry("tasks", "Task")
 
 
 def build_upstream(spec: str, options: Mapping[str, str] | None = None) -> Any:
-    """"name", "name.tag" or "path/to/file.py:Class" -> a ready upstream in evaluation mode.
+    """ "name", "name.tag" or "path/to/file.py:Class" -> a ready upstream in evaluation mode.
 
-    `options` go to the constructor; their names are checked against its signature and their values take the type of
-    its defaults (command lines and YAML know only strings).
+    `options` go to the constructor; their names are checked against its signature and their values
+    take the type of its defaults (command lines and YAML know only strings).
     """
     cls, given = upstream_class(spec), dict(options or {})
     tag = "" if ".py:" in spec else spec.partition(".")[2]
@@ -109,7 +128,9 @@ def upstream_class(spec: str) -> Any:
     return upstreams.get(spec if ".py:" in spec else spec.partition(".")[0])
 
 
-def coerce(given: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter], who: str) -> dict[str, Any]:
+def coerce(
+    given: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter], who: str
+) -> dict[str, Any]:
     """Check option names against a signature and give every value the type of its default."""
     out = {}
     for key, value in given.items():
@@ -120,7 +141,9 @@ def coerce(given: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]
 
 
 def as_type_of(default: Any, value: Any, what: str) -> Any:
-    """`value` as the type of `default`. YAML 1.1 reads 1e-4 as text and `no` as False, so types are ours to settle."""
+    """`value` as the type of `default`. YAML 1.1 reads 1e-4 as text and `no` as False, so
+    types are ours to settle.
+    """
     if isinstance(default, bool):
         if str(value).lower() in ("1", "true", "yes", "on", "0", "false", "no", "off"):
             return str(value).lower() in ("1", "true", "yes", "on")
@@ -133,7 +156,14 @@ def as_type_of(default: Any, value: Any, what: str) -> Any:
                 raise UsageError(f"{what} is a number like {default!r}, not {value!r}") from None
     if isinstance(default, tuple):
         try:
-            return tuple(float(v) for v in (value if isinstance(value, Sequence) and not isinstance(value, str) else str(value).split(",")))
+            return tuple(
+                float(v)
+                for v in (
+                    value
+                    if isinstance(value, Sequence) and not isinstance(value, str)
+                    else str(value).split(",")
+                )
+            )
         except ValueError:
             raise UsageError(f"{what} is numbers with commas between them, not {value!r}") from None
     return str(value) if isinstance(default, str) else value
@@ -148,25 +178,38 @@ def from_file(spec: str) -> Any:
     name = f"earlyexit_superb_file_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     if name not in sys.modules:
         module_spec = spec_from_file_location(name, file)
-        assert module_spec and module_spec.loader       # as for every file whose name ends in .py
+        assert module_spec and module_spec.loader  # as for every file whose name ends in .py
         sys.modules[name] = module = module_from_spec(module_spec)
         try:
             module_spec.loader.exec_module(module)
         except Exception as error:
             del sys.modules[name]
-            raise UsageError(f"{spec}: {file.name} fails when it is imported ({type(error).__name__}: {error})") from error
+            raise UsageError(
+                f"{spec}: {file.name} fails when it is imported ({type(error).__name__}: {error})"
+            ) from error
     inside = vars(sys.modules[name])
     if attribute not in inside:
-        own = [n for n, v in inside.items() if getattr(v, "__module__", name) == name or not inspect.isroutine(v)]
-        raise UsageError(f"{spec}: {file.name} has no {attribute!r}; {closest(attribute, [n for n in own if n[0] != '_'])}")
+        own = [
+            n
+            for n, v in inside.items()
+            if getattr(v, "__module__", name) == name or not inspect.isroutine(v)
+        ]
+        raise UsageError(
+            f"{spec}: {file.name} has no {attribute!r}; "
+            f"{closest(attribute, [n for n in own if n[0] != '_'])}"
+        )
     return inside[attribute]
 
 
 def spelled(name: str, tag: str, **options: tuple[Any, Any]) -> str:
-    """How a row names an upstream: plug-in.tag, and in brackets every (value, default) option that is not at its default.
+    """How a row names an upstream: plug-in.tag, and in brackets every (value, default) option that
+    is not at its default.
 
     Paths are shortened to their last part; the revision says which weights they were.
     """
-    shown = [f"{key}={Path(value).name if isinstance(value, str) and '/' in value else value}"
-             for key, (value, default) in options.items() if value != default]
+    shown = [
+        f"{key}={Path(value).name if isinstance(value, str) and '/' in value else value}"
+        for key, (value, default) in options.items()
+        if value != default
+    ]
     return name + (f".{tag}" if tag else "") + (f"({', '.join(shown)})" if shown else "")

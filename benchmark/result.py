@@ -1,5 +1,6 @@
-"""What one cell of the benchmark leaves behind: one JSON and one CSV of its utterances, each written
-whole or not at all. Older schemas are read by `migration.py`."""
+"""What one cell of the benchmark leaves behind: one JSON and one CSV of its utterances, each
+written whole or not at all. Older schemas are read by `migration.py`.
+"""
 
 import hashlib
 import json
@@ -55,7 +56,9 @@ class Cell:
         exit += [] if self.seed is None else [f"seed {self.seed}"]
         told = json.dumps(asdict(self), sort_keys=True).encode()
         parts = [
-            self.task, f"{self.corpus}-{self.corpus_hash}", f"{self.protocol}-{self.settings}",
+            self.task,
+            f"{self.corpus}-{self.corpus_hash}",
+            f"{self.protocol}-{self.settings}",
             f"{self.upstream}-{self.revision}" if self.revision else self.upstream,
         ]
         name = slug(" ".join(exit)) + "-" + hashlib.sha256(told).hexdigest()[:8] + ".json"
@@ -178,8 +181,8 @@ class Result:
             return cls(cell=cell, scores=scores, cost=cost, layer_weights=weights, **raw)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UsageError(
-                f"{path} is not a result of this benchmark ({error}); move it away, or run its command "
-                "again with --force"
+                f"{path} is not a result of this benchmark ({error}); move it away, or run its "
+                "command again with --force"
             ) from error
 
 

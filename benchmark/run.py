@@ -1,4 +1,6 @@
-"""What a command line asks for: every name, option and file resolved and checked, and the rows of its table."""
+"""What a command line asks for: every name, option and file resolved and checked, and
+the rows of its table.
+"""
 
 import inspect
 import random
@@ -85,7 +87,9 @@ class Experiment:
     @property
     def notices(self) -> tuple[str, ...]:
         """How its heads read the features, where a reader of the rows should know."""
-        return tuple(self.task.notices(self.setup)) if self.task.notices and not self.answers else ()
+        return (
+            tuple(self.task.notices(self.setup)) if self.task.notices and not self.answers else ()
+        )
 
     @property
     def answers(self) -> bool:
@@ -117,20 +121,33 @@ class Experiment:
         return [replace(row, path=row.cell.path(self.config.results)) for row in rows]
 
     def _cell(
-        self, upstream: Upstream | None, exit: str, layer_norm: bool | None = None,
-        knob: str | None = None, value: float | None = None, span: str | None = None,
+        self,
+        upstream: Upstream | None,
+        exit: str,
+        layer_norm: bool | None = None,
+        knob: str | None = None,
+        value: float | None = None,
+        span: str | None = None,
     ) -> Cell:
         return Cell(
             upstream=upstream.card.name if upstream else "unprocessed",
             revision=upstream.card.revision if upstream else "",
-            task=self.task.name, task_version=self.task.version, protocol=self.recipe.name,
-            settings=short_hash(self.recipe.settings), corpus=self.corpus.name,
-            corpus_hash=self.corpus.hash, seed=self.config.seed if upstream else None,
-            exit=exit, layer_norm=layer_norm, knob=knob, value=value, span=span,
+            task=self.task.name,
+            task_version=self.task.version,
+            protocol=self.recipe.name,
+            settings=short_hash(self.recipe.settings),
+            corpus=self.corpus.name,
+            corpus_hash=self.corpus.hash,
+            seed=self.config.seed if upstream else None,
+            exit=exit,
+            layer_norm=layer_norm,
+            knob=knob,
+            value=value,
+            span=span,
         )
 
 
-# ---- resolving a configuration --------------------------------------------------------------------
+# ---- resolving a configuration ----
 
 
 def experiment(config: RunConfig) -> Experiment:
@@ -142,10 +159,13 @@ def experiment(config: RunConfig) -> Experiment:
     options, fields_given = _sorted_settings(config, task)
     name = config.protocol or (task.builtin if config.data is None else task.default)
     if name not in task.protocols:
-        raise UsageError(f"task {task.name} has no protocol {name!r}: {closest(name, task.protocols)}")
+        raise UsageError(
+            f"task {task.name} has no protocol {name!r}: {closest(name, task.protocols)}"
+        )
     if config.data is not None and not config.data.exists():
         raise UsageError(
-            f"--data {config.data}: there is no such folder or list; leave the flag out to use the built-in corpus"
+            f"--data {config.data}: there is no such folder or list; leave the flag out to use the "
+            "built-in corpus"
         )
     torch.manual_seed(config.seed)
     upstream = build_upstream(config.upstream, options).to(config.device).requires_grad_(False)
@@ -160,7 +180,9 @@ def experiment(config: RunConfig) -> Experiment:
     frames = torch.clone if task.name in upstream.answers else upstream.frames
     corpus = opened(task, config.data, resolved.protocol, frames)
     splits = {
-        s: limited(corpus.splits[s], getattr(resolved.protocol, f"{s}_limit"), resolved.protocol.limit_seed)
+        s: limited(
+            corpus.splits[s], getattr(resolved.protocol, f"{s}_limit"), resolved.protocol.limit_seed
+        )
         for s in ("train", "dev", "test")
     }
     return Experiment(config, task, resolved, upstream, corpus, splits, values, spans, extra)
@@ -180,10 +202,15 @@ def _refuse_unknown(
     protocol = {f.name for f in fields(next(iter(task.protocols.values())))} - {"name", "source"}
     for key in given:
         if key not in protocol:
-            constructor = set(inspect.signature(upstream_class(config.upstream)).parameters) - {"tag"}
-            known = sorted({*constructor, *protocol, "exits", *([upstream.knob] if upstream.knob else [])})
+            constructor = set(inspect.signature(upstream_class(config.upstream)).parameters) - {
+                "tag"
+            }
+            known = sorted(
+                {*constructor, *protocol, "exits", *([upstream.knob] if upstream.knob else [])}
+            )
             raise UsageError(
-                f"--set {key}: neither {config.upstream} nor a protocol of {task.name} has it; {closest(key, known)}"
+                f"--set {key}: neither {config.upstream} nor a protocol of {task.name} has it; "
+                f"{closest(key, known)}"
             )
 
 
@@ -193,8 +220,8 @@ def _refuse_task(upstream: Upstream, task: Task) -> None:
     if card.tasks and task.name not in card.tasks:
         raise UsageError(
             f"{card.name} was tuned on {card.tuned_on or 'labelled data'} and is only for "
-            f"{', '.join(card.tasks)}, not for {task.name}; choose another --task, or a self-supervised upstream "
-            "(run_benchmark.py ls upstreams)"
+            f"{', '.join(card.tasks)}, not for {task.name}; choose another --task, or a "
+            "self-supervised upstream (run_benchmark.py ls upstreams)"
         )
 
 
@@ -204,11 +231,16 @@ def _knob(
     """The values of the upstream's knob and the spans of its exits."""
     for name in config.knobs:
         if name != upstream.knob:
-            own = f"turn its own knob with --knob {upstream.knob}=VALUE" if upstream.knob else "it does not exit by itself"
+            own = (
+                f"turn its own knob with --knob {upstream.knob}=VALUE"
+                if upstream.knob
+                else "it does not exit by itself"
+            )
             raise UsageError(f"{config.upstream} has no {name}: {own}")
     if config.span and not upstream.knob:
         raise UsageError(
-            f"{config.upstream} does not exit by itself, so it has no span; choose an adaptive upstream such as daisy"
+            f"{config.upstream} does not exit by itself, so it has no span; choose an adaptive "
+            "upstream such as daisy"
         )
     spans = tuple(dict.fromkeys(config.span)) or upstream.spans
     for span in spans:
@@ -233,7 +265,7 @@ def limited(items: Sequence[Item], limit: int | None, seed: int) -> Sequence[Ite
     return [items[i] for i in sorted(random.Random(seed).sample(range(len(items)), limit))]
 
 
-# ---- doing it -------------------------------------------------------------------------------------
+# ---- doing it ----
 
 
 def results(exp: Experiment, parallel: bool = False) -> tuple[list[Result], list[str]]:
@@ -258,7 +290,9 @@ def results(exp: Experiment, parallel: bool = False) -> tuple[list[Result], list
 
 
 def _need_packages(exp: Experiment) -> None:
-    """MachineError before hours of recording, not after them, where training or scoring cannot be."""
+    """MachineError before hours of recording, not after them, where training
+    or scoring cannot be.
+    """
     task = exp.task.name
     scoring = dict.fromkeys(EXTRAS[task].modules, task) if task in EXTRAS else {}
     training = {} if exp.answers else {"lightning_fabric": "train"}

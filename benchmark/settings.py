@@ -1,4 +1,5 @@
 """Options from a command line and a YAML file, as plain values with checked names."""
+
 import hashlib
 import json
 import math
@@ -27,7 +28,9 @@ def pairs(texts: Sequence[str]) -> dict[str, str]:
 
 
 def from_yaml(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a YAML file; names as on the command line, `set` a mapping. An unknown key is an error."""
+    """The options of a YAML file; names as on the command line, `set` a mapping. An
+    unknown key is an error.
+    """
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -38,22 +41,31 @@ def from_yaml(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(f"--config {path} holds no options; write lines such as `task: se`")
     for key in loaded:
         if key not in known:
-            raise UsageError(f"--config {path}: there is no option {key!r}; {closest(str(key), known)}")
+            raise UsageError(
+                f"--config {path}: there is no option {key!r}; {closest(str(key), known)}"
+            )
     if not isinstance(loaded.get("set", {}), Mapping):
         raise UsageError(f"--config {path}: `set` is a mapping of key: value lines")
     return dict(loaded)
 
 
 def knobs(rho: Sequence[Any] | None, given: Sequence[str] | None) -> dict[str, tuple[float, ...]]:
-    """--rho 0.7 1.0 and --knob NAME=V,V -> {name: its values}; --rho is DAISY's spelling of --knob rho=..."""
+    """--rho 0.7 1.0 and --knob NAME=V,V -> {name: its values}; --rho is DAISY's
+    spelling of --knob rho=...
+    """
     out = {"rho": tuple(dict.fromkeys(number(r, "--rho") for r in rho))} if rho else {}
     for text in given or ():
         name, equals, values = str(text).partition("=")
         if not equals or not name.strip():
             raise UsageError(f"--knob takes NAME=VALUE[,VALUE], such as rho=0.7,1.0, not {text!r}")
         if name.strip() in out:
-            raise UsageError(f"--{name.strip()} and --knob {text} both turn the knob {name.strip()}; leave one of them out")
-        out[name.strip()] = tuple(dict.fromkeys(number(v, f"--knob {name.strip()}") for v in values.split(",")))
+            raise UsageError(
+                f"--{name.strip()} and --knob {text} both turn the knob {name.strip()}; leave one "
+                "of them out"
+            )
+        out[name.strip()] = tuple(
+            dict.fromkeys(number(v, f"--knob {name.strip()}") for v in values.split(","))
+        )
     return out
 
 

@@ -1,4 +1,5 @@
 """What keeps a corpus from being used for a task, said before anything is spent."""
+
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,15 +8,22 @@ from torch import Tensor
 from .contract import Corpus, Protocol, Task
 from .errors import UsageError, listed
 
-WINDOW, STRIDE = 400, 320       # samples, of a frame of HuBERT, wav2vec 2.0 and WavLM
+WINDOW, STRIDE = 400, 320  # samples, of a frame of HuBERT, wav2vec 2.0 and WavLM
 
 
 def usual_frames(lengths: Tensor) -> Tensor:
-    """(B,) samples -> (B,) frames of the usual upstreams: what a corpus is held against where none is named."""
+    """(B,) samples -> (B,) frames of the usual upstreams: what a corpus is held against
+    where none is named.
+    """
     return ((lengths - WINDOW) // STRIDE + 1).clamp(min=0)
 
 
-def problems(task: Task, corpus: Corpus, protocol: Protocol, frames: Callable[[Tensor], Tensor] = usual_frames) -> list[str]:
+def problems(
+    task: Task,
+    corpus: Corpus,
+    protocol: Protocol,
+    frames: Callable[[Tensor], Tensor] = usual_frames,
+) -> list[str]:
     """Everything that is wrong, a sentence each.
 
     Args:
@@ -25,11 +33,23 @@ def problems(task: Task, corpus: Corpus, protocol: Protocol, frames: Callable[[T
     return list(dict.fromkeys([*corpus.problems, *own]))
 
 
-def opened(task: Task, data: Path | None, protocol: Protocol, frames: Callable[[Tensor], Tensor] = usual_frames) -> Corpus:
+def opened(
+    task: Task,
+    data: Path | None,
+    protocol: Protocol,
+    frames: Callable[[Tensor], Tensor] = usual_frames,
+) -> Corpus:
     """The corpus of a run. UsageError with everything that is wrong with it, in one sentence."""
     corpus = task.corpus(data, protocol)
     if wrong := problems(task, corpus, protocol, frames):
         name = data or "the built-in corpus"
-        verify = f"; everything wrong with it: run_benchmark.py data verify {data} --task {task.name}" if data else ""
-        raise UsageError(f"{name} cannot serve {task.name}: {listed(wrong)}; mend it, or take another corpus or upstream{verify}")
+        verify = (
+            f"; everything wrong with it: run_benchmark.py data verify {data} --task {task.name}"
+            if data
+            else ""
+        )
+        raise UsageError(
+            f"{name} cannot serve {task.name}: {listed(wrong)}; mend it, or take another corpus or "
+            f"upstream{verify}"
+        )
     return corpus

@@ -30,7 +30,12 @@ class Wrapper(Upstream):
     """
 
     passed_on: ClassVar[tuple[str, ...]] = (
-        "knob", "knob_values", "spans", "answers", "evidence_reads_answer", "unit_count"
+        "knob",
+        "knob_values",
+        "spans",
+        "answers",
+        "evidence_reads_answer",
+        "unit_count",
     )
 
     def __init__(self, inner: Upstream, name: str = "", revision: str = ""):
@@ -53,14 +58,14 @@ class Wrapper(Upstream):
 
     def around(self, inner: Upstream) -> Upstream:
         """The same wrapping around another upstream."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it wraps another upstream")
+        raise NotImplementedError(
+            f"{type(self).__name__} does not say how it wraps another upstream"
+        )
 
     def frames(self, lengths: Tensor) -> Tensor:
         return self.inner.frames(lengths)
 
-    def states(
-        self, wavs: Tensor, lengths: Tensor
-    ) -> Generator[Tensor, Tensor | None, None]:
+    def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
         return self.inner.states(wavs, lengths)
 
     def evidence(
@@ -136,9 +141,7 @@ class WaveformTransform(Wrapper):
     def frames(self, lengths: Tensor) -> Tensor:
         return self.inner.frames(self.heard(lengths))
 
-    def states(
-        self, wavs: Tensor, lengths: Tensor
-    ) -> Generator[Tensor, Tensor | None, None]:
+    def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
         return self.inner.states(self.transform(wavs, lengths), self.heard(lengths))
 
     def macs(self, samples: int, depth: int) -> int:

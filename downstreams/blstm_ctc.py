@@ -1,8 +1,10 @@
-"""The SUPERB head of speech recognition: a projection, bidirectional LSTMs, and one score a symbol and frame, for CTC.
+"""The SUPERB head of speech recognition: a projection, bidirectional LSTMs, and one score a
+symbol and frame, for CTC.
 
-Yang et al., 2021 (SUPERB), sec. 3; sizes and places of dropout as in s3prl/downstream/asr/{config.yaml,model.py}, whose
-weights it can carry (tests/test_asr.py).
+Yang et al., 2021 (SUPERB), sec. 3; sizes and places of dropout as in
+s3prl/downstream/asr/{config.yaml,model.py}, whose weights it can carry (tests/test_asr.py).
 """
+
 from torch import Tensor, nn
 
 from .mask_blstm import blstm
@@ -12,20 +14,37 @@ class BLSTMCTC(nn.Module):
     """
     Args:
         dim: features a frame. symbols: outputs, the blank among them.
-        hidden, layers: of the LSTM, `hidden` in each direction; the projection before it is as wide.
+        hidden, layers: of the LSTM, `hidden` in each direction; the projection before it is as
+            wide.
         dropout: after every layer.
         join: neighbouring frames read as one; a remainder at the end is left out.
 
     Shape:
-        (B, T, D) and (B,) valid frames -> (B, T // join, symbols), of which a row's first frames // join mean something.
+        (B, T, D) and (B,) valid frames -> (B, T // join, symbols), of which a row's first frames //
+        join mean something.
     """
 
-    def __init__(self, dim: int, symbols: int = 32, hidden: int = 1024, layers: int = 2, dropout: float = 0.2, join: int = 1):
+    def __init__(
+        self,
+        dim: int,
+        symbols: int = 32,
+        hidden: int = 1024,
+        layers: int = 2,
+        dropout: float = 0.2,
+        join: int = 1,
+    ):
         super().__init__()
         self.join = join
         self.project = nn.Linear(dim, hidden)
-        self.lstm = nn.LSTM(join * hidden, hidden, layers, batch_first=True, bidirectional=True,
-                            dropout=dropout if layers > 1 else 0.0)     # torch warns of a dropout between one layer
+        self.lstm = nn.LSTM(
+            join * hidden,
+            hidden,
+            layers,
+            batch_first=True,
+            bidirectional=True,
+            # torch warns of a dropout between one layer
+            dropout=dropout if layers > 1 else 0.0,
+        )
         self.dropout = nn.Dropout(dropout)
         self.to_symbols = nn.Linear(2 * hidden, symbols)
 

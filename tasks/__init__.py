@@ -1,1 +1,3 @@
-"""Tasks: one file each = data + head + loss + score + the published recipe; files with a leading underscore are shared."""
+"""Tasks: one file each = data + head + loss + score + the published recipe; files with a leading
+underscore are shared.
+"""

@@ -1,4 +1,7 @@
-"""Corpora that the project makes by itself on first use: where they are, and whether they are the usual ones."""
+"""Corpora that the project makes by itself on first use: where they are, and whether
+they are the usual ones.
+"""
+
 import logging
 import re
 from pathlib import Path
@@ -7,7 +10,7 @@ from ..benchmark.contract import Builtin
 from ..benchmark.paths import cache_dir
 from ._speech import Voice, voices
 
-SEED, VOICES = 20_26, 60        # the cast of enhancement and recognition, which pre-training never hears
+SEED, VOICES = 20_26, 60  # the cast of enhancement and recognition, which pre-training never hears
 
 
 def place(builtin: Builtin) -> tuple[Path, bool]:
@@ -25,11 +28,16 @@ def made(builtin: Builtin) -> Path:
         builtin.make(folder)
     said = (folder / builtin.stamp).read_text(encoding="utf-8")
     if not re.search(rf"^(pcm: )?{builtin.pcm}$", said, re.MULTILINE):
-        log.warning("the built-in corpus in %s is not sample for sample the usual one (another espeak-ng, "
-                    "numpy or scipy?), so rows made with it carry another corpus hash and stand apart", folder)
+        log.warning(
+            "the built-in corpus in %s is not sample for sample the usual one (another espeak-ng, "
+            "numpy or scipy?), so rows made with it carry another corpus hash and stand apart",
+            folder,
+        )
     return folder
 
 
 def cast() -> list[Voice]:
-    """The voices of the corpora of enhancement and recognition, in the order in which both take them."""
+    """The voices of the corpora of enhancement and recognition, in the order in which both take
+    them.
+    """
     return voices(VOICES, SEED)

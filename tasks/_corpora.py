@@ -9,6 +9,7 @@
 
 Nothing is decoded here: headers and labels are read, and `data verify` decodes.
 """
+
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,10 +39,21 @@ def open_corpus(data: Path | None, need: Need, builtin: Builtin | None = None) -
         raise UsageError(f"{need.task} has no built-in corpus; give one: --data DIR")
     found = scan(made(builtin) if data is None else data, need)
     problems = wrong(found, need)
-    items = {split: [_item(e, need.fields) for e in found.entries
-                     if e.split == split and usable(e, need.fields)] for split in SPLITS}
-    return Corpus("mini" if data is None else _name(data), "" if problems else found.hash(), items,
-                  tuple(found.notices), problems=tuple(problems))
+    items = {
+        split: [
+            _item(e, need.fields)
+            for e in found.entries
+            if e.split == split and usable(e, need.fields)
+        ]
+        for split in SPLITS
+    }
+    return Corpus(
+        "mini" if data is None else _name(data),
+        "" if problems else found.hash(),
+        items,
+        tuple(found.notices),
+        problems=tuple(problems),
+    )
 
 
 def _name(data: Path) -> str:
@@ -58,6 +70,10 @@ def _item(e: Entry, fields: Sequence[str]) -> Item:
 
 def plain(folder: Path) -> tuple[list[Entry], list[str]]:
     """Every audio file below a folder in no layout, its first folder as its split; and notices."""
-    entries = [of_file(path.stem, path.relative_to(folder).parts[0] if path.parent != folder else ".", path)
-               for path in audio_files(folder)]
+    entries = [
+        of_file(
+            path.stem, path.relative_to(folder).parts[0] if path.parent != folder else ".", path
+        )
+        for path in audio_files(folder)
+    ]
     return entries, notices(entries)

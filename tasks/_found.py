@@ -1,14 +1,17 @@
-"""What is wanted of a corpus, and what was found: the words that the door, the readers and the checks share.
+"""What is wanted of a corpus, and what was found: the words that the door, the readers
+and the checks share.
 
 Readers declare the fields they can deliver and tasks those they need; neither knows the other.
 """
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ._manifest import Entry, fingerprint
 
-REFERENCES = {"clean": 1, "sources": 2}     # fields that are further files, and how many belong to an utterance
+# fields that are further files, and how many belong to an utterance
+REFERENCES = {"clean": 1, "sources": 2}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""FSDD, the free spoken digit dataset: recordings/<digit>_<speaker>_<number>.wav, split by number as its README says."""
+"""FSDD, the free spoken digit dataset: recordings/<digit>_<speaker>_<number>.wav, split by
+number as its README says.
+"""
+
 import re
 from pathlib import Path
 
@@ -19,7 +22,9 @@ def _read(found: Found, need: Need) -> None:
         digit, speaker, number = path.stem.split("_")
         split = "test" if int(number) < 5 else "dev" if int(number) < 7 else "train"
         found.entries.append(of_file(path.stem, split, path, speaker, DIGITS[int(digit)]))
-    found.notices.append("the same speakers in every split: test is numbers 0-4 (FSDD's README), dev 5-6")
+    found.notices.append(
+        "the same speakers in every split: test is numbers 0-4 (FSDD's README), dev 5-6"
+    )
 
 
 FSDD = Layout("FSDD", ("text", "speaker"), lambda p: bool(_recordings(p)), _read)

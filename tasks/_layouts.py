@@ -8,8 +8,10 @@
     VoxCeleb1         [{dev,test}/][wav/]<speaker>/... and a list of identification speaker
     speakers          any tree with a folder a speaker and iden_split.txt           speaker, text
 
-One file a reader; each says at its head where its splits come from. A new one is a file with a Layout and a line in LAYOUTS.
+One file a reader; each says at its head where its splits come from. A new one is a file with a
+Layout and a line in LAYOUTS.
 """
+
 from pathlib import Path
 
 from ..benchmark.errors import UsageError
@@ -22,7 +24,7 @@ from ._manifest import manifest_of
 from ._voicebank import VOICEBANK
 from ._voxceleb import SPEAKERS, VOXCELEB1
 
-NOTICES = "README.txt"      # of a prepared corpus; its lines "notice: ..." go into the rows
+NOTICES = "README.txt"  # of a prepared corpus; its lines "notice: ..." go into the rows
 
 
 def _read_list(found: Found, need: Need) -> None:
@@ -30,7 +32,9 @@ def _read_list(found: Found, need: Need) -> None:
     found.entries, made = _manifest.read(path), path.with_name(NOTICES)
     if made.is_file():
         lines = made.read_text(encoding="utf-8").splitlines()
-        found.notices += [line.removeprefix("notice: ") for line in lines if line.startswith("notice: ")]
+        found.notices += [
+            line.removeprefix("notice: ") for line in lines if line.startswith("notice: ")
+        ]
 
 
 def _offered(root: Path, task: str) -> tuple[str, ...]:
@@ -40,12 +44,21 @@ def _offered(root: Path, task: str) -> tuple[str, ...]:
     return (*files, *[("text",)] * bool(first.text), *[("speaker",)] * bool(first.speaker), ())[0]
 
 
-MANIFEST = Layout("manifest", ("text", "speaker", *REFERENCES), lambda p: manifest_of(p) is not None, _read_list, _offered)
-LAYOUTS = (MANIFEST, VOICEBANK, LIBRI2MIX, LIBRISPEECH, FSDD, VOXCELEB1, SPEAKERS)     # the first that fits
+MANIFEST = Layout(
+    "manifest",
+    ("text", "speaker", *REFERENCES),
+    lambda p: manifest_of(p) is not None,
+    _read_list,
+    _offered,
+)
+# the first that fits
+LAYOUTS = (MANIFEST, VOICEBANK, LIBRI2MIX, LIBRISPEECH, FSDD, VOXCELEB1, SPEAKERS)
 
 
 def scan(data: Path, need: Need) -> Found:
-    """What lies at `data`, its problems listed instead of raised. UsageError when no layout fits."""
+    """What lies at `data`, its problems listed instead of raised. UsageError
+    when no layout fits.
+    """
     data = Path(data)
     if not data.exists():
         raise UsageError(f"there is no {data}; check the path: ls {data.parent}")
@@ -56,12 +69,17 @@ def scan(data: Path, need: Need) -> Found:
         raise UsageError(
             f"{data} is in none of the layouts{' with ' * bool(wanted)}{wanted} "
             f"({', '.join(one.name for one in known)}); "
-            + "".join(f"make such a corpus: {one.made_by}; or " for one in known if one.made_by and wanted)
-            + "list it in a CSV with the columns path, split, speaker, text and give that list")
+            + "".join(
+                f"make such a corpus: {one.made_by}; or " for one in known if one.made_by and wanted
+            )
+            + "list it in a CSV with the columns path, split, speaker, text and give that list"
+        )
     if lacking := [name for name in need.fields if name not in layout.fields]:
-        raise UsageError(f"{root} is laid out as {layout.name}, which has {' and '.join(layout.fields)}, "
-                         f"not {' and '.join(lacking)}; give a corpus with {wanted}, or a list of its "
-                         "own: run_benchmark.py data prepare --help")
+        raise UsageError(
+            f"{root} is laid out as {layout.name}, which has {' and '.join(layout.fields)}, "
+            f"not {' and '.join(lacking)}; give a corpus with {wanted}, or a list of its "
+            "own: run_benchmark.py data prepare --help"
+        )
     found = Found(layout.name, root)
     layout.read(found, need)
     found.notices += _manifest.notices(found.entries)
@@ -77,15 +95,22 @@ def wrong(found: Found, need: Need) -> list[str]:
 
 
 def recognise(data: Path) -> tuple[Path, Layout] | None:
-    """The folder itself, or the only one of its children that is laid out like something; as what."""
+    """The folder itself, or the only one of its children that is laid out like something;
+    as what.
+    """
+
     def here(path: Path) -> Layout | None:
         return next((layout for layout in LAYOUTS if layout.is_it(path)), None)
+
     if data.is_file():
         return data, MANIFEST
     if layout := here(data):
         return data, layout
-    inside = [(child, layout) for child in sorted(data.iterdir())
-              if child.is_dir() and child.name[0] != "." and (layout := here(child))]
+    inside = [
+        (child, layout)
+        for child in sorted(data.iterdir())
+        if child.is_dir() and child.name[0] != "." and (layout := here(child))
+    ]
     if len(inside) > 1:
         names = ", ".join(path.name for path, _ in inside)
         raise UsageError(f"{data} holds more than one corpus ({names}); give one of them")

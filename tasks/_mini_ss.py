@@ -1,9 +1,11 @@
-"""The built-in corpus of separation: two espeak voices at a time, Libri2Mix-shaped, made on first use and kept.
+"""The built-in corpus of separation: two espeak voices at a time, Libri2Mix-shaped, made
+on first use and kept.
 
-One voice of a pair has a low and the other a high pitch, so that a model of minutes has a chance: which mask is whose then
-follows from the voice alone. Its numbers say that things work and in which order models come; LibriMix, where half of the
-pairs are of one sex, is harder.
+One voice of a pair has a low and the other a high pitch, so that a model of minutes has a chance:
+which mask is whose then follows from the voice alone. Its numbers say that things work and in which
+order models come; LibriMix, where half of the pairs are of one sex, is harder.
 """
+
 import hashlib
 import random
 from functools import partial
@@ -20,16 +22,38 @@ from ._speech import Voice, lasting, voices
 
 VERSION = 4
 SEED = 20_27
-SIZES = {"train": (64, 400), "dev": (8, 32), "test": (16, 64)}   # voices, mixtures
-LOW = {"m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "Alex", "Andy", "Denis", "Gene", "Michael", "Mike", "ed", "max", "paul", "quincy", "rob"}
+SIZES = {"train": (64, 400), "dev": (8, 32), "test": (16, 64)}  # voices, mixtures
+LOW = {
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+    "m5",
+    "m6",
+    "m7",
+    "m8",
+    "Alex",
+    "Andy",
+    "Denis",
+    "Gene",
+    "Michael",
+    "Mike",
+    "ed",
+    "max",
+    "paul",
+    "quincy",
+    "rob",
+}
 HIGH = {"f1", "f2", "f3", "f4", "f5", "belinda", "Annie", "grandma"}
-LOWEST, HIGHEST = 35, 60                                        # espeak's pitch: low voices are below, high ones above
-SHORTEST, LONGEST = 2.0, 4.0                                    # seconds of a sentence; a mixture is as long as its shorter one
-SOFTEST, LOUDEST = -28.0, -23.0                                 # dB, active level
-PCM = "d27dc9e6768f629ff14f5217e4115c4a6072b3a57a0ddd8c021c8ae7f58b503a"  # sha256 of all samples, x86-64, espeak-ng 1.52
+LOWEST, HIGHEST = 35, 60  # espeak's pitch: low voices are below, high ones above
+SHORTEST, LONGEST = 2.0, 4.0  # seconds of a sentence; a mixture is as long as its shorter one
+SOFTEST, LOUDEST = -28.0, -23.0  # dB, active level
+# sha256 of all samples, x86-64, espeak-ng 1.52
+PCM = "d27dc9e6768f629ff14f5217e4115c4a6072b3a57a0ddd8c021c8ae7f58b503a"
 NAME = f"mini-mixtures-{VERSION}"
 
-README = f"""The built-in corpus of two-speaker mixtures of earlyexit-superb: espeak-ng voices in the layout of Libri2Mix.
+README = f"""The built-in corpus of two-speaker mixtures of earlyexit-superb: espeak-ng voices in \
+the layout of Libri2Mix.
 Made by tasks/_mini_ss.py; delete this folder and it is made again.
 recipe: {VERSION}
 pcm: {{pcm}}
@@ -50,7 +74,15 @@ def _pcm(out: Path, mixtures: list[Mixture]) -> str:
     digest = hashlib.sha256()
     for mixture in mixtures:
         for side in SIDES:
-            digest.update(to_pcm(read(out / "wav16k" / "min" / FOLDERS[mixture.split] / side / f"{mixture.id}.wav")).astype("<i2").tobytes())
+            digest.update(
+                to_pcm(
+                    read(
+                        out / "wav16k" / "min" / FOLDERS[mixture.split] / side / f"{mixture.id}.wav"
+                    )
+                )
+                .astype("<i2")
+                .tobytes()
+            )
     return digest.hexdigest()
 
 
@@ -64,9 +96,18 @@ def _mixtures() -> list[Mixture]:
         for i in range(count):
             rng = random.Random(f"mixture-{SEED}-{split}-{i}")
             a, b = rng.randrange(len(deep)), rng.randrange(len(light))
-            pair = [(f"{split}low{a:02d}-{i:04d}", deep[a]), (f"{split}high{b:02d}-{i:04d}", light[b])]
+            pair = [
+                (f"{split}low{a:02d}-{i:04d}", deep[a]),
+                (f"{split}high{b:02d}-{i:04d}", light[b]),
+            ]
             rng.shuffle(pair)
-            mixtures.append(Mixture("_".join(name for name, _ in pair), split, partial(_spoken, [voice for _, voice in pair], rng.random())))
+            mixtures.append(
+                Mixture(
+                    "_".join(name for name, _ in pair),
+                    split,
+                    partial(_spoken, [voice for _, voice in pair], rng.random()),
+                )
+            )
     return mixtures
 
 
@@ -79,4 +120,6 @@ def _spoken(cast: list[Voice], seed: float) -> tuple[np.ndarray, np.ndarray]:
 def _utterance(voice: Voice, rng: random.Random) -> np.ndarray:
     """(N,) float32: a sentence of 2 to 4 s at a level of its own."""
     _, wav = lasting(voice, rng, SHORTEST, LONGEST)
-    return (wav * 10 ** (rng.uniform(SOFTEST, LOUDEST) / 20) / active_power(wav) ** 0.5).astype(np.float32)
+    return (wav * 10 ** (rng.uniform(SOFTEST, LOUDEST) / 20) / active_power(wav) ** 0.5).astype(
+        np.float32
+    )

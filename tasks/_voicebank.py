@@ -4,10 +4,11 @@
     {clean,noisy}_testset_wav[_16k]/p232_001.wav         test speakers
     splits.csv                                           optional: file,split,speaker,noise,snr
 
-Valentini-Botinhao, "Noisy speech database for training speech enhancement algorithms and TTS models" (Edinburgh
-DataShare 10283/2791). Development speakers p226 and p287 are s3prl's choice
+Valentini-Botinhao, "Noisy speech database for training speech enhancement algorithms and TTS
+models" (Edinburgh DataShare 10283/2791). Development speakers p226 and p287 are s3prl's choice
 (downstream/enhancement_stft/scripts/Voicebank/data_prepare.py).
 """
+
 import csv
 import hashlib
 from collections.abc import Sequence
@@ -24,21 +25,23 @@ from ._manifest import SPLITS, Entry, of_file, progress
 
 DEV_SPEAKERS = ("p226", "p287")
 FOLDERS = {"train": "trainset_28spk_wav", "dev": "trainset_28spk_wav", "test": "testset_wav"}
-HEAD = 1 << 16      # bytes of each file that go into the corpus hash, beside its size: 2 s of 16-bit audio
+# bytes of each file that go into the corpus hash, beside its size: 2 s of 16-bit audio
+HEAD = 1 << 16
 
 
 class Pair(NamedTuple):
     id: str
     noisy: Path
     clean: Path
-    part: str       # trainset_28spk_wav or testset_wav
+    part: str  # trainset_28spk_wav or testset_wav
     speaker: str
-    row: dict       # of splits.csv, or empty
+    row: dict  # of splits.csv, or empty
 
 
 def _read(found: Found, need: Need) -> None:
-    """Entries are of the noisy file, with the clean one as their reference; with splits.csv they say
-    their `noise` and `snr` (dB), too."""
+    """Entries are of the noisy file, with the clean one as their reference; with splits.csv they
+    say their `noise` and `snr` (dB), too.
+    """
     table = _table(found.root)
     pairs, found.problems = _pairs(found.root, table)
     entries = [_entry(pair, found.problems) for pair in progress(pairs, "reading headers")]
@@ -50,7 +53,7 @@ def _entry(pair: Pair, problems: list[str]) -> Entry:
     entry = of_file(pair.id, "", pair.noisy, pair.speaker, references=(pair.clean,))
     try:
         samples = header(pair.clean).samples
-    except UsageError:              # `_check.problems` says why
+    except UsageError:  # `_check.problems` says why
         return entry
     if samples > entry.samples > 0:
         problems.append(longer(pair.clean, samples, pair.noisy, entry.samples))
@@ -66,7 +69,10 @@ def _digest(root: Path, pairs: Sequence[Pair], listed: bool) -> str:
     for pair in progress(pairs, "hashing"):
         for path in (pair.clean, pair.noisy):
             with open(path, "rb") as file:
-                digest.update(f"{path.relative_to(root).as_posix()} {path.stat().st_size}\n".encode() + file.read(HEAD))
+                digest.update(
+                    f"{path.relative_to(root).as_posix()} {path.stat().st_size}\n".encode()
+                    + file.read(HEAD)
+                )
     if listed:
         digest.update((root / "splits.csv").read_bytes())
     return digest.hexdigest()[:12]
@@ -86,9 +92,14 @@ def _table(root: Path) -> dict[str, dict]:
         rows = list(csv.DictReader(file))
     for line, row in enumerate(rows, 2):
         if row.get("split") not in SPLITS or not row.get("file"):
-            raise UsageError(f"{path} line {line} needs a file and a split (train, dev or test) and says {row}; mend it")
+            raise UsageError(
+                f"{path} line {line} needs a file and a split (train, dev or test) and says {row}; "
+                "mend it"
+            )
     if not rows:
-        raise UsageError(f"{path} lists no file; mend it, or delete it to split by speaker: rm {path}")
+        raise UsageError(
+            f"{path} lists no file; mend it, or delete it to split by speaker: rm {path}"
+        )
     return {row["file"]: row for row in rows}
 
 
@@ -100,11 +111,20 @@ def _pairs(root: Path, table: dict[str, dict]) -> tuple[list[Pair], list[str]]:
         for side in ("clean", "noisy"):
             folder = _folder(root, f"{side}_{part}")
             if folder is None:
-                raise UsageError(f"{root} lacks the folder {side}_{part} (or {side}_{part}_16k); "
-                                 "unpack the archive of that name there")
-            sides[side] = {p.name: p for p in folder.iterdir() if p.suffix.lower() in (".wav", ".flac") and p.name[0] != "."}
+                raise UsageError(
+                    f"{root} lacks the folder {side}_{part} (or {side}_{part}_16k); "
+                    "unpack the archive of that name there"
+                )
+            sides[side] = {
+                p.name: p
+                for p in folder.iterdir()
+                if p.suffix.lower() in (".wav", ".flac") and p.name[0] != "."
+            }
         if not any(sides.values()):
-            raise UsageError(f"the folders {{clean,noisy}}_{part} in {root} hold no .wav; unpack the archives there")
+            raise UsageError(
+                f"the folders {{clean,noisy}}_{part} in {root} hold no .wav; unpack the archives "
+                "there"
+            )
         names = sorted(sides["clean"].keys() | sides["noisy"].keys())
         seen.update(names)
         for name in names:
@@ -116,30 +136,57 @@ def _pairs(root: Path, table: dict[str, dict]) -> tuple[list[Pair], list[str]]:
                 bad.append(f"{name} of {part} has no line in splits.csv that puts it there")
             else:
                 speaker = row.get("speaker") or name.split("_")[0]
-                pairs.append(Pair(Path(name).stem, sides["noisy"][name], sides["clean"][name], part, speaker, row))
+                pairs.append(
+                    Pair(
+                        Path(name).stem,
+                        sides["noisy"][name],
+                        sides["clean"][name],
+                        part,
+                        speaker,
+                        row,
+                    )
+                )
     bad += [f"{name} of splits.csv is missing" for name in sorted(table.keys() - seen)]
     return pairs, bad
 
 
-def _split(pairs: Sequence[Pair], entries: Sequence[Entry], listed: bool, root: Path) -> tuple[list[Entry], list[str]]:
-    """By splits.csv, else by s3prl's speakers, else (and this is said) with the last fifth of the training files as dev."""
+def _split(
+    pairs: Sequence[Pair], entries: Sequence[Entry], listed: bool, root: Path
+) -> tuple[list[Entry], list[str]]:
+    """By splits.csv, else by s3prl's speakers, else (and this is said) with the last fifth of the
+    training files as dev.
+    """
     splits: dict[str, list[Entry]] = {split: [] for split in SPLITS}
     for pair, entry in zip(pairs, entries, strict=True):
-        own = "test" if pair.part == FOLDERS["test"] else "dev" if pair.speaker in DEV_SPEAKERS else "train"
+        own = (
+            "test"
+            if pair.part == FOLDERS["test"]
+            else "dev"
+            if pair.speaker in DEV_SPEAKERS
+            else "train"
+        )
         splits[pair.row["split"] if listed else own].append(entry)
     notices = []
     if listed and not all(splits.values()):
         empty = [split for split in SPLITS if not splits[split]]
-        raise UsageError(f"splits.csv of {root} puts no file into {' and '.join(empty)}; mend it, "
-                         f"or delete it to split by speaker: rm {root / 'splits.csv'}")
+        raise UsageError(
+            f"splits.csv of {root} puts no file into {' and '.join(empty)}; mend it, "
+            f"or delete it to split by speaker: rm {root / 'splits.csv'}"
+        )
     if not (splits["train"] and splits["dev"]):
         seen = sorted(splits["train"] + splits["dev"], key=lambda entry: entry.id)
         held = -(-len(seen) // 5)
         if len(seen) < 2:
-            raise UsageError(f"the training folder of {root} holds one file and development needs another; add files")
+            raise UsageError(
+                f"the training folder of {root} holds one file and development needs another; add "
+                "files"
+            )
         splits["train"], splits["dev"] = seen[:-held], seen[-held:]
-        notices = [f"development split chosen here: the last {held} of {len(seen)} training utterances, not speaker-disjoint "
-                   f"(the speakers {' and '.join(DEV_SPEAKERS)} cannot be set apart from other training speakers)"]
+        notices = [
+            f"development split chosen here: the last {held} of {len(seen)} training utterances, "
+            f"not speaker-disjoint (the speakers {' and '.join(DEV_SPEAKERS)} cannot be set apart "
+            "from other training speakers)"
+        ]
     return [replace(entry, split=split) for split in SPLITS for entry in splits[split]], notices
 
 
@@ -147,5 +194,10 @@ def _is_it(root: Path) -> bool:
     return _folder(root, "noisy_testset_wav") is not None
 
 
-VOICEBANK = Layout("VoiceBank-DEMAND", ("clean",), _is_it, _read,
-                   made_by="run_benchmark.py data noisy --speech DIR --noise DIR --out DIR")
+VOICEBANK = Layout(
+    "VoiceBank-DEMAND",
+    ("clean",),
+    _is_it,
+    _read,
+    made_by="run_benchmark.py data noisy --speech DIR --noise DIR --out DIR",
+)

@@ -1,9 +1,11 @@
 """Speech recognition: characters by CTC, judged by the words they spell.
 
-SUPERB's task (Yang et al., 2021, sec. 3) on LibriSpeech, MiniSUPERB's on Libri-Light's 10 hours, or on any corpus with
-transcripts. Word error rate over the whole test split (errors over reference words, not a mean over utterances), with its
-substitutions, deletions and insertions; the dev split's picks the checkpoint. No language model, unless two files are given.
+SUPERB's task (Yang et al., 2021, sec. 3) on LibriSpeech, MiniSUPERB's on Libri-Light's 10 hours, or
+on any corpus with transcripts. Word error rate over the whole test split (errors over reference
+words, not a mean over utterances), with its substitutions, deletions and insertions; the dev
+split's picks the checkpoint. No language model, unless two files are given.
 """
+
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,74 +36,136 @@ NEEDS = ("text",)
 @dataclass(frozen=True)
 class ASRProtocol(Protocol):
     """The fields of a recipe of recognition; the defaults are SUPERB's."""
+
     layers: int = 2
-    hidden: int = 1024               # of the projection, and of the LSTMs in each direction
+    hidden: int = 1024  # of the projection, and of the LSTMs in each direction
     dropout: float = 0.2
-    join: int = 1                    # frames read as one before the LSTMs
-    standardise: bool = False        # features to zero mean and unit variance over an utterance's own frames, per dimension
-    warp: int = 5                    # SpecAugment, in training only: frames
+    join: int = 1  # frames read as one before the LSTMs
+    # features to zero mean and unit variance over an utterance's own frames, per dimension
+    standardise: bool = False
+    warp: int = 5  # SpecAugment, in training only: frames
     feature_masks: int = 4
-    feature_width: int = 50          # each mask is 0 to this - 1 wide
+    feature_width: int = 50  # each mask is 0 to this - 1 wide
     time_masks: int = 2
     time_width: int = 40
-    train_set: str = ""              # which training set, where a layout has several
-    lm: str = ""                     # a KenLM model (ARPA or binary): the test split is decoded by beam search with it
-    lexicon: str = ""                # its words, one a line with their spelling: HELLO H E L L O |
+    train_set: str = ""  # which training set, where a layout has several
+    lm: str = ""  # a KenLM model (ARPA or binary): the test split is decoded by beam search with it
+    lexicon: str = ""  # its words, one a line with their spelling: HELLO H E L L O |
     beam: int = 5
     beam_threshold: float = 25.0
     lm_weight: float = 2.0
     word_score: float = -1.0
     sil_score: float = 0.0
-    at_test: ClassVar[tuple[str, ...]] = ("lm", "lexicon", "beam", "beam_threshold", "lm_weight", "word_score", "sil_score")
+    at_test: ClassVar[tuple[str, ...]] = (
+        "lm",
+        "lexicon",
+        "beam",
+        "beam_threshold",
+        "lm_weight",
+        "word_score",
+        "sil_score",
+    )
 
     @property
     def search(self) -> _beam.BeamSearch:
         """How the test split is decoded where there is a language model."""
-        return _beam.BeamSearch(self.lm, self.lexicon, self.beam, self.beam_threshold, self.lm_weight, self.word_score, self.sil_score)
+        return _beam.BeamSearch(
+            self.lm,
+            self.lexicon,
+            self.beam,
+            self.beam_threshold,
+            self.lm_weight,
+            self.word_score,
+            self.sil_score,
+        )
 
     def __post_init__(self):
         if self.join < 1 or self.hidden < 1 or self.layers < 1:
-            raise UsageError(f"protocol {self.name}: join, hidden and layers are at least 1, not {self.join}, {self.hidden} and {self.layers}")
+            raise UsageError(
+                f"protocol {self.name}: join, hidden and layers are at least 1, not {self.join}, "
+                f"{self.hidden} and {self.layers}"
+            )
         if self.bucket and self.batch != self.bucket // 2:
-            raise UsageError(f"protocol {self.name}: batches are halves of buckets, so {self.batch} and {self.bucket} do not go together; give "
-                             f"both (--set batch=8 bucket=16), or draw batches at random: --set batch={self.batch} bucket=0")
+            raise UsageError(
+                f"protocol {self.name}: batches are halves of buckets, so {self.batch} and "
+                f"{self.bucket} do not go together; give both (--set batch=8 bucket=16), or draw "
+                f"batches at random: --set batch={self.batch} bucket=0"
+            )
         if bool(self.lm) != bool(self.lexicon):
-            raise UsageError("beam search takes a language model and its lexicon; give both: --set lm=4-gram.arpa lexicon=librispeech_lexicon.lst")
+            raise UsageError(
+                "beam search takes a language model and its lexicon; give both: --set "
+                "lm=4-gram.arpa lexicon=librispeech_lexicon.lst"
+            )
 
 
 SUPERB_V1 = ASRProtocol(
-    name="superb-v1", source="s3prl/downstream/asr/config.yaml, dataset.py, char.dict (release 0.4.18)",
-    lr=1e-4, steps=200_000, batch=16, bucket=32, eval_every=2000,
-    lr_grid=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7))
+    name="superb-v1",
+    source="s3prl/downstream/asr/config.yaml, dataset.py, char.dict (release 0.4.18)",
+    lr=1e-4,
+    steps=200_000,
+    batch=16,
+    bucket=32,
+    eval_every=2000,
+    lr_grid=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7),
+)
 
 MINISUPERB = replace(
-    SUPERB_V1, name="minisuperb", source="Comet0322/MiniSUPERB: downstream/asr/config.yaml @ fde8f34",
-    steps=20_000, eval_every=20_000, layers=3, hidden=256, train_set="librispeech_finetuning")
+    SUPERB_V1,
+    name="minisuperb",
+    source="Comet0322/MiniSUPERB: downstream/asr/config.yaml @ fde8f34",
+    steps=20_000,
+    eval_every=20_000,
+    layers=3,
+    hidden=256,
+    train_set="librispeech_finetuning",
+)
 
 MINI = replace(  # small enough to train a table's heads in minutes on two CPU cores
-    SUPERB_V1, name="mini", source="this project: superb-v1's task, batches and loss, sized for the built-in corpus",
-    lr=5e-3, steps=400, eval_every=100, layers=1, hidden=128, join=2, standardise=True, warp=0, feature_masks=0, time_masks=0,
-    lr_grid=(2e-3, 5e-3, 1e-2))
+    SUPERB_V1,
+    name="mini",
+    source="this project: superb-v1's task, batches and loss, sized for the built-in corpus",
+    lr=5e-3,
+    steps=400,
+    eval_every=100,
+    layers=1,
+    hidden=128,
+    join=2,
+    standardise=True,
+    warp=0,
+    feature_masks=0,
+    time_masks=0,
+    lr_grid=(2e-3, 5e-3, 1e-2),
+)
 
 
 def corpus(data: Path | None, protocol: ASRProtocol) -> Corpus:
     if protocol.lm:
-        _beam.decoder(protocol.search)      # what is wrong with it is said now
+        _beam.decoder(protocol.search)  # what is wrong with it is said now
     return open_corpus(data, Need(NEEDS, "asr", protocol.train_set), BUILTIN)
 
 
-def check(corpus: Corpus, protocol: ASRProtocol, frames: Callable[[Tensor], Tensor]) -> Iterator[str]:
-    """Transcripts that the dictionary cannot spell, or CTC not write in the frames their audio has."""
+def check(
+    corpus: Corpus, protocol: ASRProtocol, frames: Callable[[Tensor], Tensor]
+) -> Iterator[str]:
+    """Transcripts that the dictionary cannot spell, or CTC not write in the
+    frames their audio has.
+    """
     items = [item for split in corpus.splits.values() for item in split]
     given = frames(torch.tensor([item.samples for item in items])).tolist()
     for item, n in zip(items, given, strict=True):
         if strange := sorted(set(text(item)) - LETTERS):
-            yield (f"{item.id}: its transcript has {' '.join(map(repr, strange))}, which the dictionary "
-                   "(A-Z, apostrophe, space) cannot spell")
+            yield (
+                f"{item.id}: its transcript has {' '.join(map(repr, strange))}, which the "
+                "dictionary (A-Z, apostrophe, space) cannot spell"
+            )
         elif (needed := frames_needed(target(text(item)))) > n // protocol.join:
-            joined = f" ({n} read {protocol.join} at a time; --set join=1 reads each)" * (protocol.join > 1)
-            yield (f"{item.id}: CTC needs {needed} frames for its transcript and its {item.samples / SAMPLE_RATE:.2f} s "
-                   f"have {n // protocol.join}{joined}")
+            joined = f" ({n} read {protocol.join} at a time; --set join=1 reads each)" * (
+                protocol.join > 1
+            )
+            yield (
+                f"{item.id}: CTC needs {needed} frames for its transcript and its "
+                f"{item.samples / SAMPLE_RATE:.2f} s have {n // protocol.join}{joined}"
+            )
 
 
 def text(item: Item) -> str:
@@ -113,12 +177,16 @@ def load(item: Item) -> Example:
 
 
 class ASRHead(nn.Module):
-    """What happens to features on their way: standardised (or not), augmented in training, read. (B, T, D) -> (B, T // join, 32)."""
+    """What happens to features on their way: standardised (or not), augmented in training, read.
+    (B, T, D) -> (B, T // join, 32).
+    """
 
     def __init__(self, protocol: ASRProtocol, dim: int):
         super().__init__()
         p = self.protocol = protocol
-        self.augment = SpecAugment(p.warp, p.feature_masks, p.feature_width, p.time_masks, p.time_width)
+        self.augment = SpecAugment(
+            p.warp, p.feature_masks, p.feature_width, p.time_masks, p.time_width
+        )
         self.network = BLSTMCTC(dim, len(SYMBOLS), p.hidden, p.layers, p.dropout, p.join)
 
     def forward(self, features: Tensor, frames: Tensor, samples: Tensor) -> Tensor:
@@ -132,11 +200,19 @@ def head(setup: Setup) -> ASRHead:
 
 
 def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup: Setup) -> Tensor:
-    """(B, T', 32) scores -> (): CTC a target symbol, mean over utterances; 0 for one whose target does not fit its frames."""
+    """(B, T', 32) scores -> (): CTC a target symbol, mean over utterances; 0 for one whose target
+    does not fit its frames.
+    """
     targets = [torch.tensor(target(example.target)) for example in examples]
     lengths = torch.tensor([len(symbols) for symbols in targets])
-    return F.ctc_loss(prediction.log_softmax(-1).transpose(0, 1), torch.cat(targets).to(prediction.device),
-                      (frames // setup.protocol.join).cpu(), lengths, BLANK, zero_infinity=True)
+    return F.ctc_loss(
+        prediction.log_softmax(-1).transpose(0, 1),
+        torch.cat(targets).to(prediction.device),
+        (frames // setup.protocol.join).cpu(),
+        lengths,
+        BLANK,
+        zero_infinity=True,
+    )
 
 
 def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -> dict[str, Any]:
@@ -146,26 +222,44 @@ def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -
         return dict.fromkeys(METRICS, Failure("prediction is not finite"))
     symbols = greedy(scores)
     hypothesis = _beam.words(scores, protocol.search) if protocol.lm else None
-    if hypothesis is None:                                  # greedy, also where no path of the beam ends in a word: as s3prl
+    if hypothesis is None:  # greedy, also where no path of the beam ends in a word: as s3prl
         hypothesis = spelled(symbols)
-    return errors(example.target, hypothesis, symbols) | {"hypothesis": hypothesis, "reference": example.target}
+    return errors(example.target, hypothesis, symbols) | {
+        "hypothesis": hypothesis,
+        "reference": example.target,
+    }
 
 
 def judge(answer: str, example: Example, protocol: ASRProtocol) -> dict[str, Any]:
-    """Of a transcript: upper case, words with single spaces between them. Its symbols are those that spell it."""
-    return errors(example.target, answer, written(answer)) | {"hypothesis": answer, "reference": example.target}
+    """Of a transcript: upper case, words with single spaces between them. Its symbols are
+    those that spell it.
+    """
+    return errors(example.target, answer, written(answer)) | {
+        "hypothesis": answer,
+        "reference": example.target,
+    }
 
 
 def errors(reference: str, hypothesis: str, symbols: Sequence[str]) -> dict[str, Ratio]:
-    """Percentages that add up over a corpus: of its words; cer of its characters, spaces included; uer as s3prl counts it, of its
-    symbols with a word boundary after every word, always from the greedy `symbols`."""
+    """Percentages that add up over a corpus: of its words; cer of its characters, spaces
+    included; uer as s3prl counts it, of its symbols with a word boundary after every word, always
+    from the greedy `symbols`.
+    """
     jiwer = need("jiwer", "word error rates", "asr")
-    words, characters = jiwer.process_words(reference, hypothesis), jiwer.process_characters(reference, hypothesis)
-    units = jiwer.process_words(" ".join(written(reference)), " ".join(symbols))      # symbols stand for words: the same edit distance
-    return {"wer": _rate(words, words.substitutions + words.deletions + words.insertions),
-            "cer": _rate(characters, characters.substitutions + characters.deletions + characters.insertions),
-            "uer": _rate(units, units.substitutions + units.deletions + units.insertions),
-            **{kind: _rate(words, getattr(words, kind)) for kind in KINDS}}
+    words, characters = (
+        jiwer.process_words(reference, hypothesis),
+        jiwer.process_characters(reference, hypothesis),
+    )
+    # symbols stand for words: the same edit distance
+    units = jiwer.process_words(" ".join(written(reference)), " ".join(symbols))
+    return {
+        "wer": _rate(words, words.substitutions + words.deletions + words.insertions),
+        "cer": _rate(
+            characters, characters.substitutions + characters.deletions + characters.insertions
+        ),
+        "uer": _rate(units, units.substitutions + units.deletions + units.insertions),
+        **{kind: _rate(words, getattr(words, kind)) for kind in KINDS},
+    }
 
 
 def _rate(found: Any, errors: int) -> Ratio:
@@ -173,8 +267,23 @@ def _rate(found: Any, errors: int) -> Ratio:
     return Ratio(100 * errors, found.hits + found.substitutions + found.deletions)
 
 
-tasks.register("asr")(Task(
-    name="asr", version=1, metrics=tuple(Metric(name, False, "%", best=0.0) for name in METRICS),
-    protocols={p.name: p for p in (SUPERB_V1, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
-    corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, target=text, needs=NEEDS, check=check,
-    mini=BUILTIN))
+tasks.register("asr")(
+    Task(
+        name="asr",
+        version=1,
+        metrics=tuple(Metric(name, False, "%", best=0.0) for name in METRICS),
+        protocols={p.name: p for p in (SUPERB_V1, MINISUPERB, MINI)},
+        builtin="mini",
+        default="superb-v1",
+        corpus=corpus,
+        load=load,
+        head=head,
+        loss=loss,
+        score=score,
+        judge=judge,
+        target=text,
+        needs=NEEDS,
+        check=check,
+        mini=BUILTIN,
+    )
+)

@@ -1,10 +1,12 @@
 """Speech enhancement: a mask on the noisy spectrum, judged by what it does to the waveform.
 
-SUPERB-SG's task (Tsai et al., 2022, sec. 3) on VoiceBank-DEMAND (Valentini-Botinhao, 2017), or on any folder laid out
-like it. Absolute PESQ and STOI, and the improvement of SI-SDR over the unprocessed input, means over utterances.
-The dev split's PESQ picks the checkpoint. Recipes with different names are different benchmarks: s3prl says that its
-second one is not comparable with the leaderboard.
+SUPERB-SG's task (Tsai et al., 2022, sec. 3) on VoiceBank-DEMAND (Valentini-Botinhao, 2017), or
+on any folder laid out like it. Absolute PESQ and STOI, and the improvement of SI-SDR over the
+unprocessed input, means over utterances. The dev split's PESQ picks the checkpoint. Recipes
+with different names are different benchmarks: s3prl says that its second one is not comparable
+with the leaderboard.
 """
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +22,17 @@ from ..benchmark.registry import tasks
 from ..downstreams.mask_blstm import MaskBLSTM
 from ._corpora import Need, open_corpus
 from ._mini import BUILTIN
-from ._spectral import GRID, SpectralHead, SpectralProtocol, apply, check, distance, fitting, notices, spectra
+from ._spectral import (
+    GRID,
+    SpectralHead,
+    SpectralProtocol,
+    apply,
+    check,
+    distance,
+    fitting,
+    notices,
+    spectra,
+)
 
 NEEDS = ("clean",)
 
@@ -31,26 +43,92 @@ class SEProtocol(SpectralProtocol):
 
 
 SUPERB_V1 = SEProtocol(
-    name="superb-v1", source="s3prl/downstream/enhancement_stft/configs/cfg_voicebank.yaml (release 0.4.18); librosa < 0.9",
-    lr=1e-4, steps=150_000, batch=8, eval_every=1250, optimiser="adamw", lr_grid=GRID,
-    n_fft=512, win=512, hop=0, pad="reflect", layers=3, hidden=896, dropout=0.5, activation="relu",
-    aim="npsm", distance="mse", domain="magnitude", tail="guard")
+    name="superb-v1",
+    source=(
+        "s3prl/downstream/enhancement_stft/configs/cfg_voicebank.yaml (release 0.4.18); librosa < "
+        "0.9"
+    ),
+    lr=1e-4,
+    steps=150_000,
+    batch=8,
+    eval_every=1250,
+    optimiser="adamw",
+    lr_grid=GRID,
+    n_fft=512,
+    win=512,
+    hop=0,
+    pad="reflect",
+    layers=3,
+    hidden=896,
+    dropout=0.5,
+    activation="relu",
+    aim="npsm",
+    distance="mse",
+    domain="magnitude",
+    tail="guard",
+)
 
 S3PRL_V2 = SEProtocol(
-    name="s3prl-v2", source="s3prl/downstream/enhancement_stft2/configs/cfg_voicebank.yaml (release 0.4.18); librosa >= 0.9",
-    lr=1e-3, steps=100_000, batch=8, eval_every=1250, optimiser="adamw", lr_grid=GRID,
-    n_fft=512, win=400, hop=160, pad="constant", layers=3, hidden=256, dropout=0.1, activation="sigmoid",
-    aim="am", distance="l1", domain="log1p", tail="drop")
+    name="s3prl-v2",
+    source=(
+        "s3prl/downstream/enhancement_stft2/configs/cfg_voicebank.yaml (release 0.4.18); librosa "
+        ">= 0.9"
+    ),
+    lr=1e-3,
+    steps=100_000,
+    batch=8,
+    eval_every=1250,
+    optimiser="adamw",
+    lr_grid=GRID,
+    n_fft=512,
+    win=400,
+    hop=160,
+    pad="constant",
+    layers=3,
+    hidden=256,
+    dropout=0.1,
+    activation="sigmoid",
+    aim="am",
+    distance="l1",
+    domain="log1p",
+    tail="drop",
+)
 
 MINISUPERB = replace(
-    S3PRL_V2, name="minisuperb",
-    source="Comet0322/MiniSUPERB: downstream/enhancement_stft2/configs/cfg_voicebank.yaml, preprocess/bo.ipynb @ 4588f6e",
-    steps=10_000, eval_every=1000, train_limit=1000, dev_limit=300, lr_grid=(1e-2, 1e-3, 1e-4))
+    S3PRL_V2,
+    name="minisuperb",
+    source=(
+        "Comet0322/MiniSUPERB: downstream/enhancement_stft2/configs/cfg_voicebank.yaml, "
+        "preprocess/bo.ipynb @ 4588f6e"
+    ),
+    steps=10_000,
+    eval_every=1000,
+    train_limit=1000,
+    dev_limit=300,
+    lr_grid=(1e-2, 1e-3, 1e-4),
+)
 
 MINI = replace(  # small enough to train a table's heads in minutes on two CPU cores
-    S3PRL_V2, name="mini", source="this project: s3prl-v2's domain, v1's aim, loss and tail, sized for the built-in corpus",
-    lr=4e-3, steps=360, batch=8, eval_every=180, lr_grid=(1.6e-2, 4e-3, 1e-3), n_fft=640, win=640, hop=0, layers=1, hidden=128,
-    aim="npsm", distance="mse", tail="guard", standardise=True)
+    S3PRL_V2,
+    name="mini",
+    source=(
+        "this project: s3prl-v2's domain, v1's aim, loss and tail, sized for the built-in corpus"
+    ),
+    lr=4e-3,
+    steps=360,
+    batch=8,
+    eval_every=180,
+    lr_grid=(1.6e-2, 4e-3, 1e-3),
+    n_fft=640,
+    win=640,
+    hop=0,
+    layers=1,
+    hidden=128,
+    aim="npsm",
+    distance="mse",
+    tail="guard",
+    standardise=True,
+)
 
 
 def corpus(data: Path | None, protocol: SEProtocol) -> Corpus:
@@ -58,19 +136,36 @@ def corpus(data: Path | None, protocol: SEProtocol) -> Corpus:
 
 
 def load(item: Item) -> Example:
-    noisy, clean = (torch.from_numpy(read(path, item.start, item.samples)) for path in (item.path, item.more["clean"]))
+    noisy, clean = (
+        torch.from_numpy(read(path, item.start, item.samples))
+        for path in (item.path, item.more["clean"])
+    )
     return Example(item.id, noisy, clean)
 
 
 def head(setup: Setup) -> SpectralHead:
     protocol = setup.protocol
-    masks = MaskBLSTM(setup.dim, protocol.n_fft // 2 + 1, protocol.hidden, protocol.layers, protocol.dropout, protocol.activation)
+    masks = MaskBLSTM(
+        setup.dim,
+        protocol.n_fft // 2 + 1,
+        protocol.hidden,
+        protocol.layers,
+        protocol.dropout,
+        protocol.activation,
+    )
     return SpectralHead(masks, setup)
 
 
 def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup: Setup) -> Tensor:
-    """(B, T, bins) masks -> (): sum over frequencies, mean over an utterance's own frames, mean over utterances."""
-    return torch.stack([_distance(mask, example, setup) for mask, example in zip(prediction, examples, strict=True)]).mean()
+    """(B, T, bins) masks -> (): sum over frequencies, mean over an utterance's own frames,
+    mean over utterances.
+    """
+    return torch.stack(
+        [
+            _distance(mask, example, setup)
+            for mask, example in zip(prediction, examples, strict=True)
+        ]
+    ).mean()
 
 
 def _distance(mask: Tensor, example: Example, setup: Setup) -> Tensor:
@@ -84,30 +179,63 @@ def enhance(prediction_row: Tensor, wav: Tensor, setup: Setup) -> Tensor:
 
 
 def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -> dict[str, Any]:
-    return judge(enhance(prediction_row.detach().float().cpu(), example.wav.cpu(), setup), example, setup.protocol)
+    return judge(
+        enhance(prediction_row.detach().float().cpu(), example.wav.cpu(), setup),
+        example,
+        setup.protocol,
+    )
 
 
 def select(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -> dict[str, Any]:
-    """PESQ alone, which picks the checkpoint: STOI is slow, too, and a dev split is looked at often."""
+    """PESQ alone, which picks the checkpoint: STOI is slow, too, and a dev split is looked at
+    often.
+    """
     answer = enhance(prediction_row.detach().float().cpu(), example.wav.cpu(), setup)
     return {"pesq": pesq_wb(example.target.cpu().numpy(), answer.numpy())}
 
 
 def unprocessed(example: Example, protocol: SEProtocol) -> dict[str, Any]:
-    """The noisy input as if it were an answer: the floor under every row, with an improvement of 0 dB."""
+    """The noisy input as if it were an answer: the floor under every row, with an
+    improvement of 0 dB.
+    """
     return judge(example.wav.cpu(), example, protocol)
 
 
 def judge(answer: Tensor, example: Example, protocol: SEProtocol) -> dict[str, Any]:
     """Of an (N,) waveform, as long as the noisy one."""
-    clean, noisy, answer = (wav.detach().float().cpu().numpy() for wav in (example.target, example.wav, answer))
-    return {"pesq": pesq_wb(clean, answer), "stoi": stoi(clean, answer),
-            "si_sdr_improvement": si_sdr_improvement(clean, answer, noisy)}
+    clean, noisy, answer = (
+        wav.detach().float().cpu().numpy() for wav in (example.target, example.wav, answer)
+    )
+    return {
+        "pesq": pesq_wb(clean, answer),
+        "stoi": stoi(clean, answer),
+        "si_sdr_improvement": si_sdr_improvement(clean, answer, noisy),
+    }
 
 
-tasks.register("se")(Task(
-    name="se", version=1,
-    metrics=(Metric("pesq", True, "MOS-LQO, wide-band", best=4.644), Metric("stoi", True, best=1.0), Metric("si_sdr_improvement", True, "dB")),
-    protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
-    corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, select=select, unprocessed=unprocessed,
-    needs=NEEDS, check=check, notices=notices, mini=BUILTIN))
+tasks.register("se")(
+    Task(
+        name="se",
+        version=1,
+        metrics=(
+            Metric("pesq", True, "MOS-LQO, wide-band", best=4.644),
+            Metric("stoi", True, best=1.0),
+            Metric("si_sdr_improvement", True, "dB"),
+        ),
+        protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)},
+        builtin="mini",
+        default="superb-v1",
+        corpus=corpus,
+        load=load,
+        head=head,
+        loss=loss,
+        score=score,
+        judge=judge,
+        select=select,
+        unprocessed=unprocessed,
+        needs=NEEDS,
+        check=check,
+        notices=notices,
+        mini=BUILTIN,
+    )
+)

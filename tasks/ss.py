@@ -1,14 +1,19 @@
-"""Speech separation: one mask a talker on the spectrum of a mixture, judged by what the masks do to the waveform.
+"""Speech separation: one mask a talker on the spectrum of a mixture, judged by what the
+masks do to the waveform.
 
-SUPERB-SG's task (Tsai et al., 2022, sec. 3) on Libri2Mix (Cosentino et al., 2020; wav16k, min, mix_clean), or on any folder
-laid out like it. One metric: the improvement of SI-SDR over the mixture, mean over both talkers, then over mixtures. Nobody
-says which mask is whose: training takes the better order for each utterance (Kolbaek et al., 2017: uPIT; by asteroid), and
-scoring has a rule of its own, which differs between the recipes (`permutation`):
+SUPERB-SG's task (Tsai et al., 2022, sec. 3) on Libri2Mix (Cosentino et al., 2020; wav16k, min,
+mix_clean), or on any folder laid out like it. One metric: the improvement of SI-SDR over the
+mixture, mean over both talkers, then over mixtures. Nobody says which mask is whose: training takes
+the better order for each utterance (Kolbaek et al., 2017: uPIT; by asteroid), and scoring has a
+rule of its own, which differs between the recipes (`permutation`):
 
-* bss_eval: the order that mir_eval's bss_eval_sources picks, the one of the higher mean SIR (Vincent et al., 2006). So does
-  s3prl/downstream/separation_stft/expert.py, through asteroid.metrics.get_metrics(compute_permutation=True).
-* si_sdr: the order of the higher mean SI-SDR, as in separation_stft2/expert.py; never the lower of the two numbers.
+* bss_eval: the order that mir_eval's bss_eval_sources picks, the one of the higher mean SIR
+  (Vincent et al., 2006). So does s3prl/downstream/separation_stft/expert.py, through
+  asteroid.metrics.get_metrics(compute_permutation=True).
+* si_sdr: the order of the higher mean SI-SDR, as in separation_stft2/expert.py; never the
+  lower of the two numbers.
 """
+
 import itertools
 import random
 import warnings
@@ -29,7 +34,17 @@ from ..benchmark.registry import tasks
 from ..downstreams.mask_blstm import MaskBLSTM
 from ._corpora import Need, open_corpus
 from ._mini_ss import BUILTIN
-from ._spectral import GRID, SpectralHead, SpectralProtocol, apply, check, distance, fitting, notices, spectra
+from ._spectral import (
+    GRID,
+    SpectralHead,
+    SpectralProtocol,
+    apply,
+    check,
+    distance,
+    fitting,
+    notices,
+    spectra,
+)
 
 NEEDS, SOURCES = ("sources",), 2
 
@@ -37,68 +52,160 @@ NEEDS, SOURCES = ("sources",), 2
 @dataclass(frozen=True)
 class SSProtocol(SpectralProtocol):
     """A recipe of separation."""
-    permutation: str = "bss_eval"    # what decides in scoring whose estimate is whose: bss_eval | si_sdr
-    dev_shuffled: int | None = None  # as many of dev's utterances, chosen as s3prl's dev_1000 is; None = all
+
+    # what decides in scoring whose estimate is whose: bss_eval | si_sdr
+    permutation: str = "bss_eval"
+    # as many of dev's utterances, chosen as s3prl's dev_1000 is; None = all
+    dev_shuffled: int | None = None
 
     def __post_init__(self):
         super().__post_init__()
         if self.permutation not in ("bss_eval", "si_sdr"):
-            raise UsageError(f"protocol {self.name}: permutation is bss_eval or si_sdr, not {self.permutation!r}")
+            raise UsageError(
+                f"protocol {self.name}: permutation is bss_eval or si_sdr, not {self.permutation!r}"
+            )
 
 
 SUPERB_V1 = SSProtocol(
-    name="superb-v1", source="s3prl/downstream/separation_stft/configs/cfg.yaml, scripts/LibriMix/subsample.py (release 0.4.18); librosa < 0.9",
-    lr=1e-4, steps=150_000, batch=8, eval_every=2000, optimiser="adamw", lr_grid=GRID,
-    n_fft=512, win=512, hop=0, pad="reflect", layers=3, hidden=896, dropout=0.5, activation="relu",
-    aim="npsm", distance="mse", domain="magnitude", tail="guard", permutation="bss_eval", dev_shuffled=1000)
+    name="superb-v1",
+    source=(
+        "s3prl/downstream/separation_stft/configs/cfg.yaml, scripts/LibriMix/subsample.py (release "
+        "0.4.18); librosa < 0.9"
+    ),
+    lr=1e-4,
+    steps=150_000,
+    batch=8,
+    eval_every=2000,
+    optimiser="adamw",
+    lr_grid=GRID,
+    n_fft=512,
+    win=512,
+    hop=0,
+    pad="reflect",
+    layers=3,
+    hidden=896,
+    dropout=0.5,
+    activation="relu",
+    aim="npsm",
+    distance="mse",
+    domain="magnitude",
+    tail="guard",
+    permutation="bss_eval",
+    dev_shuffled=1000,
+)
 
 S3PRL_V2 = SSProtocol(
-    name="s3prl-v2", source="s3prl/downstream/separation_stft2/configs/cfg.yaml (release 0.4.18); librosa >= 0.9",
-    lr=1e-3, steps=150_000, batch=8, eval_every=2000, optimiser="adamw", lr_grid=GRID,
-    n_fft=1024, win=1024, hop=0, pad="constant", layers=3, hidden=256, dropout=0.1, activation="sigmoid",
-    aim="npsm", distance="mse", domain="log1p", tail="drop", permutation="si_sdr")
+    name="s3prl-v2",
+    source="s3prl/downstream/separation_stft2/configs/cfg.yaml (release 0.4.18); librosa >= 0.9",
+    lr=1e-3,
+    steps=150_000,
+    batch=8,
+    eval_every=2000,
+    optimiser="adamw",
+    lr_grid=GRID,
+    n_fft=1024,
+    win=1024,
+    hop=0,
+    pad="constant",
+    layers=3,
+    hidden=256,
+    dropout=0.1,
+    activation="sigmoid",
+    aim="npsm",
+    distance="mse",
+    domain="log1p",
+    tail="drop",
+    permutation="si_sdr",
+)
 
 MINISUPERB = replace(
-    S3PRL_V2, name="minisuperb",
-    source="Comet0322/MiniSUPERB: downstream/separation_stft2/configs/cfg.yaml, preprocess/bo.ipynb @ 4588f6e",
-    steps=15_000, eval_every=1500, train_limit=1400, dev_shuffled=1000, lr_grid=(1e-2, 1e-3, 1e-4))
+    S3PRL_V2,
+    name="minisuperb",
+    source=(
+        "Comet0322/MiniSUPERB: downstream/separation_stft2/configs/cfg.yaml, preprocess/bo.ipynb @ "
+        "4588f6e"
+    ),
+    steps=15_000,
+    eval_every=1500,
+    train_limit=1400,
+    dev_shuffled=1000,
+    lr_grid=(1e-2, 1e-3, 1e-4),
+)
 
 MINI = replace(  # small enough to train a table's heads in minutes on two CPU cores
-    S3PRL_V2, name="mini", source="this project: s3prl-v2 with v1's tail, sized for the built-in corpus",
-    lr=4e-3, steps=600, batch=8, eval_every=150, n_fft=640, win=640, layers=1, hidden=128, tail="guard", standardise=True,
-    lr_grid=(1.6e-2, 4e-3, 1e-3))
+    S3PRL_V2,
+    name="mini",
+    source="this project: s3prl-v2 with v1's tail, sized for the built-in corpus",
+    lr=4e-3,
+    steps=600,
+    batch=8,
+    eval_every=150,
+    n_fft=640,
+    win=640,
+    layers=1,
+    hidden=128,
+    tail="guard",
+    standardise=True,
+    lr_grid=(1.6e-2, 4e-3, 1e-3),
+)
 
 
 def corpus(data: Path | None, protocol: SSProtocol) -> Corpus:
     found = open_corpus(data, Need(NEEDS, "ss"), BUILTIN)
     if protocol.dev_shuffled is None:
         return found
-    return replace(found, splits=dict(found.splits) | {"dev": shuffled(found.splits["dev"], protocol.dev_shuffled)})
+    return replace(
+        found,
+        splits=dict(found.splits) | {"dev": shuffled(found.splits["dev"], protocol.dev_shuffled)},
+    )
 
 
 def shuffled(items: Sequence[Item], n: int, seed: int = 7) -> list[Item]:
-    """s3prl's dev_1000 of Libri2Mix: the first `n` ids of the sorted and shuffled list, in their order (scripts/LibriMix/subsample.py)."""
+    """s3prl's dev_1000 of Libri2Mix: the first `n` ids of the sorted and shuffled list, in their
+    order (scripts/LibriMix/subsample.py).
+    """
     order = sorted(items, key=lambda item: item.id)
     random.Random(seed).shuffle(order)
     return sorted(order[:n], key=lambda item: item.id)
 
 
 def load(item: Item) -> Example:
-    """The mixture and, as the target, its (2, N) sources; what a source has beyond the mixture is left out."""
+    """The mixture and, as the target, its (2, N) sources; what a source has beyond the
+    mixture is left out.
+    """
     sources = [read(path, item.start, item.samples) for path in item.more["sources"]]
-    return Example(item.id, torch.from_numpy(read(item.path, item.start, item.samples)), torch.from_numpy(np.stack(sources)))
+    return Example(
+        item.id,
+        torch.from_numpy(read(item.path, item.start, item.samples)),
+        torch.from_numpy(np.stack(sources)),
+    )
 
 
 def head(setup: Setup) -> SpectralHead:
     protocol = setup.protocol
-    masks = MaskBLSTM(setup.dim, protocol.n_fft // 2 + 1, protocol.hidden, protocol.layers, protocol.dropout, protocol.activation, SOURCES)
+    masks = MaskBLSTM(
+        setup.dim,
+        protocol.n_fft // 2 + 1,
+        protocol.hidden,
+        protocol.layers,
+        protocol.dropout,
+        protocol.activation,
+        SOURCES,
+    )
     return SpectralHead(masks, setup)
 
 
 def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup: Setup) -> Tensor:
-    """(B, 2, T, bins) masks -> (): of the better order, the mean over talkers, then over utterances."""
+    """(B, 2, T, bins) masks -> (): of the better order, the mean over talkers, then over
+    utterances.
+    """
     pit = need("asteroid.losses", "separation", "ss").PITLossWrapper
-    pairs = torch.stack([_distances(masks, example, setup) for masks, example in zip(prediction, examples, strict=True)])
+    pairs = torch.stack(
+        [
+            _distances(masks, example, setup)
+            for masks, example in zip(prediction, examples, strict=True)
+        ]
+    )
     return pit.find_best_perm(pairs)[0].mean()
 
 
@@ -120,23 +227,39 @@ def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -
 
 
 def unprocessed(example: Example, protocol: SSProtocol) -> dict[str, Any]:
-    """The mixture as the answer for both talkers: the floor under every row, an improvement of 0 dB whoever is whose."""
-    return judge(torch.stack([example.wav] * SOURCES), example, replace(protocol, permutation="si_sdr"))
+    """The mixture as the answer for both talkers: the floor under every row, an improvement of 0
+    dB whoever is whose.
+    """
+    return judge(
+        torch.stack([example.wav] * SOURCES), example, replace(protocol, permutation="si_sdr")
+    )
 
 
 def judge(answer: Tensor, example: Example, protocol: SSProtocol) -> dict[str, Any]:
     """Of (2, N) waveforms, as long as the mixture, in any order."""
-    talkers, estimates, mixture = (wav.detach().float().cpu().numpy() for wav in (example.target, answer, example.wav))
+    talkers, estimates, mixture = (
+        wav.detach().float().cpu().numpy() for wav in (example.target, answer, example.wav)
+    )
     return {"si_sdr_improvement": improvement(talkers, estimates, mixture, protocol.permutation)}
 
 
-def improvement(talkers: np.ndarray, estimates: np.ndarray, mixture: np.ndarray, permutation: str) -> float | Failure:
-    """(2, N), (2, N) in any order, (N,) -> the improvement of SI-SDR in dB, mean over the talkers; a Failure where one has none."""
-    gain = [[si_sdr_improvement(talker, estimate, mixture) for estimate in estimates] for talker in talkers]
+def improvement(
+    talkers: np.ndarray, estimates: np.ndarray, mixture: np.ndarray, permutation: str
+) -> float | Failure:
+    """(2, N), (2, N) in any order, (N,) -> the improvement of SI-SDR in dB, mean over the talkers;
+    a Failure where one has none.
+    """
+    gain = [
+        [si_sdr_improvement(talker, estimate, mixture) for estimate in estimates]
+        for talker in talkers
+    ]
     for value in itertools.chain(*gain):
         if isinstance(value, Failure):
             return value
-    mean = {order: float(np.mean([gain[t][e] for t, e in enumerate(order)])) for order in itertools.permutations(range(len(estimates)))}
+    mean = {
+        order: float(np.mean([gain[t][e] for t, e in enumerate(order)]))
+        for order in itertools.permutations(range(len(estimates)))
+    }
     return max(mean.values()) if permutation == "si_sdr" else mean[_bss_eval(talkers, estimates)]
 
 
@@ -144,12 +267,32 @@ def _bss_eval(talkers: np.ndarray, estimates: np.ndarray) -> tuple[int, ...]:
     """The number of each talker's estimate."""
     separation = need("mir_eval.separation", "the permutation of superb-v1", "ss")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)     # mir_eval 0.8 announces the function's removal; asteroid needs it too
-        return tuple(int(e) for e in separation.bss_eval_sources(talkers, estimates, compute_permutation=True)[3])
+        # mir_eval 0.8 announces the function's removal; asteroid needs it too
+        warnings.simplefilter("ignore", FutureWarning)
+        return tuple(
+            int(e)
+            for e in separation.bss_eval_sources(talkers, estimates, compute_permutation=True)[3]
+        )
 
 
-tasks.register("ss")(Task(
-    name="ss", version=1, metrics=(Metric("si_sdr_improvement", True, "dB"),),
-    protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)}, builtin="mini", default="superb-v1",
-    corpus=corpus, load=load, head=head, loss=loss, score=score, judge=judge, unprocessed=unprocessed,
-    needs=NEEDS, check=check, notices=notices, mini=BUILTIN))
+tasks.register("ss")(
+    Task(
+        name="ss",
+        version=1,
+        metrics=(Metric("si_sdr_improvement", True, "dB"),),
+        protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)},
+        builtin="mini",
+        default="superb-v1",
+        corpus=corpus,
+        load=load,
+        head=head,
+        loss=loss,
+        score=score,
+        judge=judge,
+        unprocessed=unprocessed,
+        needs=NEEDS,
+        check=check,
+        notices=notices,
+        mini=BUILTIN,
+    )
+)

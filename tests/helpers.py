@@ -1,4 +1,5 @@
 """Small settings and small functions that several test files use; fixtures are in conftest.py."""
+
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,36 @@ ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
 TOY = f"{ROOT / 'tests' / 'toy.py'}:Toy"
 STEPS = ["--set", "steps=6", "eval_every=3", "batch=3"]
-SMALL = HubertShape(dim=24, depth=2, heads=2, ffn=48, conv_dim=16, pos_kernel=16, pos_groups=4, units=8, unit_dim=12)
-FEW = {"front_steps": 3, "mfcc_steps": 3, "block_steps": 3, "mfcc_units": 5, "block_units": 8, "block_layer": 1,
-       "batch": 2, "every": 2}
+SMALL = HubertShape(
+    dim=24, depth=2, heads=2, ffn=48, conv_dim=16, pos_kernel=16, pos_groups=4, units=8, unit_dim=12
+)
+FEW = {
+    "front_steps": 3,
+    "mfcc_steps": 3,
+    "block_steps": 3,
+    "mfcc_units": 5,
+    "block_units": 8,
+    "block_layer": 1,
+    "batch": 2,
+    "every": 2,
+}
 
 
 def command(corpus, results, *more):
-    return ["--upstream", TOY, "--task", "se", "--data", str(corpus), "--protocol", "mini", "--results", str(results), *STEPS, *more]
+    return [
+        "--upstream",
+        TOY,
+        "--task",
+        "se",
+        "--data",
+        str(corpus),
+        "--protocol",
+        "mini",
+        "--results",
+        str(results),
+        *STEPS,
+        *more,
+    ]
 
 
 def jsons(results):
@@ -30,7 +54,16 @@ def jsons(results):
 
 def numbers(results):
     """Everything that must not differ between two machines' moods."""
-    return {n: (r["scores"], r["depth"], r["exit_histogram"], r["cost"]["macs_saved"], r["layer_weights"]) for n, r in jsons(results).items()}
+    return {
+        n: (
+            r["scores"],
+            r["depth"],
+            r["exit_histogram"],
+            r["cost"]["macs_saved"],
+            r["layer_weights"],
+        )
+        for n, r in jsons(results).items()
+    }
 
 
 def fit(speech, out, **settings):
@@ -47,7 +80,11 @@ def fit_branches(speech, out, preset="tiny", **settings):
     if preset == "tiny":
         few = {"heard": 2, "frames": 64} | few
     told = {name: str(value) for name, value in few.items()}
-    return train(TrainingConfig("daisy.tiny", out, preset, (speech / "clips",), (speech / "noise",), settings=told))
+    return train(
+        TrainingConfig(
+            "daisy.tiny", out, preset, (speech / "clips",), (speech / "noise",), settings=told
+        )
+    )
 
 
 def wav(samples, seed=0):
@@ -68,4 +105,6 @@ def items_of(folder, lengths, seed=0):
         wavs[path] = torch.from_numpy((0.1 * rng.standard_normal(n)).astype(np.float32))
         path.write_bytes(wavs[path].numpy().tobytes())
         items.append(Item(f"u{i}", path, n))
-    return items, lambda item: Example(item.id, wavs[item.path][item.start: item.start + item.samples], None)
+    return items, lambda item: Example(
+        item.id, wavs[item.path][item.start : item.start + item.samples], None
+    )

@@ -1,4 +1,5 @@
 """Thresholds and spans: the worked examples, and properties over random evidence."""
+
 import numpy as np
 import pytest
 from earlyexit_superb.benchmark.calibration import for_mean_depth, midpoint, span
@@ -9,9 +10,9 @@ from hypothesis import strategies as st
 
 
 def test_tau_is_rho_times_the_mid_point_of_the_depth_means():
-    evidence = np.array([[2.5, 1.6, 0.8], [1.5, 1.4, 1.2]], np.float32)      # means 2, 1.5, 1
+    evidence = np.array([[2.5, 1.6, 0.8], [1.5, 1.4, 1.2]], np.float32)  # means 2, 1.5, 1
     assert midpoint(evidence, 0.7) == pytest.approx(1.05)
-    assert midpoint(evidence[:, ::-1], 0.7) == pytest.approx(1.05)           # no order is assumed
+    assert midpoint(evidence[:, ::-1], 0.7) == pytest.approx(1.05)  # no order is assumed
     assert midpoint(evidence, 0.0) == 0.0
 
 
@@ -25,7 +26,8 @@ def test_spans_of_the_paper():
     assert span("min-max", few, range(1, 13)) == (6, 7, 8)
     assert span("mean", exits(d6=1, d7=1), range(1, 13)) == (6, 7)
     assert span("all", few, (1, 2, 3)) == (1, 2, 3)
-    assert span("threshold", exits(d4=15, d6=40, d9=45), range(1, 13)) == (6, 9)       # 15 % is not more than 15 %; gaps stay
+    # 15 % is not more than 15 %; gaps stay
+    assert span("threshold", exits(d4=15, d6=40, d9=45), range(1, 13)) == (6, 9)
 
 
 def test_an_empty_span_says_so():
@@ -43,6 +45,7 @@ def test_a_target_mean_depth_is_met_as_closely_as_any_threshold_can(seed, blocks
 
     def mean_depth(tau):
         return replay(evidence, Exit(range(1, blocks + 1), tau)).mean()
+
     found = mean_depth(for_mean_depth(evidence, target))
     possible = [mean_depth(float(t)) for t in np.append(np.unique(evidence), 2.0)]
     assert abs(found - target) == pytest.approx(min(abs(p - target) for p in possible), abs=1e-9)

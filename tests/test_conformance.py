@@ -1,4 +1,5 @@
 """Every registered upstream passes the checks, and the checks find what they are for."""
+
 import pytest
 import torch
 from earlyexit_superb.benchmark.conformance import check_upstream
@@ -20,12 +21,12 @@ def test_the_toy_passes():
     assert complaints(Toy()) == ""
 
 
-class Hears(Toy):          # normalises over the padded batch
+class Hears(Toy):  # normalises over the padded batch
     def states(self, wavs, lengths):
         return super().states(wavs / wavs.std(1, keepdim=True), lengths)
 
 
-class Eager(Toy):          # computes everything before it yields anything
+class Eager(Toy):  # computes everything before it yields anything
     def states(self, wavs, lengths):
         done, walk = [], super().states(wavs, lengths)
         done = list(walk)
@@ -40,7 +41,7 @@ class Dropped(Toy):
             yield torch.nn.functional.dropout(state, 0.1, True)
 
 
-class Crowd(Toy):          # decides for the batch, as DAISY's published code does
+class Crowd(Toy):  # decides for the batch, as DAISY's published code does
     def evidence(self, depth, state, previous, frames):
         own = super().evidence(depth, state, previous, frames)
         return own.mean().expand_as(own)
@@ -50,6 +51,7 @@ class Boastful(Toy):
     def __init__(self):
         super().__init__()
         from dataclasses import replace
+
         self.card = replace(self.card, depth=4, dim=17, stride=160)
 
 
@@ -59,15 +61,24 @@ class Nan(Toy):
             yield state / state.abs().sum() * 0 / (wavs.abs().sum() > 0)
 
 
-@pytest.mark.parametrize("broken, said", [
-    (Hears, "padded batch has the same states"), (Eager, "not asked for are not computed"), (Dropped, "same states twice"),
-    (Crowd, "does not depend on the batch"), (Boastful, "stride of 160"), (Nan, "silence are finite")])
+@pytest.mark.parametrize(
+    "broken, said",
+    [
+        (Hears, "padded batch has the same states"),
+        (Eager, "not asked for are not computed"),
+        (Dropped, "same states twice"),
+        (Crowd, "does not depend on the batch"),
+        (Boastful, "stride of 160"),
+        (Nan, "silence are finite"),
+    ],
+)
 def test_each_check_finds_its_defect(broken, said):
     assert said in complaints(broken())
 
 
 def test_one_broken_plug_in_never_hides_the_others(tmp_path, monkeypatch):
     import earlyexit_superb.upstreams as room
+
     (tmp_path / "rotten.py").write_text("import a_package_nobody_has\n")
     monkeypatch.setattr(room, "__path__", [*room.__path__, str(tmp_path)])
     registry = Registry("upstreams")

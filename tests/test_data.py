@@ -1,4 +1,7 @@
-"""The corpora: voices, noises, mixing, files, the VoiceBank-DEMAND layout, and what is said of bad input."""
+"""The corpora: voices, noises, mixing, files, the VoiceBank-DEMAND layout, and what is said of bad
+input.
+"""
+
 import csv
 import logging
 import random
@@ -30,16 +33,22 @@ def rng(seed=0):
 def speechlike(seconds=1.5, seed=0):
     """Bursts with pauses: what the active part is for."""
     t = np.arange(int(seconds * 16_000)) / 16_000
-    return (0.2 * rng(seed).standard_normal(len(t)) * (np.sin(2 * np.pi * 1.5 * t) > 0)).astype(np.float32)
+    return (0.2 * rng(seed).standard_normal(len(t)) * (np.sin(2 * np.pi * 1.5 * t) > 0)).astype(
+        np.float32
+    )
 
 
 # ---- voices ----
+
 
 def test_speech_does_not_depend_on_what_was_spoken_before():
     pytest.importorskip("espeakng_loader")
     cast, said = _speech.voices(12), random.Random(0)
     jobs = [(voice, _speech.sentence(said)) for voice in cast]
-    jobs += [(_speech.Voice("breathy", "en-us+f2", 50, 170), "the thief whispered"), (cast[0], "again")]
+    jobs += [
+        (_speech.Voice("breathy", "en-us+f2", 50, 170), "the thief whispered"),
+        (cast[0], "again"),
+    ]
     first = [_speech.speak(*job) for job in jobs]
     for i in random.Random(1).sample(range(len(jobs)), len(jobs)):
         np.testing.assert_array_equal(_speech.speak(*jobs[i]), first[i])
@@ -49,8 +58,13 @@ def test_speech_does_not_depend_on_what_was_spoken_before():
 
 def test_every_built_in_voice_exists_and_sounds_unlike_the_others():
     pytest.importorskip("espeakng_loader")
-    bases = [f"{accent}+m1" for accent in _speech.ACCENTS] + [f"en-us+{variant}" for variant in _speech.VARIANTS[1:]]
-    spoken = [_speech.speak(_speech.Voice(base, base, 50, 170), "a bath of hot water, dance") for base in bases]
+    bases = [f"{accent}+m1" for accent in _speech.ACCENTS] + [
+        f"en-us+{variant}" for variant in _speech.VARIANTS[1:]
+    ]
+    spoken = [
+        _speech.speak(_speech.Voice(base, base, 50, 170), "a bath of hot water, dance")
+        for base in bases
+    ]
     assert len({wav.tobytes() for wav in spoken}) == len(bases)
 
 
@@ -64,7 +78,9 @@ def test_voices_are_distinct_and_a_longer_list_begins_with_the_shorter():
 
 def test_sentences_are_short_plain_and_rich_in_words():
     said = [_speech.sentence(r) for r in [random.Random(0)] for _ in range(3000)]
-    assert all(3 <= len(s.split()) <= 10 and set(s) <= set("abcdefghijklmnopqrstuvwxyz' ") for s in said)
+    assert all(
+        3 <= len(s.split()) <= 10 and set(s) <= set("abcdefghijklmnopqrstuvwxyz' ") for s in said
+    )
     assert len({w for s in said for w in s.split()}) > 400
 
 
@@ -84,16 +100,20 @@ def test_speech_complaints(monkeypatch):
 
 # ---- noises and mixing ----
 
+
 def mostly_silent(draw, samples):
     """A dog that barks once: digital silence but for 60 ms."""
     wav = np.zeros(samples, np.float32)
-    wav[samples // 2:samples // 2 + 960] = 0.3 * draw.standard_normal(960)
+    wav[samples // 2 : samples // 2 + 960] = 0.3 * draw.standard_normal(960)
     return wav
 
 
 NOISES = _noise.GENERATORS | {
-    "babble": lambda draw, n: _noise.babble(draw, n, [speechlike(2 + 0.1 * i, seed=i) for i in range(5)]),
-    "mostly silent": mostly_silent}
+    "babble": lambda draw, n: _noise.babble(
+        draw, n, [speechlike(2 + 0.1 * i, seed=i) for i in range(5)]
+    ),
+    "mostly silent": mostly_silent,
+}
 
 
 @pytest.mark.parametrize("kind", NOISES)
@@ -133,7 +153,9 @@ def test_pink_falls_by_3_db_an_octave_and_white_by_none():
 
 def test_silence_around_a_sound_does_not_change_its_ratio():
     speech, noise = speechlike(), _noise.white(rng(), 16_000)
-    assert _noise.snr(np.pad(speech, 16_000), np.pad(noise, 32_000)) == pytest.approx(_noise.snr(speech, noise), abs=0.01)
+    assert _noise.snr(np.pad(speech, 16_000), np.pad(noise, 32_000)) == pytest.approx(
+        _noise.snr(speech, noise), abs=0.01
+    )
 
 
 def test_a_loud_mixture_is_turned_down_as_a_whole():
@@ -153,8 +175,10 @@ def test_mixing_complaints():
 
 # ---- files ----
 
+
 def test_48_khz_stereo_is_averaged_resampled_and_said_once(tmp_path, monkeypatch, caplog):
     from scipy.signal import resample_poly
+
     monkeypatch.setattr(_audio, "_noticed", set())
     stereo = 0.3 * rng().standard_normal((48_001, 2))
     soundfile.write(tmp_path / "a.wav", stereo, 48_000, subtype="FLOAT")
@@ -166,7 +190,12 @@ def test_48_khz_stereo_is_averaged_resampled_and_said_once(tmp_path, monkeypatch
     np.testing.assert_array_equal(part, wav[1_000:1_500])
     assert wav.dtype == np.float32 and len(wav) == _audio.length(tmp_path / "a.wav") == 16_001
     said = [r.getMessage() for r in caplog.records]
-    assert len(said) == 2 and "2 channels" in said[0] and "48000 Hz" in said[1] and _audio.RESAMPLER in said[1]
+    assert (
+        len(said) == 2
+        and "2 channels" in said[0]
+        and "48000 Hz" in said[1]
+        and _audio.RESAMPLER in said[1]
+    )
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
@@ -196,11 +225,19 @@ def spoil(path, how):
         path.write_bytes(b"<html>not found</html>")
         return "cannot be read as audio"
     if how == "cut":
-        path.write_bytes(whole[:len(whole) // 2])
+        path.write_bytes(whole[: len(whole) // 2])
         return "cut short|breaks off"
-    wav = {"no samples": np.zeros(0), "not finite": np.array([0.1, np.nan, 0.2]), "silent": np.zeros(24_000)}[how]
+    wav = {
+        "no samples": np.zeros(0),
+        "not finite": np.array([0.1, np.nan, 0.2]),
+        "silent": np.zeros(24_000),
+    }[how]
     soundfile.write(path, wav, 16_000, subtype="FLOAT")
-    return {"no samples": "holds no samples", "not finite": "not finite", "silent": "digital silence"}[how]
+    return {
+        "no samples": "holds no samples",
+        "not finite": "not finite",
+        "silent": "digital silence",
+    }[how]
 
 
 BAD = ["missing", "empty", "not audio", "cut", "no samples", "not finite"]
@@ -230,12 +267,21 @@ def test_a_part_outside_the_file_is_refused(tmp_path):
 
 # ---- the VoiceBank-DEMAND layout ----
 
-def pairs(root, train=("p226_001", "p230_001", "p230_002", "p287_001"), test=("p232_001", "p257_001"), ending=""):
+
+def pairs(
+    root,
+    train=("p226_001", "p230_001", "p230_002", "p287_001"),
+    test=("p232_001", "p257_001"),
+    ending="",
+):
     for part, names in (("trainset_28spk_wav", train), ("testset_wav", test)):
         for side in ("clean", "noisy"):
             (root / f"{side}_{part}{ending}").mkdir(parents=True)
             for i, name in enumerate(names):
-                _audio.write(root / f"{side}_{part}{ending}" / f"{name}.wav", speechlike(seed=i) + (side == "noisy") * 0.01)
+                _audio.write(
+                    root / f"{side}_{part}{ending}" / f"{name}.wav",
+                    speechlike(seed=i) + (side == "noisy") * 0.01,
+                )
     return root
 
 
@@ -243,7 +289,10 @@ def pairs(root, train=("p226_001", "p230_001", "p230_002", "p287_001"), test=("p
 def test_voicebank_splits_by_speaker_here_and_one_level_deeper(tmp_path, ending):
     corpus = voicebank(pairs(tmp_path / "vb", ending=ending))
     assert {split: [item.id for item in items] for split, items in corpus.splits.items()} == {
-        "train": ["p230_001", "p230_002"], "dev": ["p226_001", "p287_001"], "test": ["p232_001", "p257_001"]}
+        "train": ["p230_001", "p230_002"],
+        "dev": ["p226_001", "p287_001"],
+        "test": ["p232_001", "p257_001"],
+    }
     item = corpus.splits["test"][0]
     assert (item.speaker, item.samples, item.path.name) == ("p232", 24_000, item.more["clean"].name)
     assert "noisy" in item.path.parent.name and "clean" in item.more["clean"].parent.name
@@ -252,7 +301,9 @@ def test_voicebank_splits_by_speaker_here_and_one_level_deeper(tmp_path, ending)
 
 def test_without_its_development_speakers_a_fifth_is_held_out_and_said(tmp_path):
     corpus = voicebank(pairs(tmp_path, train=[f"p226_{i:03d}" for i in range(1, 11)]))
-    assert [item.id for item in corpus.splits["dev"]] == ["p226_009", "p226_010"] and len(corpus.splits["train"]) == 8
+    assert [item.id for item in corpus.splits["dev"]] == ["p226_009", "p226_010"] and len(
+        corpus.splits["train"]
+    ) == 8
     assert "last 2 of 10 training utterances" in corpus.notices[0]
 
 
@@ -265,7 +316,9 @@ def test_the_hash_follows_the_content(tmp_path):
 def test_other_rates_are_noted_in_the_corpus(tmp_path):
     pairs(tmp_path)
     for side in ("clean", "noisy"):
-        soundfile.write(tmp_path / f"{side}_testset_wav" / "p232_001.wav", np.tile(speechlike(), 3), 48_000)
+        soundfile.write(
+            tmp_path / f"{side}_testset_wav" / "p232_001.wav", np.tile(speechlike(), 3), 48_000
+        )
     corpus = voicebank(tmp_path)
     assert "48000 Hz, resampled to 16000 Hz by scipy.signal.resample_poly" in corpus.notices[0]
     assert corpus.splits["test"][0].samples == 24_000
@@ -279,8 +332,14 @@ def test_every_bad_pair_is_named_at_once(tmp_path, how, capsys, monkeypatch):
     for side, name in (("noisy", "p257_001"), ("clean", "p232_001")):
         _audio.write(tmp_path / f"{side}_testset_wav" / f"{name}.wav", speechlike(2.0))
     assert main(["data", "verify", str(tmp_path)]) == 2
-    problems = [line for line in capsys.readouterr().out.splitlines() if line.startswith("problem: ")]
-    assert len(problems) >= 3 and re.search(said, " ".join(problems)) and "clean_trainset_28spk_wav/p230_002.wav" in " ".join(problems)
+    problems = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("problem: ")
+    ]
+    assert (
+        len(problems) >= 3
+        and re.search(said, " ".join(problems))
+        and "clean_trainset_28spk_wav/p230_002.wav" in " ".join(problems)
+    )
     monkeypatch.setattr(_audio, "_decode", None)
     with pytest.raises(UsageError) as complaint:
         voicebank(tmp_path)
@@ -295,15 +354,20 @@ def test_files_without_partner_are_counted_beyond_the_tenth(tmp_path):
     for i in range(12):
         _audio.write(tmp_path / "clean_testset_wav" / f"p300_{i:03d}.wav", speechlike(0.1))
     (tmp_path / "clean_testset_wav" / "p232_001.wav").unlink()
-    with pytest.raises(UsageError, match=r"cannot serve se: p232_001.wav of testset_wav has no clean partner"
-                                         r".*p300_000.wav of testset_wav has no noisy partner.*and 3 more"):
+    with pytest.raises(
+        UsageError,
+        match=r"cannot serve se: p232_001.wav of testset_wav has no clean partner"
+        r".*p300_000.wav of testset_wav has no noisy partner.*and 3 more",
+    ):
         voicebank(tmp_path)
 
 
 def test_missing_folders_are_named(tmp_path):
     with pytest.raises(UsageError, match="there is no"):
         voicebank(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match="none of the layouts with clean.*VoiceBank-DEMAND.*data noisy --speech"):
+    with pytest.raises(
+        UsageError, match="none of the layouts with clean.*VoiceBank-DEMAND.*data noisy --speech"
+    ):
         voicebank(tmp_path)
     pairs(tmp_path)
     (tmp_path / "clean_trainset_28spk_wav").rename(tmp_path / "elsewhere")
@@ -313,6 +377,7 @@ def test_missing_folders_are_named(tmp_path):
 
 # ---- anybody's recordings ----
 
+
 @pytest.fixture
 def recordings(tmp_path):
     """Six speakers in LibriSpeech's tree, six noises of which two are cuts of one recording."""
@@ -320,7 +385,10 @@ def recordings(tmp_path):
         folder = tmp_path / "speech" / str(speaker) / "7"
         folder.mkdir(parents=True)
         for i in range(3):
-            _audio.write(folder / f"{speaker}-7-{i:04d}.flac", speechlike(1.0 + i / 10, seed=10 * speaker + i))
+            _audio.write(
+                folder / f"{speaker}-7-{i:04d}.flac",
+                speechlike(1.0 + i / 10, seed=10 * speaker + i),
+            )
     _audio.write(tmp_path / "speech" / "0" / "7" / "0-7-0009.flac", speechlike(0.5))
     (tmp_path / "noise").mkdir()
     for name in ("rain-00", "rain-03", "dog-A", "dog-B", "wind", "hall", "sea"):
@@ -336,22 +404,42 @@ def rows(folder):
 def test_made_corpora_share_neither_speaker_nor_noise_between_splits(recordings):
     made = _noisy.make_noisy(recordings / "speech", recordings / "noise", recordings / "out")
     table = rows(recordings / "out")
-    assert (made["train"], made["dev"], made["test"], made["skipped"], made["noises"]) == (12, 3, 3, 1, 5)
-    for key in (lambda row: row["speaker"], lambda row: row["noise"].split(".")[0].rstrip("0123456789AB").rstrip("-")):
-        of = {split: {key(row) for row in table if row["split"] == split} for split in ("train", "dev", "test")}
-        assert all(of.values()) and not (of["train"] & of["dev"] or of["train"] & of["test"] or of["dev"] & of["test"])
+    assert (made["train"], made["dev"], made["test"], made["skipped"], made["noises"]) == (
+        12,
+        3,
+        3,
+        1,
+        5,
+    )
+    for key in (
+        lambda row: row["speaker"],
+        lambda row: row["noise"].split(".")[0].rstrip("0123456789AB").rstrip("-"),
+    ):
+        of = {
+            split: {key(row) for row in table if row["split"] == split}
+            for split in ("train", "dev", "test")
+        }
+        assert all(of.values()) and not (
+            of["train"] & of["dev"] or of["train"] & of["test"] or of["dev"] & of["test"]
+        )
     corpus = voicebank(recordings / "out")
     for split, items in corpus.splits.items():
         assert len(items) == made[split]
         for item in items:
-            clean, noisy = (soundfile.read(p, dtype="int16")[0] for p in (item.more["clean"], item.path))
+            clean, noisy = (
+                soundfile.read(p, dtype="int16")[0] for p in (item.more["clean"], item.path)
+            )
             assert item.more["snr"] in _noisy.SNRS[split]
             assert _noise.snr(clean, noisy - clean) == pytest.approx(item.more["snr"], abs=0.1)
             assert item.samples == len(clean) >= 16_000
 
 
 def tree(folder):
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 def test_the_same_request_gives_the_same_bytes_and_is_not_done_twice(recordings):
@@ -398,6 +486,7 @@ def test_hundreds_of_numbered_files_are_not_taken_for_one_recording(tmp_path):
 
 # ---- the built-in corpus ----
 
+
 @pytest.fixture
 def small_mini(monkeypatch):
     pytest.importorskip("espeakng_loader")
@@ -405,24 +494,36 @@ def small_mini(monkeypatch):
     monkeypatch.setattr(_mini, "GENERATORS", {k: _noise.GENERATORS[k] for k in ("pink", "clicks")})
 
 
-def test_the_mini_corpus_is_made_once_and_the_same_everywhere(small_mini, tmp_path, monkeypatch, caplog):
+def test_the_mini_corpus_is_made_once_and_the_same_everywhere(
+    small_mini, tmp_path, monkeypatch, caplog
+):
     folders = []
     for home in ("a", "b"):
         monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path / home))
         folders.append(_builtin.made(_mini.BUILTIN))
     assert tree(folders[0]) == tree(folders[1])
     before = {p: p.stat().st_mtime_ns for p in folders[1].rglob("*")}
-    assert _builtin.made(_mini.BUILTIN) == folders[1] and before == {p: p.stat().st_mtime_ns for p in folders[1].rglob("*")}
+    assert _builtin.made(_mini.BUILTIN) == folders[1] and before == {
+        p: p.stat().st_mtime_ns for p in folders[1].rglob("*")
+    }
     assert "not sample for sample the usual one" in caplog.text  # true here: it is smaller
     corpus = voicebank(folders[0])
-    assert {split: len(items) for split, items in corpus.splits.items()} == {"train": 12, "dev": 12, "test": 12}
+    assert {split: len(items) for split, items in corpus.splits.items()} == {
+        "train": 12,
+        "dev": 12,
+        "test": 12,
+    }
     speakers = [{item.speaker for item in items} for items in corpus.splits.values()]
     assert len(set.union(*speakers)) == sum(map(len, speakers)) == 6
-    assert all(32_000 <= item.samples <= 64_000 for items in corpus.splits.values() for item in items)
+    assert all(
+        32_000 <= item.samples <= 64_000 for items in corpus.splits.values() for item in items
+    )
 
 
 def test_who_comes_second_to_a_new_corpus_keeps_the_first(tmp_path):
-    part = _noisy.Part("train", "a_001.wav", "a", "white", 5.0, "", speechlike(), _noise.white(rng(), 16_000))
+    part = _noisy.Part(
+        "train", "a_001.wav", "a", "white", 5.0, "", speechlike(), _noise.white(rng(), 16_000)
+    )
     made = [_noisy.write_voicebank(tmp_path / "out", [part], 1, "", 0) for _ in range(2)]
     assert made[0] == made[1] and [p.name for p in tmp_path.iterdir()] == ["out"]
 
@@ -432,7 +533,10 @@ def test_the_whole_mini_corpus_is_the_usual_one(tmp_path, monkeypatch, caplog):
     pytest.importorskip("espeakng_loader")
     caplog.set_level("WARNING", "earlyexit_superb")
     monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path))
-    assert f"pcm: {_mini.PCM}\n" in (_builtin.made(_mini.BUILTIN) / "README.txt").read_text() and not caplog.text
+    assert (
+        f"pcm: {_mini.PCM}\n" in (_builtin.made(_mini.BUILTIN) / "README.txt").read_text()
+        and not caplog.text
+    )
 
 
 def test_the_cache_folder_can_be_moved_and_complains(tmp_path, monkeypatch):

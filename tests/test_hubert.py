@@ -1,4 +1,7 @@
-"""The stepping network holds the source libraries' own numbers, at every depth, alone and in any batch."""
+"""The stepping network holds the source libraries' own numbers, at every depth, alone and in any
+batch.
+"""
+
 import itertools
 import json
 import pickle
@@ -12,32 +15,58 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from earlyexit_superb.benchmark.errors import MachineError, UsageError, need
-from earlyexit_superb.upstreams._hubert import KERNELS, STRIDES, HubertNet, HubertShape, frame_counts, macs_to
+from earlyexit_superb.upstreams._hubert import (
+    KERNELS,
+    STRIDES,
+    HubertNet,
+    HubertShape,
+    frame_counts,
+    macs_to,
+)
 from earlyexit_superb.upstreams._hubert_weights import content_hash, load, save, write
 from oracles import s3prl_module
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 BASE = HubertShape()
-LARGE = HubertShape(dim=1024, depth=24, heads=16, ffn=4096, conv_norm="layer", conv_bias=True, pre_norm=True,
-                    normalise_wav=True)
-SMALL = HubertShape(dim=32, depth=3, heads=2, ffn=64, conv_dim=16, pos_kernel=8, pos_groups=4, units=11, unit_dim=8)
-SMALL_LARGE = replace(SMALL, pos_kernel=7, conv_norm="layer", conv_bias=True, pre_norm=True, normalise_wav=True)
-SAMPLES = (8000, 12_345, 16_000)     # 24, 38 and 49 frames: s3prl pads odd counts
+LARGE = HubertShape(
+    dim=1024,
+    depth=24,
+    heads=16,
+    ffn=4096,
+    conv_norm="layer",
+    conv_bias=True,
+    pre_norm=True,
+    normalise_wav=True,
+)
+SMALL = HubertShape(
+    dim=32, depth=3, heads=2, ffn=64, conv_dim=16, pos_kernel=8, pos_groups=4, units=11, unit_dim=8
+)
+SMALL_LARGE = replace(
+    SMALL, pos_kernel=7, conv_norm="layer", conv_bias=True, pre_norm=True, normalise_wav=True
+)
+SAMPLES = (8000, 12_345, 16_000)  # 24, 38 and 49 frames: s3prl pads odd counts
 
 
 @pytest.fixture(scope="module")
 def clips() -> list[Tensor]:
     """Noise that swells, on a hum: a statistic taken over too much of it is a wrong one."""
     draw = torch.Generator().manual_seed(0)
-    return [torch.randn(n, generator=draw) * torch.linspace(0.01, 0.3, n) + 0.1 * torch.sin(torch.arange(n) * 0.05)
-            for n in SAMPLES]
+    return [
+        torch.randn(n, generator=draw) * torch.linspace(0.01, 0.3, n)
+        + 0.1 * torch.sin(torch.arange(n) * 0.05)
+        for n in SAMPLES
+    ]
 
 
 @torch.no_grad()
 def states(net: HubertNet, wavs: list[Tensor]) -> list[Tensor]:
     """One zero-padded batch -> the states of the depths 0..L."""
-    return list(net.states(nn.utils.rnn.pad_sequence(wavs, batch_first=True), torch.tensor([len(w) for w in wavs])))
+    return list(
+        net.states(
+            nn.utils.rnn.pad_sequence(wavs, batch_first=True), torch.tensor([len(w) for w in wavs])
+        )
+    )
 
 
 def padded(net: HubertNet, wavs: list[Tensor]) -> list[Tensor]:
@@ -48,12 +77,16 @@ def padded(net: HubertNet, wavs: list[Tensor]) -> list[Tensor]:
 
 def close(ours: list[Tensor], theirs: list[Tensor], tolerance: float = 1e-5) -> None:
     for depth, (a, b) in enumerate(zip(ours, theirs, strict=True)):
-        torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance, msg=lambda said, k=depth: f"state {k}: {said}")
+        torch.testing.assert_close(
+            a, b, atol=tolerance, rtol=tolerance, msg=lambda said, k=depth: f"state {k}: {said}"
+        )
 
 
 @torch.no_grad()
 def unlike_new(model: nn.Module) -> nn.Module:
-    """New models have zero biases and unit norms, which would hide a name that was mapped to another's place."""
+    """New models have zero biases and unit norms, which would hide a name that was
+    mapped to another's place.
+    """
     draw = torch.Generator().manual_seed(1)
     for p in model.parameters():
         if p.ndim == 1:
@@ -61,7 +94,8 @@ def unlike_new(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-# --- the three libraries' own models, of any shape ---------------------------------------------------------------------
+# --- the three libraries' own models, of any shape ------------------------------------------------
+
 
 def library(name: str):
     """Part of the install set: a test without it has failed, not passed."""
@@ -71,10 +105,17 @@ def library(name: str):
 def of_transformers(shape: HubertShape, kind: str = "Hubert") -> nn.Module:
     transformers = library("transformers")
     config = getattr(transformers, f"{kind}Config")(
-        hidden_size=shape.dim, num_hidden_layers=shape.depth, num_attention_heads=shape.heads, intermediate_size=shape.ffn,
-        conv_dim=(shape.conv_dim,) * 7, conv_bias=shape.conv_bias, feat_extract_norm=shape.conv_norm,
-        num_conv_pos_embeddings=shape.pos_kernel, num_conv_pos_embedding_groups=shape.pos_groups,
-        do_stable_layer_norm=shape.pre_norm)
+        hidden_size=shape.dim,
+        num_hidden_layers=shape.depth,
+        num_attention_heads=shape.heads,
+        intermediate_size=shape.ffn,
+        conv_dim=(shape.conv_dim,) * 7,
+        conv_bias=shape.conv_bias,
+        feat_extract_norm=shape.conv_norm,
+        num_conv_pos_embeddings=shape.pos_kernel,
+        num_conv_pos_embedding_groups=shape.pos_groups,
+        do_stable_layer_norm=shape.pre_norm,
+    )
     torch.manual_seed(2)
     return unlike_new(getattr(transformers, f"{kind}Model")(config))
 
@@ -85,23 +126,50 @@ def of_torchaudio(model: nn.Module) -> nn.Module:
 
 
 def of_s3prl(shape: HubertShape, path) -> SimpleNamespace:
-    """A checkpoint file of s3prl's format with s3prl's own initial weights, and the expert that s3prl makes of it."""
+    """A checkpoint file of s3prl's format with s3prl's own initial weights, and the expert
+    that s3prl makes of it.
+    """
     library("torchaudio")
-    expert, hubert_model = s3prl_module("upstream.hubert.expert"), s3prl_module("upstream.hubert.hubert_model")
+    expert, hubert_model = (
+        s3prl_module("upstream.hubert.expert"),
+        s3prl_module("upstream.hubert.hubert_model"),
+    )
     model_cfg = {
-        "label_rate": 50.0, "encoder_layers": shape.depth, "encoder_embed_dim": shape.dim,
-        "encoder_ffn_embed_dim": shape.ffn, "encoder_attention_heads": shape.heads, "final_dim": shape.unit_dim,
+        "label_rate": 50.0,
+        "encoder_layers": shape.depth,
+        "encoder_embed_dim": shape.dim,
+        "encoder_ffn_embed_dim": shape.ffn,
+        "encoder_attention_heads": shape.heads,
+        "final_dim": shape.unit_dim,
         "layer_norm_first": shape.pre_norm,
-        "extractor_mode": "layer_norm" if shape.conv_norm == "layer" else "default", "conv_bias": shape.conv_bias,
-        "conv_feature_layers": str([(shape.conv_dim, k, s) for k, s in zip(KERNELS, STRIDES, strict=True)]),
-        "conv_pos": shape.pos_kernel, "conv_pos_groups": shape.pos_groups, "logit_temp": 0.1}
+        "extractor_mode": "layer_norm" if shape.conv_norm == "layer" else "default",
+        "conv_bias": shape.conv_bias,
+        "conv_feature_layers": str(
+            [(shape.conv_dim, k, s) for k, s in zip(KERNELS, STRIDES, strict=True)]
+        ),
+        "conv_pos": shape.pos_kernel,
+        "conv_pos_groups": shape.pos_groups,
+        "logit_temp": 0.1,
+    }
     task_cfg = {"normalize": shape.normalise_wav}
     symbols = [[str(i) for i in range(shape.units)]]
     torch.manual_seed(3)
-    model = unlike_new(hubert_model.HubertModel(
-        hubert_model.HubertConfig(**model_cfg), hubert_model.HubertPretrainingConfig(**task_cfg), symbols))
-    torch.save({"task_cfg": task_cfg, "model_cfg": model_cfg, "model_weight": model.state_dict(),
-                "dictionaries_symbols": symbols}, path)
+    model = unlike_new(
+        hubert_model.HubertModel(
+            hubert_model.HubertConfig(**model_cfg),
+            hubert_model.HubertPretrainingConfig(**task_cfg),
+            symbols,
+        )
+    )
+    torch.save(
+        {
+            "task_cfg": task_cfg,
+            "model_cfg": model_cfg,
+            "model_weight": model.state_dict(),
+            "dictionaries_symbols": symbols,
+        },
+        path,
+    )
     del model
     return expert.UpstreamExpert(str(path)).eval()
 
@@ -113,7 +181,9 @@ def heard(shape: HubertShape, wav: Tensor) -> Tensor:
 
 @contextmanager
 def doubled(model: nn.Module) -> Iterator[None]:
-    """The library's own code in double precision: in float32 its states of Base are further from those than ours are."""
+    """The library's own code in double precision: in float32 its states of Base are further from
+    those than ours are.
+    """
     model.double()
     with torch.no_grad():
         yield
@@ -123,19 +193,25 @@ def doubled(model: nn.Module) -> Iterator[None]:
 def states_of_transformers(model: nn.Module, shape: HubertShape, wav: Tensor) -> list[Tensor]:
     with doubled(model):
         out = model(heard(shape, wav.double()), output_hidden_states=True)
-    return [x.float() for x in (*out.hidden_states[:-1], out.last_hidden_state)]      # a pre-norm model's last one is normalised
+    # a pre-norm model's last one is normalised
+    return [x.float() for x in (*out.hidden_states[:-1], out.last_hidden_state)]
 
 
 def states_of_torchaudio(model: nn.Module, shape: HubertShape, wav: Tensor) -> list[Tensor]:
     with doubled(model):
         out, _ = model.extract_features(heard(shape, wav.double()))
-        out = [*out[:-1], model.encoder.transformer.layer_norm(out[-1]) if shape.pre_norm else out[-1]]
+        out = [
+            *out[:-1],
+            model.encoder.transformer.layer_norm(out[-1]) if shape.pre_norm else out[-1],
+        ]
     return [x.float() for x in out]
 
 
 @torch.no_grad()
 def logits_of_s3prl(model: nn.Module, state: Tensor) -> Tensor:
-    """(1, T, D) -> (T, units). Its function puts the target first and strikes it out of the rest; unit 0 stays in place."""
+    """(1, T, D) -> (T, units). Its function puts the target first and strikes it out of the rest;
+    unit 0 stays in place.
+    """
     targets = model.label_embs_concat[:1].expand(state.shape[1], -1)
     negatives = model.label_embs_concat[:, None].expand(-1, state.shape[1], -1)
     found = model.compute_nce(model.final_proj(state[0]), targets, negatives)
@@ -143,7 +219,8 @@ def logits_of_s3prl(model: nn.Module, state: Tensor) -> Tensor:
     return torch.cat([found[:, :1], found[:, 2:]], 1)
 
 
-# --- one set of Base weights in every format that carries it ------------------------------------------------------------
+# --- one set of Base weights in every format that carries it --------------------------------------
+
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory) -> Iterator[SimpleNamespace]:
@@ -152,7 +229,7 @@ def published(tmp_path_factory) -> Iterator[SimpleNamespace]:
     model = of_transformers(BASE)
     model.save_pretrained(home / "folder")
     yield SimpleNamespace(model=model, folder=home / "folder", home=home)
-    shutil.rmtree(home)     # pytest would keep three runs' copies
+    shutil.rmtree(home)  # pytest would keep three runs' copies
 
 
 @pytest.fixture(scope="module")
@@ -198,8 +275,10 @@ def test_base_states_and_logits_are_those_of_s3prl(tmp_path, clips):
             close([net.head(mine[-1])[0]], [logits_of_s3prl(expert.model, mine[-1])])
 
 
-def test_one_set_of_weights_has_one_revision_from_every_source(published, converted, base, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(published.home))      # the bundle finds its download there
+def test_one_set_of_weights_has_one_revision_from_every_source(
+    published, converted, base, monkeypatch
+):
+    monkeypatch.setenv("TORCH_HOME", str(published.home))  # the bundle finds its download there
     revision = content_hash(base)
     assert len(revision) == 12
     for source in (converted.file, "torchaudio:HUBERT_BASE"):
@@ -208,7 +287,8 @@ def test_one_set_of_weights_has_one_revision_from_every_source(published, conver
 
 
 def test_a_batch_changes_no_state_of_the_group_norm_model(base, clips, ours):
-    alone_and_together(states(base, clips), ours, 0)        # not a bit: on the CPU every utterance runs by itself
+    # not a bit: on the CPU every utterance runs by itself
+    alone_and_together(states(base, clips), ours, 0)
     alone_and_together(padded(base, clips), ours)
 
 
@@ -221,12 +301,15 @@ def test_base_without_its_own_care_would_change(base, clips, ours):
         assert (base.position(x)[0, : frames - 10] - ours[0][0][0, : frames - 10]).abs().max() > 0.1
 
 
-def alone_and_together(together: list[Tensor], alone: list[list[Tensor]], tolerance: float = 1e-5) -> None:
+def alone_and_together(
+    together: list[Tensor], alone: list[list[Tensor]], tolerance: float = 1e-5
+) -> None:
     for row, n in enumerate(SAMPLES):
-        close([x[row: row + 1, : frame_counts(n)] for x in together], alone[row], tolerance)
+        close([x[row : row + 1, : frame_counts(n)] for x in together], alone[row], tolerance)
 
 
-# --- the same, small: Large's order of norms, wav2vec 2.0, torchaudio's pre-training model ------------------------------
+# --- the same, small: Large's order of norms, wav2vec 2.0, torchaudio's pre-training model --------
+
 
 @pytest.mark.parametrize("shape", [SMALL, SMALL_LARGE], ids=["like base", "like large"])
 @pytest.mark.parametrize("kind", ["Hubert", "Wav2Vec2"])
@@ -245,7 +328,9 @@ def test_small_models_of_transformers_and_torchaudio(tmp_path, clips, shape, kin
 
 
 def test_a_batch_of_the_layer_norm_model_is_that_of_transformers_too(tmp_path, clips):
-    """Layer-norm models can be padded as usually run, so the libraries' own batch is a second witness."""
+    """Layer-norm models can be padded as usually run, so the libraries' own batch is a second
+    witness.
+    """
     model = of_transformers(SMALL_LARGE)
     model.save_pretrained(tmp_path)
     net, _ = load(str(tmp_path), SMALL_LARGE)
@@ -260,14 +345,23 @@ def test_a_batch_of_the_layer_norm_model_is_that_of_transformers_too(tmp_path, c
 
 def test_small_pre_norm_checkpoint_of_s3prl(tmp_path, clips):
     expert = of_s3prl(SMALL_LARGE, tmp_path / "converted.pt")
-    net, revision = load(str(tmp_path / "converted.pt"), replace(SMALL_LARGE, normalise_wav=False, units=1, unit_dim=1))
-    assert net.shape == SMALL_LARGE     # the checkpoint knows its head and whether it wants normalised waveforms
+    net, revision = load(
+        str(tmp_path / "converted.pt"),
+        replace(SMALL_LARGE, normalise_wav=False, units=1, unit_dim=1),
+    )
+    # the checkpoint knows its head and whether it wants normalised waveforms
+    assert net.shape == SMALL_LARGE
     for wav in clips:
         with torch.no_grad():
             close(states(net, [wav]), expert([wav])["hidden_states"])
     blob = torch.load(tmp_path / "converted.pt", weights_only=True)
-    torch.save({"model": blob["model_weight"], "cfg": {"model": blob["model_cfg"], "task": blob["task_cfg"]}},
-               tmp_path / "fairseq.pt")
+    torch.save(
+        {
+            "model": blob["model_weight"],
+            "cfg": {"model": blob["model_cfg"], "task": blob["task_cfg"]},
+        },
+        tmp_path / "fairseq.pt",
+    )
     again, same = load(str(tmp_path / "fairseq.pt"), SMALL_LARGE)
     assert same == revision and again.shape == net.shape
 
@@ -277,9 +371,31 @@ def test_torchaudio_pretraining_models_bring_their_head(tmp_path, clips):
     torch.manual_seed(4)
     convolutions = [(SMALL.conv_dim, k, s) for k, s in zip(KERNELS, STRIDES, strict=True)]
     masks = (0.8, "static", 0.0, False, 1, 10, 0.0, "static", 0.0, False, 10, 1)
-    model = unlike_new(models.hubert_pretrain_model(
-        "group_norm", convolutions, False, 32, 0.0, 8, 4, 3, 2, 0.0, 64, 0.0, 0.0, False, 0.0, *masks,
-        skip_masked=False, skip_nomask=False, num_classes=SMALL.units, final_dim=SMALL.unit_dim, feature_grad_mult=None))
+    model = unlike_new(
+        models.hubert_pretrain_model(
+            "group_norm",
+            convolutions,
+            False,
+            32,
+            0.0,
+            8,
+            4,
+            3,
+            2,
+            0.0,
+            64,
+            0.0,
+            0.0,
+            False,
+            0.0,
+            *masks,
+            skip_masked=False,
+            skip_nomask=False,
+            num_classes=SMALL.units,
+            final_dim=SMALL.unit_dim,
+            feature_grad_mult=None,
+        )
+    )
     torch.save(model.state_dict(), tmp_path / "pretrained.pt")
     net, _ = load(str(tmp_path / "pretrained.pt"), replace(SMALL, units=1, unit_dim=1))
     assert net.shape == SMALL
@@ -287,7 +403,9 @@ def test_torchaudio_pretraining_models_bring_their_head(tmp_path, clips):
     close(mine[1:], states_of_torchaudio(model.wav2vec2, SMALL, clips[0]))
     everywhere = torch.ones(mine[-1].shape[:2], dtype=torch.bool)
     with torch.no_grad():
-        theirs, _ = model.logit_generator(mine[-1], torch.zeros_like(everywhere, dtype=torch.long), everywhere, ~everywhere)
+        theirs, _ = model.logit_generator(
+            mine[-1], torch.zeros_like(everywhere, dtype=torch.long), everywhere, ~everywhere
+        )
         close([net.head(mine[-1])[0]], [torch.cat([theirs[:, :1], theirs[:, 2:]], 1)])
 
 
@@ -299,14 +417,16 @@ def test_large_states_are_those_of_both_libraries(tmp_path, clips):
     shutil.rmtree(tmp_path)
     other = of_torchaudio(model)
     alone = [states(net, [wav]) for wav in clips]
-    for mine, wav in zip(alone, clips, strict=True):    # un-normalised inner states reach 13: float32 leaves 1e-5 of that
+    # un-normalised inner states reach 13: float32 leaves 1e-5 of that
+    for mine, wav in zip(alone, clips, strict=True):
         close(mine, states_of_transformers(model, LARGE, wav), 2e-5)
         close(mine[1:], states_of_torchaudio(other, LARGE, wav), 2e-5)
     alone_and_together(states(net, clips), alone, 0)
     alone_and_together(padded(net, clips), alone, 2e-5)
 
 
-# --- stepping ------------------------------------------------------------------------------------------------------------
+# --- stepping -------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("shape", [SMALL, SMALL_LARGE], ids=["like base", "like large"])
 def test_rows_that_are_sent_on_keep_their_states(clips, shape):
@@ -336,14 +456,18 @@ def test_frame_counts_are_those_of_transformers():
     assert frame_counts(1) == frame_counts(400) == 1 and frame_counts(160_000) == 499
 
 
-# --- what it costs -------------------------------------------------------------------------------------------------------
+# --- what it costs --------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("shape", [BASE, LARGE, SMALL_LARGE], ids=["base", "large", "small, odd kernel"])
+
+@pytest.mark.parametrize(
+    "shape", [BASE, LARGE, SMALL_LARGE], ids=["base", "large", "small, odd kernel"]
+)
 @pytest.mark.parametrize("samples", [300, 400, 8000, 12_345, 160_000])
 def test_macs_are_what_the_flop_counter_counts(shape, samples):
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
-    with torch.device("meta"):       # shapes without numbers: the counter needs no more
+
+    with torch.device("meta"):  # shapes without numbers: the counter needs no more
         net, wav = HubertNet(shape), torch.zeros(1, samples)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         x = net.project(wav, torch.tensor([samples]))
@@ -355,7 +479,9 @@ def test_macs_are_what_the_flop_counter_counts(shape, samples):
 
 def test_what_an_exit_can_save():
     second, ten = 16_000, 160_000
-    convolutions = macs_to(BASE, 60 * second, 0) - frame_counts(60 * second) * BASE.conv_dim * BASE.dim
+    convolutions = (
+        macs_to(BASE, 60 * second, 0) - frame_counts(60 * second) * BASE.conv_dim * BASE.dim
+    )
     assert convolutions / 60 == pytest.approx(2.454e9, rel=1e-3)
     full = macs_to(BASE, ten, 12)
     assert full / 10 == pytest.approx(7.42e9, rel=5e-3)
@@ -365,7 +491,8 @@ def test_what_an_exit_can_save():
     assert 1 - macs_to(LARGE, ten, 12) / macs_to(LARGE, ten, 24) == pytest.approx(0.425, abs=2e-3)
 
 
-# --- weights: random, our own files, and files that will not do ---------------------------------------------------------
+# --- weights: random, our own files, and files that will not do -----------------------------------
+
 
 def test_random_weights_come_from_their_seed_alone(clips):
     torch.manual_seed(5)
@@ -378,7 +505,9 @@ def test_random_weights_come_from_their_seed_alone(clips):
     for shape in (SMALL, SMALL_LARGE):
         x = states(load("random", shape)[0], clips)
         assert all(s.isfinite().all() for s in x)
-        assert all((b - a).norm() > 0.05 * a.norm() for a, b in itertools.pairwise(x)), "depths differ"
+        assert all((b - a).norm() > 0.05 * a.norm() for a, b in itertools.pairwise(x)), (
+            "depths differ"
+        )
         assert all(s[:, :20].std(1).mean() > 0.05 for s in x), "frames differ"
 
 
@@ -389,14 +518,19 @@ def test_our_own_format_round_trips(tmp_path, with_head):
     again, revision = load(str(tmp_path / "full.safetensors"), replace(SMALL_LARGE, units=3))
     assert again.shape == net.shape and (again.head is not None) is with_head
     assert revision == content_hash(net) and not again.training
-    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(net.state_dict().values(), again.state_dict().values(), strict=True)
+    )
     save(again, tmp_path / "half.safetensors")
     half, once = load(str(tmp_path / "half.safetensors"), SMALL_LARGE)
     assert next(half.parameters()).dtype == torch.float32 and next(half.parameters()).requires_grad
-    save(half, tmp_path / "half.safetensors")       # over itself: whole or not at all
+    save(half, tmp_path / "half.safetensors")  # over itself: whole or not at all
     assert load(str(tmp_path / "half.safetensors"), SMALL_LARGE)[1] == once != revision
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full.safetensors", "half.safetensors"]
-    assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * (tmp_path / "full.safetensors").stat().st_size
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * (
+        tmp_path / "full.safetensors"
+    ).stat().st_size
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
@@ -416,6 +550,7 @@ def _refused(source, shape: HubertShape, *words: str, kind: type = UsageError) -
 
 class Foreign:
     """Unpickling one of these would run code of the file's choosing."""
+
     def __reduce__(self):
         return (print, ("foreign code ran",))
 
@@ -427,8 +562,16 @@ def test_foreign_code_is_refused_and_never_run(tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as importable:
         for name in ("fairseq", "fairseq.data", "fairseq.data.dictionary"):
             importable.setitem(sys.modules, name, fairseq)
-        torch.save({"model": state, "task_state": {"dictionaries": [fairseq.Dictionary()]}}, tmp_path / "original.pt")
-    _refused(tmp_path / "original.pt", SMALL, "fairseq.data.dictionary.Dictionary", "s3prl.upstream.hubert.convert")
+        torch.save(
+            {"model": state, "task_state": {"dictionaries": [fairseq.Dictionary()]}},
+            tmp_path / "original.pt",
+        )
+    _refused(
+        tmp_path / "original.pt",
+        SMALL,
+        "fairseq.data.dictionary.Dictionary",
+        "s3prl.upstream.hubert.convert",
+    )
     torch.save({"model": state, "args": Foreign()}, tmp_path / "zip.pt")
     (tmp_path / "raw.pt").write_bytes(pickle.dumps({"model": 1, "args": Foreign()}, protocol=2))
     _refused(tmp_path / "zip.pt", SMALL, "print", "foreign code")
@@ -442,6 +585,7 @@ def test_bad_files_are_told_apart(tmp_path):
     def file(name: str, content) -> str:
         torch.save(content, tmp_path / name)
         return tmp_path / name
+
     (tmp_path / "text.pt").write_text("hello")
     (tmp_path / "empty.ckpt").write_bytes(b"")
     (tmp_path / "text.safetensors").write_text("hello")
@@ -462,7 +606,10 @@ def test_bad_files_are_told_apart(tmp_path):
         (file("less.pt", {k: v for k, v in good.items() if k != kernel}), "lacks", kernel),
         (file("more.pt", {**good, "adapter.weight": torch.zeros(3)}), "unknown", "adapter.weight"),
         (file("misfit.pt", {**good, kernel: torch.zeros(32, 63)}), "another size", kernel),
-        (file("warm.pt", {"model_weight": good, "model_cfg": {"logit_temp": 0.2}}), "temperature 0.2"),
+        (
+            file("warm.pt", {"model_weight": good, "model_cfg": {"logit_temp": 0.2}}),
+            "temperature 0.2",
+        ),
         ("torchaudio:HUBERT_BIG", "no bundle", "did you mean"),
     ):
         _refused(source, SMALL, *words)
@@ -479,7 +626,8 @@ def test_another_shape_than_the_one_asked_for_is_refused(tmp_path):
 
 def test_bad_folders_and_ids_are_told_apart(tmp_path, monkeypatch):
     transformers = library("transformers")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)      # no network, and no waiting for one
+    # no network, and no waiting for one
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "empty").mkdir()
     _refused(tmp_path / "empty", SMALL, "not a whole Hugging Face folder")
     config = of_transformers(SMALL).config
@@ -492,9 +640,13 @@ def test_bad_folders_and_ids_are_told_apart(tmp_path, monkeypatch):
     _refused(tmp_path / "batch norm", SMALL, "conv_pos_batch_norm True")
     less = of_transformers(SMALL)
     kernel = "encoder.layers.1.feed_forward.output_dense.weight"
-    less.save_pretrained(tmp_path / "less", state_dict={k: v for k, v in less.state_dict().items() if k != kernel})
+    less.save_pretrained(
+        tmp_path / "less", state_dict={k: v for k, v in less.state_dict().items() if k != kernel}
+    )
     _refused(tmp_path / "less", SMALL, "lacks", kernel)
-    _refused("facebook/no-such-hubert", BASE, "hf download facebook/no-such-hubert", kind=MachineError)
+    _refused(
+        "facebook/no-such-hubert", BASE, "hf download facebook/no-such-hubert", kind=MachineError
+    )
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", _no_network)
     _refused("torchaudio:HUBERT_BASE", BASE, "download failed", kind=MachineError)
@@ -505,13 +657,19 @@ def _no_network(*_, **__):
 
 
 def test_single_files_and_fine_tuned_models_of_hugging_face(tmp_path):
-    """The published Base model comes as a .bin file, and a fine-tuned one puts its own name before every parameter."""
+    """The published Base model comes as a .bin file, and a fine-tuned one puts its own name
+    before every parameter.
+    """
     tuned = library("transformers").HubertForCTC(of_transformers(SMALL).config)
     tuned.save_pretrained(tmp_path)
     _, revision = load(str(tmp_path), SMALL)
     assert load(str(tmp_path / "model.safetensors"), SMALL)[1] == revision
     (tmp_path / "model.safetensors").unlink()
     torch.save(tuned.state_dict(), tmp_path / "pytorch_model.bin")
-    assert load(str(tmp_path), SMALL)[1] == load(str(tmp_path / "pytorch_model.bin"), SMALL)[1] == revision
+    assert (
+        load(str(tmp_path), SMALL)[1]
+        == load(str(tmp_path / "pytorch_model.bin"), SMALL)[1]
+        == revision
+    )
     torch.save({**tuned.state_dict(), "x": Foreign()}, tmp_path / "pytorch_model.bin")
     _refused(tmp_path, SMALL, "not a whole Hugging Face folder")

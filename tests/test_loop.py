@@ -1,4 +1,5 @@
 """The training loop: killed anywhere, it ends with the numbers of an undisturbed run."""
+
 import json
 import signal
 import subprocess
@@ -34,14 +35,28 @@ def toy_training(folder, die_at=None, steps=23, poison=()):
             raise RuntimeError("killed")
         seen.append(i)
         x = torch.randn(8, 4)
-        return (model(x) - x.sum(1, keepdim=True)).square().mean() * (float("nan") if i in poison else 1.0)
+        return (model(x) - x.sum(1, keepdim=True)).square().mean() * (
+            float("nan") if i in poison else 1.0
+        )
 
     def look():
         x = torch.linspace(-1, 1, 32).reshape(8, 4)
         return {"error": float((model(x) - x.sum(1, keepdim=True)).square().mean())}
-    schedule = loop.Schedule(steps, every=5, accumulate=2, clip=1.0, factor=lambda s: min(1.0, (s + 1) / 10))
-    done = loop.train(model, loss, torch.optim.Adam(model.parameters(), 1e-2), schedule, folder=folder, seed=3, what="toy",
-                      look=look, keep={"error": False})
+
+    schedule = loop.Schedule(
+        steps, every=5, accumulate=2, clip=1.0, factor=lambda s: min(1.0, (s + 1) / 10)
+    )
+    done = loop.train(
+        model,
+        loss,
+        torch.optim.Adam(model.parameters(), 1e-2),
+        schedule,
+        folder=folder,
+        seed=3,
+        what="toy",
+        look=look,
+        keep={"error": False},
+    )
     return model, seen, done
 
 
@@ -69,7 +84,9 @@ def test_the_best_model_is_the_lowest_error_of_the_log(tmp_path):
     toy_training(tmp_path)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [5, 10, 15, 20, 23]
-    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["best"]["error"] == pytest.approx(min(line["error"] for line in log), abs=1e-5)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["best"]["error"] == pytest.approx(
+        min(line["error"] for line in log), abs=1e-5
+    )
 
 
 def test_a_gradient_that_is_not_finite_skips_its_update_and_is_counted(tmp_path):
@@ -79,13 +96,25 @@ def test_a_gradient_that_is_not_finite_skips_its_update_and_is_counted(tmp_path)
 
 def test_no_half_written_checkpoint_is_left(tmp_path):
     toy_training(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["best-error.ckpt", "last.ckpt", "log.jsonl"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "best-error.ckpt",
+        "last.ckpt",
+        "log.jsonl",
+    ]
 
 
 def test_kill_minus_nine(tmp_path):
     """A real process, really killed, at a moment nobody chose."""
-    words = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent), Path(__file__).stem, str(tmp_path / "b")]
-    process = subprocess.Popen([sys.executable, "-c", SLOW, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = [
+        str(ROOT),
+        str(ROOT / "tests"),
+        str(Path(__file__).parent),
+        Path(__file__).stem,
+        str(tmp_path / "b"),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 60
     while not (tmp_path / "b" / "last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

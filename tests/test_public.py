@@ -1,4 +1,7 @@
-"""`import earlyexit_superb`: with everything there, with the core alone, and with next to nothing."""
+"""`import earlyexit_superb`: with everything there, with the core alone, and
+with next to nothing.
+"""
+
 import doctest
 import re
 import shutil
@@ -21,14 +24,23 @@ def test_every_public_name_is_there_and_no_other():
         assert getattr(earlyexit_superb, name) is not None
     assert re.fullmatch(r"\d+\.\d+\.\d+", earlyexit_superb.__version__)
     with pytest.raises(AttributeError, match="no attribute 'Exits'"):
-        earlyexit_superb.Exits       # noqa: B018
+        earlyexit_superb.Exits  # noqa: B018
     from earlyexit_superb.benchmark.exiting import Exit
+
     assert earlyexit_superb.Exit is Exit
 
 
 def test_run_gives_the_rows_of_the_command_line(corpus, own_cache, tmp_path, capsys):
-    rows = earlyexit_superb.run(TOY, "se", rho=(1.0,), span=("mean",), data=corpus, protocol="mini", results=tmp_path / "out",
-                                settings={"steps": "4", "eval_every": "2", "batch": "2"})
+    rows = earlyexit_superb.run(
+        TOY,
+        "se",
+        rho=(1.0,),
+        span=("mean",),
+        data=corpus,
+        protocol="mini",
+        results=tmp_path / "out",
+        settings={"steps": "4", "eval_every": "2", "batch": "2"},
+    )
     assert [row.cell.exit for row in rows] == ["unprocessed", "full", "full", "depth 1", "adaptive"]
     assert capsys.readouterr().out == ""
     with pytest.raises(UsageError, match="no upstream is called 'dasy'"):
@@ -36,23 +48,48 @@ def test_run_gives_the_rows_of_the_command_line(corpus, own_cache, tmp_path, cap
 
 
 def bare(hidden, *arguments, cwd=None):
-    return subprocess.run([sys.executable, ROOT / "tests" / "core_only.py", hidden, "--", *arguments], cwd=cwd, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, ROOT / "tests" / "core_only.py", hidden, "--", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_with_torch_alone_it_imports_and_lists_what_is_missing(tmp_path):
-    lacking = [d for m, d in CORE.items() if m not in ("torch", "filelock")]     # torch requires filelock
+    # torch requires filelock
+    lacking = [d for m, d in CORE.items() if m not in ("torch", "filelock")]
     modules = ",".join(m for m in CORE if m not in ("torch", "filelock"))
-    done = bare(modules, "-c", "import earlyexit_superb as e; print(e.missing(), e.__version__)\ntry: e.Upstream\n"
-                "except Exception as error: print(type(error).__name__, error)", cwd=tmp_path)
+    done = bare(
+        modules,
+        "-c",
+        "import earlyexit_superb as e; print(e.missing(), e.__version__)\ntry: e.Upstream\n"
+        "except Exception as error: print(type(error).__name__, error)",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
-    assert first.startswith(str(lacking)) and second.startswith("MachineError earlyexit_superb.Upstream needs numpy, scipy, ")
-    assert done.stderr.count("\n") == 1 and f"needs {', '.join(lacking)}, not installed" in done.stderr and "run: pip install" in done.stderr
+    assert first.startswith(str(lacking)) and second.startswith(
+        "MachineError earlyexit_superb.Upstream needs numpy, scipy, "
+    )
+    assert (
+        done.stderr.count("\n") == 1
+        and f"needs {', '.join(lacking)}, not installed" in done.stderr
+        and "run: pip install" in done.stderr
+    )
 
 
-@pytest.mark.parametrize("line, said", [
-    ("--help", "--upstream"), ("--version", "earlyexit-superb "), ("ls", "task      se"), ("check hubert", "ok  "),
-    ("doctor", "[se] speech enhancement: PESQ and STOI: not usable; run: pip install"), ("leaderboard RESULTS", "leaderboard_se.csv")])
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("--help", "--upstream"),
+        ("--version", "earlyexit-superb "),
+        ("ls", "task      se"),
+        ("check hubert", "ok  "),
+        ("doctor", "[se] speech enhancement: PESQ and STOI: not usable; run: pip install"),
+        ("leaderboard RESULTS", "leaderboard_se.csv"),
+    ],
+)
 def test_with_the_core_alone(line, said, tmp_path):
     shutil.copytree(ROOT / "results", tmp_path / "results", ignore=shutil.ignore_patterns("local"))
     done = bare("", *line.replace("RESULTS", str(tmp_path / "results")).split(), cwd=tmp_path)
@@ -61,7 +98,24 @@ def test_with_the_core_alone(line, said, tmp_path):
 
 
 def test_a_run_that_needs_an_extra_names_it_in_one_sentence(corpus, tmp_path):
-    done = bare("", "--upstream", TOY, "--task", "se", "--data", str(corpus), "--protocol", "mini", "--results", str(tmp_path / "out"), cwd=tmp_path)
-    error = done.stderr[done.stderr.index("error: "):]
-    assert done.returncode == 3 and error.count("\n") == 1 and "--task se needs pesq, pystoi, lightning_fabric, not" in error, done.stderr
+    done = bare(
+        "",
+        "--upstream",
+        TOY,
+        "--task",
+        "se",
+        "--data",
+        str(corpus),
+        "--protocol",
+        "mini",
+        "--results",
+        str(tmp_path / "out"),
+        cwd=tmp_path,
+    )
+    error = done.stderr[done.stderr.index("error: ") :]
+    assert (
+        done.returncode == 3
+        and error.count("\n") == 1
+        and "--task se needs pesq, pystoi, lightning_fabric, not" in error
+    ), done.stderr
     assert re.search(r"run: pip install .*\[se,train\]", error)

@@ -1,4 +1,7 @@
-"""What a run trains with: changed fields are named, and a sweep is the same heads at several learning rates, side by side."""
+"""What a run trains with: changed fields are named, and a sweep is the same heads at several
+learning rates, side by side.
+"""
+
 import json
 from dataclasses import replace
 
@@ -40,8 +43,12 @@ def test_a_sweep_is_part_of_the_protocol_and_stands_apart():
     swept, single = recipe(MINI, {}, "sweep"), recipe(MINI, {})
     assert swept.rates == MINI.lr_grid and swept.name == "mini+sweep" and not swept.differs
     assert swept.settings != single.settings and swept.head == single.head
-    assert recipe(MINI, {"lr_grid": "1e-2"}, "sweep").name == "custom" and recipe(MINI, {"lr_grid": "1e-2"}).name == "mini"
-    assert recipe(replace(MINI, lr_grid=(1e-3,)), {}).settings == single.settings      # a grid that is not swept moves no number
+    assert (
+        recipe(MINI, {"lr_grid": "1e-2"}, "sweep").name == "custom"
+        and recipe(MINI, {"lr_grid": "1e-2"}).name == "mini"
+    )
+    # a grid that is not swept moves no number
+    assert recipe(replace(MINI, lr_grid=(1e-3,)), {}).settings == single.settings
     with pytest.raises(UsageError, match="no grid"):
         recipe(replace(MINI, lr_grid=()), {}, "sweep")
 
@@ -53,7 +60,11 @@ def test_superbs_grid_is_a_decade_a_step():
 
 
 def lr(results):
-    return {n: r["detail"].get("lr_sweep") for n, r in jsons(results).items() if r["cell"]["exit"] != "unprocessed"}
+    return {
+        n: r["detail"].get("lr_sweep")
+        for n, r in jsons(results).items()
+        if r["cell"]["exit"] != "unprocessed"
+    }
 
 
 @pytest.fixture(scope="module")
@@ -73,24 +84,43 @@ def test_the_dev_split_chooses_and_the_row_says_so(swept):
             assert "lr_sweep" not in result["detail"]
             continue
         sweep = result["detail"]["lr_sweep"]
-        dev = {rate: value for rate, value in zip(sweep["grid"], sweep["dev"], strict=True) if value is not None}
+        dev = {
+            rate: value
+            for rate, value in zip(sweep["grid"], sweep["dev"], strict=True)
+            if value is not None
+        }
         assert sweep["grid"] == [0.1, 0.004] and sweep["metric"] == "pesq" and higher
         assert dev[sweep["chosen"]] == max(dev.values()) == result["detail"]["training"]["dev_pesq"]
-        assert result["detail"]["training"]["protocol"]["lr"] == sweep["chosen"] and result["detail"]["protocol"]["lr"] == "sweep"
-    assert len(list((swept / "heads").glob("*.json"))) == 2 * 4      # full, full + layer-norm, half, rho 1.0
+        assert (
+            result["detail"]["training"]["protocol"]["lr"] == sweep["chosen"]
+            and result["detail"]["protocol"]["lr"] == "sweep"
+        )
+    # full, full + layer-norm, half, rho 1.0
+    assert len(list((swept / "heads").glob("*.json"))) == 2 * 4
     assert set(pd.read_csv(swept / "leaderboard_se.csv")["protocol"].str[:6]) == {"custom"}
 
 
 def test_a_heads_numbers_do_not_depend_on_its_neighbours(swept, corpus, tmp_path):
-    """Every rate alone is the sweep's head of that rate, and the row of the chosen one is the sweep's row."""
-    assert main(command(corpus, tmp_path, "--rho", "1.0", "--lr", "4e-3", "--set", "eval_every=6")) == 0
+    """Every rate alone is the sweep's head of that rate, and the row of the chosen one is the
+    sweep's row.
+    """
+    assert (
+        main(command(corpus, tmp_path, "--rho", "1.0", "--lr", "4e-3", "--set", "eval_every=6"))
+        == 0
+    )
     for path in (tmp_path / "heads").glob("*.json"):
-        alone, beside = json.loads(path.read_text()), json.loads((swept / "heads" / path.name).read_text())
+        alone, beside = (
+            json.loads(path.read_text()),
+            json.loads((swept / "heads" / path.name).read_text()),
+        )
         for known in (alone, beside):
             known.pop("name")
             known["protocol"].pop("lr_grid")
         assert alone == beside
-        assert path.with_suffix(".safetensors").read_bytes() == (swept / "heads" / path.name).with_suffix(".safetensors").read_bytes()
+        assert (
+            path.with_suffix(".safetensors").read_bytes()
+            == (swept / "heads" / path.name).with_suffix(".safetensors").read_bytes()
+        )
     assert len(list((tmp_path / "heads").glob("*.json"))) == 4
     single, chosen = numbers(tmp_path), {n: s for n, s in lr(swept).items() if s["chosen"] == 0.004}
     assert all(numbers(swept)[name] == single[name] for name in chosen)
@@ -107,7 +137,9 @@ def test_a_rate_that_scores_nothing_is_left_out(tmp_path):
     for key, dev in (("a", None), ("b", 1.5), ("c", 1.2)):
         (tmp_path / f"{key}.json").write_text(json.dumps({"dev_pesq": dev}))
     assert heads.choose(tmp_path, {1.0: "a", 0.1: "b", 0.01: "c"}, task) == (
-        "b", {"metric": "pesq", "grid": [1.0, 0.1, 0.01], "dev": [None, 1.5, 1.2], "chosen": 0.1})
+        "b",
+        {"metric": "pesq", "grid": [1.0, 0.1, 0.01], "dev": [None, 1.5, 1.2], "chosen": 0.1},
+    )
     with pytest.raises(UsageError, match="no dev utterance could be scored"):
         heads.choose(tmp_path, {1.0: "a"}, task)
 
@@ -116,9 +148,16 @@ def test_custom_is_said_in_one_line_and_kept_in_json(swept, corpus, capsys):
     assert main(command(corpus, swept, "--rho", "1.0", *SWEEP, "--json")) == 0
     said = capsys.readouterr()
     [line] = [line for line in said.err.splitlines() if "custom" in line]
-    assert line.startswith("notice: custom, not mini: ") and "steps 360 -> 6" in line and "lr_grid 0.016,0.004,0.001 -> 0.1,0.004" in line
+    assert (
+        line.startswith("notice: custom, not mini: ")
+        and "steps 360 -> 6" in line
+        and "lr_grid 0.016,0.004,0.001 -> 0.1,0.004" in line
+    )
     rows = [json.loads(row) for row in said.out.splitlines()]
-    assert all(row["protocol_differs"]["steps"] == [360, 6] and row["protocol_based_on"] == "mini" for row in rows)
+    assert all(
+        row["protocol_differs"]["steps"] == [360, 6] and row["protocol_based_on"] == "mini"
+        for row in rows
+    )
     assert sum("lr_sweep" in row for row in rows) == len(rows) - 1
 
 
@@ -126,5 +165,7 @@ def test_heads_are_counted_by_the_memory_they_take():
     se, setup = tasks.get("se"), at(MINI)
     readout = heads.Readout(se, setup, 3, True)
     before = torch.random.get_rng_state()
-    assert heads.side_by_side(se, setup, 3) == heads.MEMORY // (16 * sum(p.numel() for p in readout.parameters()))
+    assert heads.side_by_side(se, setup, 3) == heads.MEMORY // (
+        16 * sum(p.numel() for p in readout.parameters())
+    )
     assert before.equal(torch.random.get_rng_state())

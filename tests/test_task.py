@@ -1,4 +1,7 @@
-"""A task of one's own: 40 lines that run, are recorded, replayed and run live; and the check of every task."""
+"""A task of one's own: 40 lines that run, are recorded, replayed and run live; and the
+check of every task.
+"""
+
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -46,12 +49,30 @@ def test_every_task_passes_its_check(name):
 
 def test_a_task_from_a_file_is_run_recorded_replayed_and_run_live(tmp_path, capsys, monkeypatch):
     out = tmp_path / "results"
-    assert main(["--upstream", TOY, "--task", SPEC, "--results", str(out), "--set", "exits=oracle,random"]) == 0
+    assert (
+        main(
+            [
+                "--upstream",
+                TOY,
+                "--task",
+                SPEC,
+                "--results",
+                str(out),
+                "--set",
+                "exits=oracle,random",
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr()
     assert "accuracy" in said.out and f"{out}/leaderboard_keywords.csv" in said.err
     run = experiment(RunConfig(TOY, SPEC, results=out))
-    made, refused = results(run)                            # all there: nothing is done twice
-    assert not refused and {r.cell.task for r in made} == {"keywords"} and all(r.scores["accuracy"].n == 8 for r in made)
+    made, refused = results(run)  # all there: nothing is done twice
+    assert (
+        not refused
+        and {r.cell.task for r in made} == {"keywords"}
+        and all(r.scores["accuracy"].n == 8 for r in made)
+    )
     toy = Toy().eval()
     for row in run.rows:
         if row.cell.exit != "adaptive":
@@ -83,18 +104,30 @@ def test_a_corpus_is_verified_for_a_task_from_a_file(small_builtins, capsys):
     assert main(["ls", "corpora"]) == 0 and f"ready in {folder}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("line, status, said", [
-    (f"check {SPEC}", 0, "ok    its corpus can be used"),
-    (f"check task {SPEC} --set steps=4 eval_every=2", 0, "ok    the loss of a batch"),
-    (f"check task {SPEC} --set step=4", 2, "--set step: no protocol of keywords has it; did you mean steps?"),
-    ("check sed", 2, "no upstream and no task is called 'sed': did you mean se"),
-    ("check task daisy", 2, "no task is called 'daisy'"),
-    ("check upstream se", 2, "no upstream is called 'se'"),
-    ("check one two", 2, "check takes one name, with upstream or task before it or not, and was given one two"),
-    (f"check {FILE}:NOTHING", 2, "has no 'NOTHING'"),
-    (f"check task {TOY}", 2, "that is no Task of benchmark.contract"),
-    (f"check upstream {SPEC}", 2, "that is no Upstream of benchmark.contract but a Task"),
-    ("check daisy --data x", 2, "check --data is for tasks")])
+@pytest.mark.parametrize(
+    "line, status, said",
+    [
+        (f"check {SPEC}", 0, "ok    its corpus can be used"),
+        (f"check task {SPEC} --set steps=4 eval_every=2", 0, "ok    the loss of a batch"),
+        (
+            f"check task {SPEC} --set step=4",
+            2,
+            "--set step: no protocol of keywords has it; did you mean steps?",
+        ),
+        ("check sed", 2, "no upstream and no task is called 'sed': did you mean se"),
+        ("check task daisy", 2, "no task is called 'daisy'"),
+        ("check upstream se", 2, "no upstream is called 'se'"),
+        (
+            "check one two",
+            2,
+            "check takes one name, with upstream or task before it or not, and was given one two",
+        ),
+        (f"check {FILE}:NOTHING", 2, "has no 'NOTHING'"),
+        (f"check task {TOY}", 2, "that is no Task of benchmark.contract"),
+        (f"check upstream {SPEC}", 2, "that is no Upstream of benchmark.contract but a Task"),
+        ("check daisy --data x", 2, "check --data is for tasks"),
+    ],
+)
 def test_check_finds_what_is_meant(line, status, said, capsys):
     code, told = main(line.split()), capsys.readouterr()
     assert code == status and said in told.out + told.err
@@ -102,26 +135,39 @@ def test_check_finds_what_is_meant(line, status, said, capsys):
 
 def test_a_name_in_both_rooms_is_asked_for(monkeypatch, capsys):
     monkeypatch.setattr(tasks, "names", lambda: ["daisy", "se"])
-    assert main(["check", "daisy"]) == 2 and "daisy is an upstream and a task; say which" in capsys.readouterr().err
+    assert (
+        main(["check", "daisy"]) == 2
+        and "daisy is an upstream and a task; say which" in capsys.readouterr().err
+    )
 
 
 def test_a_task_cannot_take_the_name_of_another(tmp_path, capsys):
-    (tmp_path / "mine.py").write_text("from dataclasses import replace\nfrom toy_task import KEYWORDS\nMINE = replace(KEYWORDS, name='asr')\n")
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import replace\n"
+        "from toy_task import KEYWORDS\n"
+        "MINE = replace(KEYWORDS, name='asr')\n"
+    )
     assert main(["check", f"{tmp_path / 'mine.py'}:MINE"]) == 2
     assert "it calls itself asr, which is another task's name" in capsys.readouterr().err
 
 
 # ---- what the check is for ----
 
+
 def changed_corpus(change):
     def corpus(data, protocol):
         whole = KEYWORDS.corpus(data, protocol)
         return change(whole)
+
     return {"corpus": corpus}
 
 
 def leaks(corpus):
-    return replace(corpus, splits=dict(corpus.splits) | {"dev": [*corpus.splits["dev"], replace(corpus.splits["train"][0], id="again")]})
+    return replace(
+        corpus,
+        splits=dict(corpus.splits)
+        | {"dev": [*corpus.splits["dev"], replace(corpus.splits["train"][0], id="again")]},
+    )
 
 
 def short(item):
@@ -163,26 +209,65 @@ def unsteady(row, example, frames, setup, draw=np.random.default_rng(0)):
 
 
 BROKEN = {
-    "audio in two splits": (changed_corpus(leaks), "no audio is in two splits (again in train and dev)"),
-    "no test": (changed_corpus(lambda c: replace(c, splits=dict(c.splits) | {"test": []})), "train, dev and test have utterances"),
+    "audio in two splits": (
+        changed_corpus(leaks),
+        "no audio is in two splits (again in train and dev)",
+    ),
+    "no test": (
+        changed_corpus(lambda c: replace(c, splits=dict(c.splits) | {"test": []})),
+        "train, dev and test have utterances",
+    ),
     "no hash": (changed_corpus(lambda c: replace(c, hash="")), "with the same hash (none)"),
-    "refused": ({"check": lambda corpus, protocol, frames: ["too few of them"]}, "its corpus can be used: too few of them"),
+    "refused": (
+        {"check": lambda corpus, protocol, frames: ["too few of them"]},
+        "its corpus can be used: too few of them",
+    ),
     "short": ({"load": short}, "is read as its"),
     "two targets": ({"target": lambda item: "other"}, "is the same without its audio"),
-    "nan loss": ({"loss": lambda p, e, f, s: toy_task.loss(p, e, f, s) * torch.nan}, "the loss is one finite number (nan)"),
-    "detached": ({"loss": lambda p, e, f, s: toy_task.loss(p.detach(), e, f, s)}, "the loss can be differentiated"),
-    "summed": ({"loss": lambda p, e, f, s: toy_task.loss(p, e, f, s) * len(e)}, "the loss of a batch is the mean of its members'"),
+    "nan loss": (
+        {"loss": lambda p, e, f, s: toy_task.loss(p, e, f, s) * torch.nan},
+        "the loss is one finite number (nan)",
+    ),
+    "detached": (
+        {"loss": lambda p, e, f, s: toy_task.loss(p.detach(), e, f, s)},
+        "the loss can be differentiated",
+    ),
+    "summed": (
+        {"loss": lambda p, e, f, s: toy_task.loss(p, e, f, s) * len(e)},
+        "the loss of a batch is the mean of its members'",
+    ),
     "neighbours": ({"head": Neighbours}, "the loss of a batch is the mean of its members'"),
-    "last frame": ({"head": Last, "score": lambda row, *_: {"accuracy": float(row.sum())}}, "means give what frames give"),
+    "last frame": (
+        {"head": Last, "score": lambda row, *_: {"accuracy": float(row.sum())}},
+        "means give what frames give",
+    ),
     "idle": ({"head": Idle}, "gets a finite gradient (not idle)"),
     "unsteady": ({"score": unsteady}, "scored twice an utterance gets the same"),
     "incomplete": ({"metrics": (*KEYWORDS.metrics, Metric("speed", True))}, "gets every metric"),
-    "infinite": ({"judge": lambda answer, example, protocol: {"accuracy": float("inf")}}, "the truth has the best accuracy there is"),
-    "unfair judge": ({"judge": lambda answer, example, protocol: {"accuracy": 50.0}}, "the truth has the best accuracy there is, 100 (50, 50, 50)"),
-    "no judge": ({"judge": lambda answer, example, protocol: {"accuracy": Failure("no")}}, "the truth has the best accuracy there is, 100 (no"),
-    "selects otherwise": ({"select": lambda *_: {"accuracy": -1.0}}, "select gives the accuracy that score gives"),
-    "misnamed": ({"protocols": {"mini": replace(toy_task.MINI, name="other")}}, "protocol mini is sound"),
-    "no protocol": ({"default": "superb-v1"}, "its default protocol, superb-v1, is among its protocols (mini)"),
+    "infinite": (
+        {"judge": lambda answer, example, protocol: {"accuracy": float("inf")}},
+        "the truth has the best accuracy there is",
+    ),
+    "unfair judge": (
+        {"judge": lambda answer, example, protocol: {"accuracy": 50.0}},
+        "the truth has the best accuracy there is, 100 (50, 50, 50)",
+    ),
+    "no judge": (
+        {"judge": lambda answer, example, protocol: {"accuracy": Failure("no")}},
+        "the truth has the best accuracy there is, 100 (no",
+    ),
+    "selects otherwise": (
+        {"select": lambda *_: {"accuracy": -1.0}},
+        "select gives the accuracy that score gives",
+    ),
+    "misnamed": (
+        {"protocols": {"mini": replace(toy_task.MINI, name="other")}},
+        "protocol mini is sound",
+    ),
+    "no protocol": (
+        {"default": "superb-v1"},
+        "its default protocol, superb-v1, is among its protocols (mini)",
+    ),
     "strange need": ({"needs": ("words",)}, "what it needs of an utterance (words)"),
     "crash": ({"head": None}, "learns: it crashes with TypeError"),
 }

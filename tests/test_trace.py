@@ -1,4 +1,7 @@
-"""A trace is the live pass: evidence exactly, states to fp16; recorded once, by every caller the same; broken ones are told, not read."""
+"""A trace is the live pass: evidence exactly, states to fp16; recorded once, by every caller the
+same; broken ones are told, not read.
+"""
+
 import json
 import os
 import resource
@@ -41,10 +44,14 @@ def equals_live(upstream, kept, items, load, taus):
         batch = kept.batch([i])
         assert int(batch.frames) == states.shape[2]
         error = (batch.states[False] - states).abs().max()
-        assert error <= kept.manifest["largest_rounding_error"] + 1e-5 * states.abs().max()     # the written error, and the batch's
+        # the written error, and the batch's
+        assert error <= kept.manifest["largest_rounding_error"] + 1e-5 * states.abs().max()
         for tau in taus:
             exit = Exit(range(1, upstream.card.depth + 1), tau)
-            assert int(run_until_exit(upstream, wav, length, exit).depth) == replay(kept.evidence[[i]], exit)[0]
+            assert (
+                int(run_until_exit(upstream, wav, length, exit).depth)
+                == replay(kept.evidence[[i]], exit)[0]
+            )
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -60,7 +67,9 @@ def test_replay_is_the_live_run_over_random_traces(tmp_path, monkeypatch, seed):
     kept = tracing.trace(toy, items, load, "toy")
     assert len(kept.manifest["shards"]) > 1
     values = np.unique(kept.evidence)
-    equals_live(toy, kept, items, load, [(a + b) / 2 for a, b in pairwise(values.tolist()) if b - a > 1e-5])
+    equals_live(
+        toy, kept, items, load, [(a + b) / 2 for a, b in pairwise(values.tolist()) if b - a > 1e-5]
+    )
 
 
 def test_replay_is_the_live_run_of_the_shipped_model(tmp_path, monkeypatch):
@@ -76,7 +85,7 @@ def test_a_second_trace_calls_no_upstream_and_opens_no_audio(split):
     items, load = split
     toy = Toy().eval()
     first = tracing.trace(toy, items, load, "toy").evidence
-    toy.states = None                                                               # would raise if called
+    toy.states = None  # would raise if called
     again = tracing.trace(toy, items, None, "toy")
     assert np.array_equal(again.evidence, first) and again.batch([0, 2]).states[True].shape[1] == 2
 
@@ -89,7 +98,9 @@ def test_where_states_do_not_fit_they_are_recomputed(split, monkeypatch, capsys)
     monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(items[0].path.parent / "other"))
     live = tracing.trace(toy, items, load, "toy")
     assert not live.kept and "recomputed for every batch" in capsys.readouterr().err
-    torch.testing.assert_close(live.batch([0, 1]).states[False][:, 0], stored.states[False][:, 0], atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        live.batch([0, 1]).states[False][:, 0], stored.states[False][:, 0], atol=2e-3, rtol=1e-3
+    )
 
 
 def test_states_beyond_fp16_are_recomputed_not_clipped(split, capsys):
@@ -98,15 +109,29 @@ def test_states_beyond_fp16_are_recomputed_not_clipped(split, capsys):
     with torch.no_grad():
         toy.front.weight.mul_(1e7)
     kept = tracing.trace(toy, items, load, "toy")
-    assert not kept.kept and "overflow fp16" in capsys.readouterr().err and kept.batch([0]).states[False].abs().max() > 65_504
+    assert (
+        not kept.kept
+        and "overflow fp16" in capsys.readouterr().err
+        and kept.batch([0]).states[False].abs().max() > 65_504
+    )
 
 
 def test_a_piece_that_is_listed_twice_is_heard_once(split):
     items, load = split
     heard = []
-    twice = [items[0], replace(items[0], id="again"), replace(items[2], id="cut", start=500, samples=3000), items[2], items[1]]
-    kept = tracing.trace(Toy().eval(), twice, lambda item: heard.append(item.id) or load(item), "toy")
-    assert sorted(heard) == ["cut", "u0", "u1", "u2"] and np.array_equal(kept.evidence[0], kept.evidence[1])
+    twice = [
+        items[0],
+        replace(items[0], id="again"),
+        replace(items[2], id="cut", start=500, samples=3000),
+        items[2],
+        items[1],
+    ]
+    kept = tracing.trace(
+        Toy().eval(), twice, lambda item: heard.append(item.id) or load(item), "toy"
+    )
+    assert sorted(heard) == ["cut", "u0", "u1", "u2"] and np.array_equal(
+        kept.evidence[0], kept.evidence[1]
+    )
     batch = kept.batch([1, 2, 4])
     for b, (row, item) in enumerate(((1, twice[1]), (2, twice[2]), (4, items[1]))):
         alone = tracing.trace(Toy().eval(), [item], load, "alone").batch([0]).states[False][:, 0]
@@ -118,11 +143,16 @@ def test_only_the_depths_that_are_asked_for_are_run_and_kept(split):
     toy, calls = Toy().eval(), []
     toy.blocks[2].register_forward_hook(lambda *_: calls.append(3))
     shallow = tracing.trace(toy, items, load, "toy", deepest=2)
-    assert calls == [] and shallow.batch([0]).states[True].shape[0] == 3 and np.isnan(shallow.evidence[:, 2]).all()
+    assert (
+        calls == []
+        and shallow.batch([0]).states[True].shape[0] == 3
+        and np.isnan(shallow.evidence[:, 2]).all()
+    )
     assert not np.isnan(shallow.evidence[:, :2]).any()
     whole = tracing.trace(toy, items, load, "toy")
     assert calls and whole.folder != shallow.folder
-    assert tracing.trace(toy, items, None, "toy", deepest=1).folder == shallow.folder       # one that goes deeper will do
+    # one that goes deeper will do
+    assert tracing.trace(toy, items, None, "toy", deepest=1).folder == shallow.folder
 
 
 @pytest.mark.parametrize("change", ["weights", "name", "audio", "code"])
@@ -132,7 +162,7 @@ def test_another_upstream_or_audio_gets_another_trace(split, change, monkeypatch
     first = tracing.trace(a, items, load, "toy").folder
     if change == "weights":
         with torch.no_grad():
-            b.blocks[0].weight.add_(1e-3)                       # though the card says the same
+            b.blocks[0].weight.add_(1e-3)  # though the card says the same
     elif change == "name":
         b.card = replace(b.card, name="toy(front=other)")
     elif change == "audio":
@@ -147,11 +177,14 @@ def test_size_is_known_before_and_right(split):
     toy = Toy().eval()
     for keep in ("states", "means"):
         kept = tracing.trace(toy, items, load, "toy", keep=keep)
-        assert record.size(toy, items, keep) == sum(s["bytes"] - s["at"] for s in kept.manifest["shards"])
+        assert record.size(toy, items, keep) == sum(
+            s["bytes"] - s["at"] for s in kept.manifest["shards"]
+        )
 
 
 def test_an_hour_of_hubert_base_takes_less_than_3_7_gb():
     from earlyexit_superb.benchmark.contract import Upstream, UpstreamCard
+
     base = Upstream()
     base.card = UpstreamCard("hubert.base", 12, 768, 320, "", "")
     base.frames = lambda lengths: (lengths - 80) // 320
@@ -160,10 +193,13 @@ def test_an_hour_of_hubert_base_takes_less_than_3_7_gb():
 
 # ---- what may go wrong ----
 
+
 def test_audio_that_is_not_what_its_header_promised_is_named(split):
     items = split[0]
     with pytest.raises(UsageError, match=r"u2\.raw: 5 samples were read"):
-        tracing.trace(Toy().eval(), items, lambda item: Example(item.id, torch.zeros(5), None), "toy")
+        tracing.trace(
+            Toy().eval(), items, lambda item: Example(item.id, torch.zeros(5), None), "toy"
+        )
 
 
 def test_batches_cover_every_item_once_within_the_budget(split, monkeypatch):
@@ -185,13 +221,18 @@ def test_an_interrupted_pass_goes_on_behind_its_last_whole_shard(split, monkeypa
             raise KeyboardInterrupt
         heard.append(item.id)
         return load(item)
+
     with pytest.raises(KeyboardInterrupt):
         tracing.trace(toy, items, breaking, "toy")
     [folder] = folders(items)
     assert not tracing.finished(folder) and len(list(folder.glob("*.done.npz"))) == 2
     kept = tracing.trace(toy, items, lambda item: heard.append(item.id) or load(item), "toy")
-    assert sorted(heard) == ["u0", "u1", "u2", "u3"]                        # nothing was heard twice
-    assert kept.folder == folder and not list(folder.glob("*.part")) and not list(folder.glob("*.done.npz"))
+    assert sorted(heard) == ["u0", "u1", "u2", "u3"]  # nothing was heard twice
+    assert (
+        kept.folder == folder
+        and not list(folder.glob("*.part"))
+        and not list(folder.glob("*.done.npz"))
+    )
     equals_live(toy, kept, items, load, [float(np.median(kept.evidence)) + 1e-6])
 
 
@@ -202,7 +243,13 @@ def test_a_truncated_shard_and_a_foreign_trace_are_told_with_their_cure(split, c
     shard = folder / "0000.npy"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-10])
-    with pytest.raises(UsageError, match=rf"0000\.npy has {len(whole) - 10} bytes of {len(whole)}; remove it with .* cache rm {folder.name}"):
+    with pytest.raises(
+        UsageError,
+        match=(
+            rf"0000\.npy has {len(whole) - 10} bytes of {len(whole)}; remove it with .* cache rm "
+            rf"{folder.name}"
+        ),
+    ):
         tracing.trace(toy, items, load, "toy")
     shard.write_bytes(whole[:-10] + bytes(10))
     assert main(["cache", "ls", "--check"]) == 1 and "damaged" in capsys.readouterr().out
@@ -219,16 +266,24 @@ def test_a_trace_that_vanishes_while_it_is_read_is_told(split):
     items, load = split
     kept = tracing.trace(Toy().eval(), items, load, "toy")
     assert main(["cache", "rm", "--all"]) == 0
-    with pytest.raises(MachineError, match=r"removed or cut while it was in use .* repeat the command"):
+    with pytest.raises(
+        MachineError, match=r"removed or cut while it was in use .* repeat the command"
+    ):
         kept.batch([0])
 
 
 def test_a_cache_that_vanishes_or_fills_up_while_it_is_written_is_told(split, monkeypatch):
     import shutil
+
     items, load = split
     monkeypatch.setattr(record, "SHARD_BYTES", 1)
     with pytest.raises(MachineError, match=r"cannot be written .*No such file"):
-        tracing.trace(Toy().eval(), items, lambda item: shutil.rmtree(items[0].path.parent / "cache" / "traces") or load(item), "toy")
+        tracing.trace(
+            Toy().eval(),
+            items,
+            lambda item: shutil.rmtree(items[0].path.parent / "cache" / "traces") or load(item),
+            "toy",
+        )
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
@@ -274,15 +329,27 @@ print("done", flush=True)
 
 
 def test_two_processes_and_a_kill_leave_one_whole_trace(split):
-    """The first is killed, a second goes on from its shards, a third waits for the second and hears nothing."""
+    """The first is killed, a second goes on from its shards, a third waits for the
+    second and hears nothing.
+    """
     items = split[0]
     code = GATED.format(tests=str(ROOT / "tests"), root=str(ROOT))
 
     def start(free):
-        return subprocess.Popen([sys.executable, "-c", code, str(items[0].path.parent), str(free)], stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            [sys.executable, "-c", code, str(items[0].path.parent), str(free)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     first = start(2)
-    assert [first.stdout.readline().strip() for _ in range(3)] == ["heard u2", "heard u0", "heard u1"]       # longest first
+    # longest first
+    assert [first.stdout.readline().strip() for _ in range(3)] == [
+        "heard u2",
+        "heard u0",
+        "heard u1",
+    ]
     first.send_signal(signal.SIGKILL)
     first.wait()
     [folder] = folders(items)
@@ -307,8 +374,18 @@ def test_cache_lists_and_removes(split, capsys, monkeypatch):
     capsys.readouterr()
     assert main(["cache", "ls"]) == 0
     out = capsys.readouterr().out
-    assert all(key in out for key in keys) and "4 traces" in out and "depths 0-1" in out and "means" in out and out.count("unfinished") == 1
-    assert main(["cache", "rm", "--unfinished"]) == 0 and not left.exists() and len(folders(items)) == 3
+    assert (
+        all(key in out for key in keys)
+        and "4 traces" in out
+        and "depths 0-1" in out
+        and "means" in out
+        and out.count("unfinished") == 1
+    )
+    assert (
+        main(["cache", "rm", "--unfinished"]) == 0
+        and not left.exists()
+        and len(folders(items)) == 3
+    )
     assert main(["cache", "rm", keys[0]]) == 0 and keys[0] not in {f.name for f in folders(items)}
     capsys.readouterr()
     assert main(["cache", "rm", keys[0]]) == 2 and main(["cache", "rm"]) == 2

@@ -101,7 +101,14 @@ def test_options_of_the_upstream_and_of_the_teacher_reach_them(speech, tmp_path)
 def test_a_killed_training_goes_on_to_the_same_weights(speech, tmp_path, straight):
     """A real process, really killed, at a moment nobody chose."""
     here = Path(__file__)
-    words = [str(ROOT), str(ROOT / "tests"), str(here.parent), here.stem, str(speech), str(tmp_path)]
+    words = [
+        str(ROOT),
+        str(ROOT / "tests"),
+        str(here.parent),
+        here.stem,
+        str(speech),
+        str(tmp_path),
+    ]
     process = subprocess.Popen([sys.executable, "-c", SLOW, *words], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not list(tmp_path.rglob("last.ckpt")) and time.monotonic() < deadline:

@@ -1,4 +1,7 @@
-"""The smallest upstream that meets the contract: random weights, three blocks, an entropy branch each."""
+"""The smallest upstream that meets the contract: random weights, three blocks, an
+entropy branch each.
+"""
+
 import torch
 from earlyexit_superb.benchmark.calibration import midpoint
 from earlyexit_superb.benchmark.contract import Corpus, Setup, Upstream, UpstreamCard
@@ -19,8 +22,15 @@ class Toy(Upstream):
             self.blocks = nn.ModuleList(nn.Linear(dim, dim) for _ in range(blocks))
             self.branches = nn.ModuleList(nn.Linear(dim, 8) for _ in range(blocks))
         name = "toy" if stride == 320 else f"toy(stride={stride})"
-        self.card = UpstreamCard(name, depth=blocks, dim=dim, stride=stride, revision="seed-0", source="tests/toy.py",
-                                 evidence="mean frame entropy, nats per frame")
+        self.card = UpstreamCard(
+            name,
+            depth=blocks,
+            dim=dim,
+            stride=stride,
+            revision="seed-0",
+            source="tests/toy.py",
+            evidence="mean frame entropy, nats per frame",
+        )
 
     def frames(self, lengths):
         return torch.div(lengths - 1, self.stride, rounding_mode="floor") + 1
@@ -34,7 +44,9 @@ class Toy(Upstream):
             keep = yield x
 
     def evidence(self, depth, state, previous, frames):
-        entropy = torch.special.entr((5 * depth * self.branches[depth - 1](state)).softmax(-1)).sum(-1)
+        entropy = torch.special.entr((5 * depth * self.branches[depth - 1](state)).softmax(-1)).sum(
+            -1
+        )
         return masked_mean(entropy, frames)
 
     def tau(self, evidence, value):

@@ -1,4 +1,7 @@
-"""The smallest task: which verb a sentence has, on the built-in corpus of recognition. A file of one's own."""
+"""The smallest task: which verb a sentence has, on the built-in corpus of recognition.
+A file of one's own.
+"""
+
 from dataclasses import replace
 
 import torch
@@ -12,26 +15,55 @@ from torch.nn.functional import cross_entropy
 WORDS = ("BRING", "FIND", "PAINT", "none")
 MINI = Protocol("mini", "tests/toy_task.py", lr=1e-2, steps=40, batch=8, eval_every=20)
 
+
 def corpus(data, protocol):
     return replace(open_corpus(data, Need(("text",), "keywords"), BUILTIN), labels=WORDS)
+
 
 def target(item):
     return next((word for word in WORDS if word in item.more["text"].split()), "none")
 
+
 def load(item):
-    return Example(item.id, torch.from_numpy(read(item.path, item.start, item.samples)), target(item))
+    return Example(
+        item.id, torch.from_numpy(read(item.path, item.start, item.samples)), target(item)
+    )
+
 
 def head(setup):
     return MeanLinear(setup.dim, len(setup.corpus.labels))
 
+
 def loss(prediction, examples, frames, setup):
-    return cross_entropy(prediction, torch.tensor([WORDS.index(e.target) for e in examples], device=prediction.device))
+    return cross_entropy(
+        prediction,
+        torch.tensor([WORDS.index(e.target) for e in examples], device=prediction.device),
+    )
+
 
 def score(row, example, frames, setup):
     return judge(WORDS[int(row.argmax())], example, setup.protocol)
 
+
 def judge(answer, example, protocol):
     return {"accuracy": 100.0 * (answer == example.target), "heard": answer}
 
-KEYWORDS = Task("keywords", 1, (Metric("accuracy", True, "%", best=100.0),), {"mini": MINI}, "mini", "mini", corpus, load, head,
-                loss, score, judge, pooled=True, target=target, needs=("text",), mini=BUILTIN)
+
+KEYWORDS = Task(
+    "keywords",
+    1,
+    (Metric("accuracy", True, "%", best=100.0),),
+    {"mini": MINI},
+    "mini",
+    "mini",
+    corpus,
+    load,
+    head,
+    loss,
+    score,
+    judge,
+    pooled=True,
+    target=target,
+    needs=("text",),
+    mini=BUILTIN,
+)

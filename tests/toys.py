@@ -25,7 +25,9 @@ class SelfAnswering(ExitRule):
 
     def __init__(self):
         inner = build_upstream("hubert.tiny").with_blocks(range(1, 7))
-        super().__init__(inner, "selfanswering", "tests/toys.py", "entropy of the answer, nats per frame")
+        super().__init__(
+            inner, "selfanswering", "tests/toys.py", "entropy of the answer, nats per frame"
+        )
         with torch.random.fork_rng():
             torch.manual_seed(1)
             self.heads = nn.ModuleList(nn.Linear(192, len(LETTERS)) for _ in range(6))

@@ -1,8 +1,10 @@
-"""DAISY (Lin, Lee and Tang, Interspeech 2024): leave at the first block whose guess of HuBERT's own units is sure enough.
+"""DAISY (Lin, Lee and Tang, Interspeech 2024): leave at the first block whose guess of HuBERT's own
+units is sure enough.
 
-Every block has one linear branch that guesses, frame by frame, the unit HuBERT's self-supervised head names at the end.
-Its mean frame entropy (eq. 2) against tau = rho (Emax + Emin) / 2 (eq. 3) decides. The branches are trained once, without
-any task's labels, by `run_benchmark.py train daisy.<tag>`; `_branch_training.py` says how.
+Every block has one linear branch that guesses, frame by frame, the unit HuBERT's self-supervised
+head names at the end. Its mean frame entropy (eq. 2) against tau = rho (Emax + Emin) / 2 (eq. 3)
+decides. The branches are trained once, without any task's labels, by `run_benchmark.py train
+daisy.<tag>`; `_branch_training.py` says how.
 """
 
 import inspect
@@ -46,9 +48,12 @@ class Daisy(ExitRule):
     """
     Args:
         tag, weights, seed: of the backbone, as `hubert` takes them.
-        branches: a safetensors file of trained branches; "" = the tag's own, "random" = random ones.
-        front: depth 0, `projection` as in DAISY's released code (hubert's own default is s3prl's `block_input`).
-        backbone: any upstream instead of hubert.<tag>; weights, front and seed go to it where it takes them.
+        branches: a safetensors file of trained branches; "" = the tag's own, "random" = random
+            ones.
+        front: depth 0, `projection` as in DAISY's released code (hubert's own default is
+            s3prl's `block_input`).
+        backbone: any upstream instead of hubert.<tag>; weights, front and seed go to it
+            where it takes them.
     """
 
     knob, knob_values, spans = "rho", (0.7,), ("mean", "threshold", "min-max")
@@ -61,8 +66,13 @@ class Daisy(ExitRule):
     )
 
     def __init__(
-        self, tag: str = "tiny", weights: str = "", branches: str = "", front: str = "projection",
-        seed: int = 0, backbone: str = "",
+        self,
+        tag: str = "tiny",
+        weights: str = "",
+        branches: str = "",
+        front: str = "projection",
+        seed: int = 0,
+        backbone: str = "",
     ):
         inner = backbone_of(tag, backbone, weights=weights, front=front, seed=seed)
         own = "" if backbone else BRANCHES.get(tag, "")
@@ -71,9 +81,13 @@ class Daisy(ExitRule):
         super().__init__(
             inner,
             name=spelled(
-                "daisy", "" if backbone else tag, backbone=(backbone, ""), weights=(weights, ""),
+                "daisy",
+                "" if backbone else tag,
+                backbone=(backbone, ""),
+                weights=(weights, ""),
                 branches=("" if branches in BRANCHES.values() else branches, ""),
-                front=(front, "projection"), seed=(seed, 0),
+                front=(front, "projection"),
+                seed=(seed, 0),
             ),
             source="Lin, Lee and Tang, 2024, DAISY, arXiv:2406.05464",
             evidence="mean frame entropy of the block's branch, nats per frame",
@@ -83,7 +97,8 @@ class Daisy(ExitRule):
 
     def evidence(self, depth: int, state: Tensor, previous: Tensor, frames: Tensor) -> Tensor:
         branch = self.branches[depth - 1]
-        if state.device.type == "cpu":  # each utterance by itself, as its states were made: no padding is asked
+        # each utterance by itself, as its states were made: no padding is asked
+        if state.device.type == "cpu":
             rows = zip(state, frames.tolist(), strict=True)
             return torch.stack([entropy(branch(row[:n])).mean() for row, n in rows])
         return masked_mean(entropy(branch(state)), frames)
@@ -96,16 +111,21 @@ class Daisy(ExitRule):
             raise UsageError(f"rho is a ratio from 0 (never exit early) upwards, not {value:g}")
         if value > 1:
             return (
-                f"rho {value:g} is above 1, where the paper stops: nearly everything may leave at the first depth"
+                f"rho {value:g} is above 1, where the paper stops: nearly everything may leave at "
+                "the first depth"
             )
         return ""
 
     def evidence_macs(self, samples: int, depth: int) -> int:
         branch: nn.Linear = self.branches[depth - 1]
-        return int(self.inner.frames(torch.tensor(samples))) * branch.in_features * branch.out_features
+        return (
+            int(self.inner.frames(torch.tensor(samples))) * branch.in_features * branch.out_features
+        )
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """(..., units) -> (...), nats. As -sum p log p of a log-softmax it is 0 where p is 0, never nan, and takes no second logarithm."""
+    """(..., units) -> (...), nats. As -sum p log p of a log-softmax it is 0 where p is 0, never
+    nan, and takes no second logarithm.
+    """
     log_p = logits.float().log_softmax(-1)
     return -torch.linalg.vecdot(log_p.exp(), log_p)

@@ -1,7 +1,10 @@
-"""HuBERT (Hsu et al., 2021) without exits: the backbone, and the baseline every adaptive upstream is held against.
+"""HuBERT (Hsu et al., 2021) without exits: the backbone, and the baseline every adaptive
+upstream is held against.
 
-Tags: `tiny` (this project's own, trained by `run_benchmark.py train hubert.tiny`, shipped), `base`, `large` (published
-weights: a Hugging Face folder or id, a torchaudio bundle or state dict, an s3prl/fairseq checkpoint).
+Tags: `tiny` (this project's own, trained by `run_benchmark.py train hubert.tiny`, shipped),
+`base`, `large` (published
+weights: a Hugging Face folder or id, a torchaudio bundle or state dict, an
+s3prl/fairseq checkpoint).
 """
 
 import copy
@@ -23,8 +26,17 @@ from ._hubert_recipe import PRESETS, HubertRecipe
 SHAPES = {
     "tiny": HubertShape(dim=192, heads=3, ffn=768, conv_dim=128, units=256, unit_dim=128),
     "base": HubertShape(),
-    "large": HubertShape(dim=1024, depth=24, heads=16, ffn=4096, conv_norm="layer", conv_bias=True, pre_norm=True,
-                         normalise_wav=True, unit_dim=768),
+    "large": HubertShape(
+        dim=1024,
+        depth=24,
+        heads=16,
+        ffn=4096,
+        conv_norm="layer",
+        conv_bias=True,
+        pre_norm=True,
+        normalise_wav=True,
+        unit_dim=768,
+    ),
 }
 WEIGHTS = {
     "tiny": str(Path(__file__).with_name("hubert.tiny.safetensors")),
@@ -32,7 +44,9 @@ WEIGHTS = {
     "large": "facebook/hubert-large-ll60k",
 }
 FRONTS = {
-    "block_input": "what enters block 1: after the positional convolution (state 0 of s3prl and transformers)",
+    "block_input": (
+        "what enters block 1: after the positional convolution (state 0 of s3prl and transformers)"
+    ),
     "projection": "the projected convolution output, before it (state 0 of DAISY's released code)",
 }
 
@@ -55,19 +69,24 @@ class Hubert(Upstream):
     """
     Args:
         tag: tiny, base or large.
-        weights: where from (see `_hubert_weights.load`); "" = the tag's own, "random" = random weights of that shape.
+        weights: where from (see `_hubert_weights.load`); "" = the tag's own, "random" = random
+            weights of that shape.
         front: which state is depth 0, `block_input` or `projection`.
         seed: of random weights.
     """
 
     stand_in = {"weights": "random"}
     trained_by = Training(
-        about="the whole network, by masked prediction of k-means units, from speech without labels",
+        about=(
+            "the whole network, by masked prediction of k-means units, from speech without labels"
+        ),
         presets=PRESETS,
         train=train,
     )
 
-    def __init__(self, tag: str = "tiny", weights: str = "", front: str = "block_input", seed: int = 0):
+    def __init__(
+        self, tag: str = "tiny", weights: str = "", front: str = "block_input", seed: int = 0
+    ):
         super().__init__()
         shape = shape_of(tag)
         if front not in FRONTS:
@@ -76,9 +95,15 @@ class Hubert(Upstream):
         self.net, revision = _hubert_weights.load(weights or WEIGHTS[tag], shape, seed)
         shape = self.net.shape
         self.card = UpstreamCard(
-            name=spelled("hubert", tag, weights=(weights, ""), front=(front, "block_input"), seed=(seed, 0)),
-            depth=shape.depth, dim=shape.dim, stride=STRIDE, revision=revision,
-            source="Hsu et al., 2021, HuBERT, IEEE/ACM TASLP 29, doi:10.1109/TASLP.2021.3122291")
+            name=spelled(
+                "hubert", tag, weights=(weights, ""), front=(front, "block_input"), seed=(seed, 0)
+            ),
+            depth=shape.depth,
+            dim=shape.dim,
+            stride=STRIDE,
+            revision=revision,
+            source="Hsu et al., 2021, HuBERT, IEEE/ACM TASLP 29, doi:10.1109/TASLP.2021.3122291",
+        )
 
     def frames(self, lengths: Tensor) -> Tensor:
         return frame_counts(lengths)
@@ -92,7 +117,9 @@ class Hubert(Upstream):
 
     @torch.no_grad()
     def units(self, state: Tensor) -> Tensor | None:
-        """The unit its self-supervised head finds nearest; a checkpoint without that head names none."""
+        """The unit its self-supervised head finds nearest; a checkpoint without that head names
+        none.
+        """
         return None if self.net.head is None else self.net.head(state).argmax(-1)
 
     def with_blocks(self, blocks: Sequence[int]) -> "Hubert":
@@ -106,4 +133,5 @@ class Hubert(Upstream):
 
     def reference_models(self, device: str):
         from ..benchmark.peers import reference_models
+
         return reference_models(self.net.shape, device)

@@ -1,7 +1,9 @@
-"""Leave when a block changes nothing any more: the mean cosine between successive depths exceeds a threshold.
+"""Leave when a block changes nothing any more: the mean cosine between successive depths
+exceeds a threshold.
 
-Zaiem et al., 2023, "Fine-tuning strategies for faster inference" (arXiv:2303.06740), layer similarity. It needs no training
-and works on any backbone; the threshold is chosen so that the training split leaves at a wanted mean depth.
+Zaiem et al., 2023, "Fine-tuning strategies for faster inference" (arXiv:2303.06740), layer
+similarity. It needs no training and works on any backbone; the threshold is chosen so that the
+training split leaves at a wanted mean depth.
 """
 
 import numpy as np

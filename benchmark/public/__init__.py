@@ -17,6 +17,7 @@ True
 
 This folder is the root of the installed package; the rooms of the checkout lie beside it there.
 """
+
 import sys
 import warnings
 from collections.abc import Sequence
@@ -36,15 +37,27 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "Exit", "Result", "Task", "Upstream", "UpstreamCard", "__version__", "build_upstream",
-    "check_upstream", "missing", "run",
+    "Exit",
+    "Result",
+    "Task",
+    "Upstream",
+    "UpstreamCard",
+    "__version__",
+    "build_upstream",
+    "check_upstream",
+    "missing",
+    "run",
 ]
 WHERE = {
-    "Exit": "benchmark.exiting", "Result": "benchmark.result", "Task": "benchmark.contract",
-    "Upstream": "benchmark.contract", "UpstreamCard": "benchmark.contract",
-    "build_upstream": "benchmark.registry", "check_upstream": "benchmark.conformance",
+    "Exit": "benchmark.exiting",
+    "Result": "benchmark.result",
+    "Task": "benchmark.contract",
+    "Upstream": "benchmark.contract",
+    "UpstreamCard": "benchmark.contract",
+    "build_upstream": "benchmark.registry",
+    "check_upstream": "benchmark.conformance",
 }
-COMMANDS = ("run_benchmark.py", "earlyexit-superb")     # which say by themselves what is missing
+COMMANDS = ("run_benchmark.py", "earlyexit-superb")  # which say by themselves what is missing
 
 
 def run(upstream: str, task: str, rho: Sequence[float] = (), **options: Any) -> "list[Result]":
@@ -63,6 +76,7 @@ def run(upstream: str, task: str, rho: Sequence[float] = (), **options: Any) -> 
     """
     _require("run")
     from .benchmark.run import RunConfig, experiment, results
+
     if rho:
         options["knobs"] = {**options.get("knobs", {}), "rho": tuple(rho)}
     made, refused = results(experiment(RunConfig(upstream, task, **options)))
@@ -74,6 +88,7 @@ def run(upstream: str, task: str, rho: Sequence[float] = (), **options: Any) -> 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         from .benchmark.stamp import release
+
         return release()
     if name not in WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -88,6 +103,7 @@ def __dir__() -> list[str]:
 def _require(name: str) -> None:
     if absent := missing():
         from .benchmark.errors import MachineError
+
         raise MachineError(lacking(f"earlyexit_superb.{name}", absent))
 
 
