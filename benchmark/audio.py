@@ -18,7 +18,7 @@ import soundfile
 
 from .contract import SAMPLE_RATE
 from .errors import UsageError
-from .paths import atomic
+from .storage import atomic
 
 RESAMPLER = "scipy.signal.resample_poly"
 SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3")

@@ -17,8 +17,8 @@ from torch import Tensor
 from . import conformance_head
 from .conformance import Finding
 from .contract import FIELDS, Corpus, Example, Item, Protocol, Task
-from .errors import Complaint, UsageError, closest, listed
-from .recipe import recipe
+from .engine.protocols import run_protocol
+from .errors import BenchmarkError, UsageError, did_you_mean, listed
 from .validation import problems, usual_frames
 
 FEW = 3  # test utterances that heads are tried on, the shortest
@@ -42,8 +42,10 @@ def check_task(
     published = task.protocols[task.builtin if data is None else task.default]
     known = {f.name for f in fields(published)}
     for key in set(settings or {}) - known:
-        raise UsageError(f"--set {key}: no protocol of {task.name} has it; {closest(key, known)}")
-    protocol = recipe(published, settings or {}).protocol
+        raise UsageError(
+            f"--set {key}: no protocol of {task.name} has it; {did_you_mean(key, known)}"
+        )
+    protocol = run_protocol(published, settings or {}).protocol
     corpora: list[Corpus] = []
     findings += _made("its corpus", opens(task, data, protocol, corpora))
     for corpus in corpora:
@@ -64,7 +66,7 @@ def _made(what: str, checks: Findings) -> list[Finding]:
         torch.manual_seed(0)
         try:
             findings += [Finding(bool(ok), sentence) for ok, sentence in checks]
-        except Complaint as error:
+        except BenchmarkError as error:
             findings.append(Finding(False, f"{what}: {error}"))
         except Exception as error:  # a stranger's code may fail in any way
             findings.append(

@@ -5,25 +5,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
-class Complaint(Exception):
+class BenchmarkError(Exception):
     """Ends the program with one sentence on stderr, no traceback, and `code` as the exit status."""
 
     code = 1
 
 
-class UsageError(Complaint):
+class UsageError(BenchmarkError):
     """The request is wrong: unknown name, bad option, data that does not fit."""
 
     code = 2
 
 
-class MachineError(Complaint):
+class MachineError(BenchmarkError):
     """The request is fine but this machine cannot serve it: a missing package, a full disk."""
 
     code = 3
 
 
-def closest(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The tail of a sentence about an unknown name: the near misses, or else all there is."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known)
@@ -36,7 +36,7 @@ def listed(problems: Sequence[str], most: int = 10) -> str:
     return " | ".join(problems[:most]) + more
 
 
-def need(module: str, why: str, extra: str = "") -> Any:
+def require(module: str, why: str, extra: str = "") -> Any:
     """Import `module` now, or say in one sentence which command makes it importable.
 
     Broken binary pairs raise more than ImportError (torchaudio beside another torch:

@@ -3,9 +3,9 @@ number or a `Failure`.
 
 Wide-band PESQ (ITU-T P.862.2, MOS-LQO, about 1 to 4.64), STOI (Taal et al., 2011; at most 1, papers
 print it x 100) and SI-SDR (Le Roux et al., 2019, eq. 3-4; dB). s3prl takes all three from
-`asteroid.metrics.get_metrics`, which takes them from pb_bss_eval; tests/test_metrics.py holds ours
-equal to it. One thing differs on purpose: there a file that cannot be scored ends the run (PESQ) or
-enters the mean as 1e-5 (STOI); here it is a `Failure`, to be counted beside the mean.
+`asteroid.metrics.get_metrics`, which takes them from pb_bss_eval; tests/benchmark/test_metrics.py
+holds ours equal to it. One thing differs on purpose: there a file that cannot be scored ends the
+run (PESQ) or enters the mean as 1e-5 (STOI); here it is a `Failure`, to be counted beside the mean.
 
 Waveforms are float arrays (N,) at 16 kHz and keep their precision; reference first, as in asteroid.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .contract import SAMPLE_RATE
-from .errors import need
+from .errors import require
 
 # pb_bss_eval/evaluation/module_si_sdr.py; absolute, so SI-SDR of a perfect copy is finite
 EPS = 1e-8
@@ -52,7 +52,7 @@ def pesq_wb(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
         return trouble
     if len(clean) < PESQ_SHORTEST:
         return Failure("shorter than 0.25 s")
-    package = need("pesq", "PESQ", "se")
+    package = require("pesq", "PESQ", "se")
     try:
         value = float(package.pesq(SAMPLE_RATE, clean, estimate, "wb"))
     except Exception as error:
@@ -66,7 +66,7 @@ def stoi(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
     clean, estimate = np.asarray(clean), np.asarray(estimate)
     if trouble := _trouble(clean, estimate):
         return trouble
-    package = need("pystoi", "STOI", "se")
+    package = require("pystoi", "STOI", "se")
     with warnings.catch_warnings():
         # with fewer than 30 frames of speech (0.4 s) it warns and returns 1e-5: the
         # warning is the failure

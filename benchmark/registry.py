@@ -11,7 +11,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from .errors import Complaint, UsageError, closest
+from .errors import BenchmarkError, UsageError, did_you_mean
 
 
 class Registry:
@@ -19,7 +19,8 @@ class Registry:
     entry point, and anybody by path/to/file.py:NAME.
 
     Args:
-        kind: of its plug-ins, in contract.py: a class, or what such a class makes.
+        kind: of its plug-ins, in benchmark/contract/__init__.py: a class, or what such a class
+            makes.
     """
 
     def __init__(self, room: str, kind: str):
@@ -39,7 +40,7 @@ class Registry:
         room = import_module(self.package).__path__
         # a folder is shared code
         here = {m.name for m in pkgutil.iter_modules(room) if not m.ispkg}
-        return sorted({n for n in here if not n.startswith("_")} | set(self._outside()))
+        return sorted(here | set(self._outside()))
 
     def get(self, name: str) -> Any:
         """The plug-in of a name, or of path/to/file.py:NAME; UsageError when there is none."""
@@ -48,7 +49,7 @@ class Registry:
         if name not in self._found:
             if name not in self.names():
                 raise UsageError(
-                    f"no {self.room[:-1]} is called {name!r}: {closest(name, self.names())} "
+                    f"no {self.room[:-1]} is called {name!r}: {did_you_mean(name, self.names())} "
                     f"(list them: run_benchmark.py ls {self.room})"
                 )
             import_module(self._outside().get(name, f"{self.package}.{name}"))
@@ -97,7 +98,7 @@ class Registry:
         """Why `name` cannot be used here, or "": one broken plug-in never hides the others."""
         try:
             self.get(name)
-        except Complaint as error:
+        except BenchmarkError as error:
             return str(error)
         except Exception as error:  # a plug-in may fail in any way while it is imported
             return f"{type(error).__name__}: {error}"
@@ -135,7 +136,7 @@ def coerce(
     out = {}
     for key, value in given.items():
         if key not in parameters:
-            raise UsageError(f"{who} has no option {key!r}: {closest(key, parameters)}")
+            raise UsageError(f"{who} has no option {key!r}: {did_you_mean(key, parameters)}")
         out[key] = as_type_of(parameters[key].default, value, f"{who}: {key}")
     return out
 
@@ -196,7 +197,7 @@ def from_file(spec: str) -> Any:
         ]
         raise UsageError(
             f"{spec}: {file.name} has no {attribute!r}; "
-            f"{closest(attribute, [n for n in own if n[0] != '_'])}"
+            f"{did_you_mean(attribute, [n for n in own if n[0] != '_'])}"
         )
     return inside[attribute]
 

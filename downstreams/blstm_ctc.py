@@ -2,12 +2,12 @@
 symbol and frame, for CTC.
 
 Yang et al., 2021 (SUPERB), sec. 3; sizes and places of dropout as in
-s3prl/downstream/asr/{config.yaml,model.py}, whose weights it can carry (tests/test_asr.py).
+s3prl/downstream/asr/{config.yaml,model.py}, whose weights it can carry (tests/tasks/test_asr.py).
 """
 
 from torch import Tensor, nn
 
-from .mask_blstm import blstm
+from .rnn import blstm
 
 
 class BLSTMCTC(nn.Module):

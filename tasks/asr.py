@@ -17,16 +17,25 @@ from torch.nn import functional as F
 
 from ..benchmark.audio import read
 from ..benchmark.contract import SAMPLE_RATE, Corpus, Example, Item, Metric, Protocol, Setup, Task
-from ..benchmark.errors import UsageError, need
+from ..benchmark.errors import UsageError, require
 from ..benchmark.metrics import Failure, Ratio
 from ..benchmark.registry import tasks
-from ..downstreams._specaugment import SpecAugment
 from ..downstreams.blstm_ctc import BLSTMCTC
-from . import _beam
-from ._characters import BLANK, LETTERS, SYMBOLS, frames_needed, greedy, spelled, target, written
-from ._corpora import Need, open_corpus
-from ._mini_asr import BUILTIN
-from ._spectral import standardised
+from ..downstreams.specaugment import SpecAugment
+from .corpora import Need, open_corpus
+from .corpora.mini.asr import BUILTIN
+from .shared import ctc_decoder
+from .shared.ctc_text import (
+    BLANK,
+    LETTERS,
+    SYMBOLS,
+    frames_needed,
+    greedy,
+    spelled,
+    target,
+    written,
+)
+from .shared.spectral import standardised
 
 KINDS = ("substitutions", "deletions", "insertions")
 METRICS = ("wer", "cer", "uer", *KINDS)
@@ -67,9 +76,9 @@ class ASRProtocol(Protocol):
     )
 
     @property
-    def search(self) -> _beam.BeamSearch:
+    def search(self) -> ctc_decoder.BeamSearch:
         """How the test split is decoded where there is a language model."""
-        return _beam.BeamSearch(
+        return ctc_decoder.BeamSearch(
             self.lm,
             self.lexicon,
             self.beam,
@@ -140,7 +149,7 @@ MINI = replace(  # small enough to train a table's heads in minutes on two CPU c
 
 def corpus(data: Path | None, protocol: ASRProtocol) -> Corpus:
     if protocol.lm:
-        _beam.decoder(protocol.search)  # what is wrong with it is said now
+        ctc_decoder.decoder(protocol.search)  # what is wrong with it is said now
     return open_corpus(data, Need(NEEDS, "asr", protocol.train_set), BUILTIN)
 
 
@@ -221,7 +230,7 @@ def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -
     if not scores.isfinite().all():
         return dict.fromkeys(METRICS, Failure("prediction is not finite"))
     symbols = greedy(scores)
-    hypothesis = _beam.words(scores, protocol.search) if protocol.lm else None
+    hypothesis = ctc_decoder.words(scores, protocol.search) if protocol.lm else None
     if hypothesis is None:  # greedy, also where no path of the beam ends in a word: as s3prl
         hypothesis = spelled(symbols)
     return errors(example.target, hypothesis, symbols) | {
@@ -245,7 +254,7 @@ def errors(reference: str, hypothesis: str, symbols: Sequence[str]) -> dict[str,
     included; uer as s3prl counts it, of its symbols with a word boundary after every word, always
     from the greedy `symbols`.
     """
-    jiwer = need("jiwer", "word error rates", "asr")
+    jiwer = require("jiwer", "word error rates", "asr")
     words, characters = (
         jiwer.process_words(reference, hypothesis),
         jiwer.process_characters(reference, hypothesis),

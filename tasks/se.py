@@ -20,9 +20,9 @@ from ..benchmark.contract import Corpus, Example, Item, Metric, Setup, Task
 from ..benchmark.metrics import pesq_wb, si_sdr_improvement, stoi
 from ..benchmark.registry import tasks
 from ..downstreams.mask_blstm import MaskBLSTM
-from ._corpora import Need, open_corpus
-from ._mini import BUILTIN
-from ._spectral import (
+from .corpora import Need, open_corpus
+from .corpora.mini.se import BUILTIN
+from .shared.spectral import (
     GRID,
     SpectralHead,
     SpectralProtocol,

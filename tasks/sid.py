@@ -27,8 +27,8 @@ from ..benchmark.contract import SAMPLE_RATE, Corpus, Example, Item, Metric, Pro
 from ..benchmark.metrics import Failure
 from ..benchmark.registry import tasks
 from ..downstreams.mean_linear import MeanLinear
-from ._corpora import Need, open_corpus
-from ._mini_sid import BUILTIN
+from .corpora import Need, open_corpus
+from .corpora.mini.sid import BUILTIN
 
 NEEDS, STRANGER = ("speaker",), -1  # the label of who is not in training
 

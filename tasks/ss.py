@@ -28,13 +28,13 @@ from torch import Tensor
 
 from ..benchmark.audio import read
 from ..benchmark.contract import Corpus, Example, Item, Metric, Setup, Task
-from ..benchmark.errors import UsageError, need
+from ..benchmark.errors import UsageError, require
 from ..benchmark.metrics import Failure, si_sdr_improvement
 from ..benchmark.registry import tasks
 from ..downstreams.mask_blstm import MaskBLSTM
-from ._corpora import Need, open_corpus
-from ._mini_ss import BUILTIN
-from ._spectral import (
+from .corpora import Need, open_corpus
+from .corpora.mini.ss import BUILTIN
+from .shared.spectral import (
     GRID,
     SpectralHead,
     SpectralProtocol,
@@ -199,7 +199,7 @@ def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup:
     """(B, 2, T, bins) masks -> (): of the better order, the mean over talkers, then over
     utterances.
     """
-    pit = need("asteroid.losses", "separation", "ss").PITLossWrapper
+    pit = require("asteroid.losses", "separation", "ss").PITLossWrapper
     pairs = torch.stack(
         [
             _distances(masks, example, setup)
@@ -265,7 +265,7 @@ def improvement(
 
 def _bss_eval(talkers: np.ndarray, estimates: np.ndarray) -> tuple[int, ...]:
     """The number of each talker's estimate."""
-    separation = need("mir_eval.separation", "the permutation of superb-v1", "ss")
+    separation = require("mir_eval.separation", "the permutation of superb-v1", "ss")
     with warnings.catch_warnings():
         # mir_eval 0.8 announces the function's removal; asteroid needs it too
         warnings.simplefilter("ignore", FutureWarning)

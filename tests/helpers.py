@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from earlyexit_superb.benchmark.contract import Example, Item
-from earlyexit_superb.benchmark.training import TrainingData, TrainingRun
-from earlyexit_superb.benchmark.training_start import TrainingConfig, train
-from earlyexit_superb.upstreams import _hubert_recipe, _masked_prediction
-from earlyexit_superb.upstreams._hubert import HubertShape
+from earlyexit_superb.benchmark.contract import Example, Item, TrainingData, TrainingRun
+from earlyexit_superb.benchmark.engine.training_start import TrainingConfig, train
+from earlyexit_superb.upstreams.backbones.hubert import HubertShape
+from earlyexit_superb.upstreams.training import hubert_recipe, masked_prediction
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
-TOY = f"{ROOT / 'tests' / 'toy.py'}:Toy"
+TOY = f"{ROOT / 'tests' / 'toys' / 'toy.py'}:Toy"
 STEPS = ["--set", "steps=6", "eval_every=3", "batch=3"]
 SMALL = HubertShape(
     dim=24, depth=2, heads=2, ffn=48, conv_dim=16, pos_kernel=16, pos_groups=4, units=8, unit_dim=12
@@ -70,7 +69,7 @@ def fit(speech, out, **settings):
     """A backbone of SMALL shape: its weights."""
     data = TrainingData((speech / "clips",), (speech / "noise",))
     run = TrainingRun("hubert.small", "small", {}, out, out / "hubert.small")
-    _masked_prediction.train(replace(_hubert_recipe.TINY, **FEW | settings), data, run, SMALL)
+    masked_prediction.train(replace(hubert_recipe.TINY, **FEW | settings), data, run, SMALL)
     return run.weights
 
 

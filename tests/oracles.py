@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from earlyexit_superb.benchmark.shim import s3prl_shim
+from earlyexit_superb.benchmark.s3prl_compat import s3prl_shim
 from earlyexit_superb.downstreams.mask_blstm import MaskBLSTM
 
 

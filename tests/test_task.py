@@ -10,18 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import toy_task
-from earlyexit_superb.benchmark import leaderboard
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.conformance_task import check_task
 from earlyexit_superb.benchmark.contract import Metric
+from earlyexit_superb.benchmark.engine.experiment import RunConfig, experiment
+from earlyexit_superb.benchmark.engine.run import results
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
 from earlyexit_superb.benchmark.metrics import Failure
 from earlyexit_superb.benchmark.registry import tasks
-from earlyexit_superb.benchmark.run import RunConfig, experiment, results
+from earlyexit_superb.benchmark.report import leaderboard
 from helpers import TOY
-from toy import Toy
-from toy_task import KEYWORDS
+from toys.task import KEYWORDS
+from toys.toy import Toy
 
 FILE = Path(toy_task.__file__)
 SPEC = f"{FILE}:KEYWORDS"

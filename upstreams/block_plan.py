@@ -8,9 +8,9 @@ Static, so it needs no evidence. Removing the last blocks is the layer removal o
 
 from dataclasses import replace
 
+from ..benchmark.contract.wrapper import Wrapper
 from ..benchmark.errors import UsageError
 from ..benchmark.registry import build_upstream, spelled, upstreams
-from ..benchmark.wrapper import Wrapper
 
 
 @upstreams.register("block_plan")

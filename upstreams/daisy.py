@@ -4,7 +4,7 @@ units is sure enough.
 Every block has one linear branch that guesses, frame by frame, the unit HuBERT's self-supervised
 head names at the end. Its mean frame entropy (eq. 2) against tau = rho (Emax + Emin) / 2 (eq. 3)
 decides. The branches are trained once, without any task's labels, by `run_benchmark.py train
-daisy.<tag>`; `_branch_training.py` says how.
+daisy.<tag>`; `daisy.py` says how.
 """
 
 import inspect
@@ -16,14 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from ..benchmark.calibration import midpoint
-from ..benchmark.contract import Upstream
+from ..benchmark.contract import Training, TrainingData, TrainingRun, Upstream
+from ..benchmark.contract.wrapper import ExitRule
 from ..benchmark.errors import UsageError
 from ..benchmark.masking import masked_mean
 from ..benchmark.registry import build_upstream, spelled, upstream_class, upstreams
-from ..benchmark.training import Training, TrainingData, TrainingRun
-from ..benchmark.wrapper import ExitRule
-from . import _branches
-from ._branch_recipe import PRESETS, BranchRecipe
+from .backbones import entropy_branches
+from .training.daisy_recipe import PRESETS, BranchRecipe
 
 BRANCHES = {"tiny": str(Path(__file__).with_name("daisy.tiny.safetensors"))}
 
@@ -37,10 +36,10 @@ def backbone_of(tag: str, backbone: str = "", **options: Any) -> Upstream:
 
 def train(recipe: BranchRecipe, data: TrainingData, run: TrainingRun) -> None:
     """Train the branches on the backbone of a tag; see `Training.train`."""
-    from . import _branch_training
+    from .training import daisy
 
     backbone = backbone_of(run.tag, seed=run.seed, **run.options)
-    _branch_training.train(recipe, data, run, backbone)
+    daisy.train(recipe, data, run, backbone)
 
 
 @upstreams.register("daisy")
@@ -77,7 +76,7 @@ class Daisy(ExitRule):
         inner = backbone_of(tag, backbone, weights=weights, front=front, seed=seed)
         own = "" if backbone else BRANCHES.get(tag, "")
         branches = branches or ("random" if weights == "random" else own)
-        loaded, revision = _branches.load(branches, inner, seed)
+        loaded, revision = entropy_branches.load(branches, inner, seed)
         super().__init__(
             inner,
             name=spelled(

@@ -15,13 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..benchmark.contract import Upstream, UpstreamCard
-from ..benchmark.errors import UsageError, closest
+from ..benchmark.contract import Training, TrainingData, TrainingRun, Upstream, UpstreamCard
+from ..benchmark.errors import UsageError, did_you_mean
 from ..benchmark.registry import spelled, upstreams
-from ..benchmark.training import Training, TrainingData, TrainingRun
-from . import _hubert_weights
-from ._hubert import STRIDE, HubertShape, frame_counts, macs_to
-from ._hubert_recipe import PRESETS, HubertRecipe
+from .backbones import hubert_weights
+from .backbones.hubert import STRIDE, HubertShape, frame_counts, macs_to
+from .training.hubert_recipe import PRESETS, HubertRecipe
 
 SHAPES = {
     "tiny": HubertShape(dim=192, heads=3, ffn=768, conv_dim=128, units=256, unit_dim=128),
@@ -53,15 +52,15 @@ FRONTS = {
 
 def shape_of(tag: str) -> HubertShape:
     if tag not in SHAPES:
-        raise UsageError(f"hubert has no tag {tag!r}: {closest(tag, SHAPES)}")
+        raise UsageError(f"hubert has no tag {tag!r}: {did_you_mean(tag, SHAPES)}")
     return SHAPES[tag]
 
 
 def train(recipe: HubertRecipe, data: TrainingData, run: TrainingRun) -> None:
     """Pre-train the shape of a tag; see `Training.train`."""
-    from . import _masked_prediction
+    from .training import masked_prediction
 
-    _masked_prediction.train(recipe, data, run, shape_of(run.tag))
+    masked_prediction.train(recipe, data, run, shape_of(run.tag))
 
 
 @upstreams.register("hubert")
@@ -92,7 +91,7 @@ class Hubert(Upstream):
         if front not in FRONTS:
             raise UsageError(f"hubert: front is {' or '.join(FRONTS)}, not {front!r}")
         self.front = front
-        self.net, revision = _hubert_weights.load(weights or WEIGHTS[tag], shape, seed)
+        self.net, revision = hubert_weights.load(weights or WEIGHTS[tag], shape, seed)
         shape = self.net.shape
         self.card = UpstreamCard(
             name=spelled(
@@ -132,6 +131,6 @@ class Hubert(Upstream):
         return macs_to(self.net.shape, samples, depth)
 
     def reference_models(self, device: str):
-        from ..benchmark.peers import reference_models
+        from ..benchmark.reference_models import reference_models
 
         return reference_models(self.net.shape, device)

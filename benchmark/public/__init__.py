@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .benchmark.contract import Task, Upstream, UpstreamCard
     from .benchmark.exiting import Exit
     from .benchmark.registry import build_upstream
-    from .benchmark.result import Result
+    from .benchmark.report.result import Result
 
     __version__: str
 
@@ -50,7 +50,7 @@ __all__ = [
 ]
 WHERE = {
     "Exit": "benchmark.exiting",
-    "Result": "benchmark.result",
+    "Result": "benchmark.report.result",
     "Task": "benchmark.contract",
     "Upstream": "benchmark.contract",
     "UpstreamCard": "benchmark.contract",
@@ -67,15 +67,17 @@ def run(upstream: str, task: str, rho: Sequence[float] = (), **options: Any) -> 
         upstream: a name, name.tag, or path/to/file.py:Class, as `--upstream` takes it.
         task: a name, as `--task` takes it.
         rho: DAISY's spelling of knobs={"rho": ...}.
-        options: fields of `benchmark.run.RunConfig`, spelt like the options of the command line:
-            knobs, span, data, protocol, seed, device, results, settings (--set), force, lr.
+        options: fields of `benchmark.engine.experiment.RunConfig`, spelt like the options
+            of the command line: knobs, span, data, protocol, seed, device, results,
+            settings (--set), force, lr.
     Raises:
         UsageError: an unknown name or option, or a corpus that does not fit.
         MachineError: a package, a permission or disk space is missing.
     A row that could not be made is left out, with a warning.
     """
     _require("run")
-    from .benchmark.run import RunConfig, experiment, results
+    from .benchmark.engine.experiment import RunConfig, experiment
+    from .benchmark.engine.run import results
 
     if rho:
         options["knobs"] = {**options.get("knobs", {}), "rho": tuple(rho)}
@@ -87,7 +89,7 @@ def run(upstream: str, task: str, rho: Sequence[float] = (), **options: Any) -> 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from .benchmark.stamp import release
+        from .benchmark.report.provenance import release
 
         return release()
     if name not in WHERE:

@@ -1,0 +1,15 @@
+"""The verbs of the command line, a file each, which holds command(argv)."""
+
+VERBS = {  # name: what --help says of it
+    "run": "make the rows of one table, an upstream on a task; no verb means this one",
+    "plan": "say what a run would cost, before it costs anything",
+    "sweep": "run a grid of cells: upstreams x tasks x protocols x seeds",
+    "speed": "time an upstream beside other implementations of it",
+    "train": "train an upstream's own weights",
+    "data": "make, list and check corpora",
+    "check": "hold a plug-in against the contract",
+    "ls": "list upstreams, tasks and corpora",
+    "leaderboard": "rebuild the tables from the JSONs of a results folder",
+    "cache": "list or remove what was recorded on this machine",
+    "doctor": "find out what does not import here, and how to mend it",
+}

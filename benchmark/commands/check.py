@@ -1,0 +1,83 @@
+"""`run_benchmark.py check`: hold a plug-in against the contract."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UsageError, did_you_mean
+from .parser import Parser
+
+
+def command(argv: Sequence[str]) -> int:
+    parser = Parser(
+        prog="run_benchmark.py check",
+        allow_abbrev=False,
+        description="Hold an upstream or a task against the contract.",
+    )
+    parser.add_argument(
+        "name",
+        nargs="+",
+        metavar="[upstream|task] NAME",
+        help="an upstream or a task, or path/to/file.py:NAME",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="options of the upstream's constructor, or fields of the task's protocol",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="a corpus to check a task with; default: the built-in one",
+    )
+    args = parser.parse_args(argv)
+    from ..config import pairs
+
+    room, name = _room(args.name)
+    if room == "task":
+        from ..conformance_task import check_task
+        from ..registry import tasks
+
+        findings = check_task(tasks.get(name), args.data, pairs(args.set))
+    else:
+        from ..conformance import check_upstream
+        from ..registry import build_upstream
+
+        if args.data:
+            raise UsageError("check --data is for tasks; an upstream is checked with noise")
+        findings = check_upstream(build_upstream(name, pairs(args.set)))
+    for finding in findings:
+        print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.sentence}")
+    return 0 if all(f.ok for f in findings) else 1
+
+
+def _room(words: Sequence[str]) -> tuple[str, str]:
+    """("upstream" or "task", its name) of what `check` was given."""
+    from ..registry import from_file, tasks, upstreams
+
+    rooms = {"upstream": upstreams, "task": tasks}
+    if len(words) == 2 and words[0] in rooms:
+        return words[0], words[1]
+    if len(words) != 1:
+        raise UsageError(
+            "check takes one name, with upstream or task before it or not, and was given "
+            f"{' '.join(words)}"
+        )
+    [name] = words
+    if ".py:" in name:
+        return ("task" if tasks.holds(from_file(name)) else "upstream"), name
+    found = [room for room, registry in rooms.items() if name.partition(".")[0] in registry.names()]
+    if len(found) > 1:
+        raise UsageError(
+            f"{name} is an upstream and a task; say which: run_benchmark.py check upstream {name}, "
+            f"or check task {name}"
+        )
+    if not found:
+        known = did_you_mean(name, [n for registry in rooms.values() for n in registry.names()])
+        raise UsageError(
+            f"no upstream and no task is called {name!r}: {known} (list them: run_benchmark.py ls)"
+        )
+    return found[0], name

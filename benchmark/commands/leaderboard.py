@@ -1,0 +1,40 @@
+"""`run_benchmark.py leaderboard`: the tables again, from the JSONs of a results folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UsageError
+from .parser import LOCAL, Parser
+
+
+def command(argv: Sequence[str]) -> int:
+    parser = Parser(
+        prog="run_benchmark.py leaderboard",
+        allow_abbrev=False,
+        description="Rebuild the tables from the JSONs of a results folder.",
+    )
+    parser.add_argument("results", nargs="?", type=Path, default=LOCAL, help=f"default {LOCAL}")
+    parser.add_argument(
+        "--reference",
+        default="",
+        metavar="NAME",
+        help="savings against this upstream's full depth; default: each row's own backbone",
+    )
+    args = parser.parse_args(argv)
+    folder = args.results
+    if not folder.is_dir():
+        raise UsageError(
+            f"there is no results folder {folder}; run a benchmark first, or name the folder"
+        )
+    from ..report.leaderboard import write
+
+    found = sorted({p.relative_to(folder).parts[0] for p in folder.glob("*/*/*/*/*.json")})
+    if not found:
+        raise UsageError(
+            f"{folder} holds no results; run a benchmark first: run_benchmark.py --upstream daisy "
+            "--task se --rho 0.7"
+        )
+    for task in found:
+        for path in write(folder, task, args.reference):
+            print(path)
+    return 0

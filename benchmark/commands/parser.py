@@ -1,0 +1,224 @@
+"""The options of `run`, as argparse and as a value; a mistake on a command line is one sentence."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UsageError, did_you_mean
+from . import VERBS
+
+LOCAL = Path("results/local")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is one sentence, with the nearest right spelling."""
+
+    def error(self, message):
+        known = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
+        for word in message.split():
+            if word.startswith("--") and word not in known:
+                message += f"; {did_you_mean(word.split('=')[0], known)}"
+                break
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def run_parser(
+    verb: str = "",
+    about: str = (
+        "Benchmark an early-exit speech upstream on a task: metric versus compute saved, one table."
+    ),
+) -> Parser:
+    parser = Parser(
+        prog=f"run_benchmark.py {verb}".strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        description=about,
+        epilog="verbs (run_benchmark.py VERB --help says more):\n"
+        + "".join(f"  {verb:11}  {about}\n" for verb, about in VERBS.items())
+        + (
+            "\n"
+            "with nothing but --upstream and --task everything runs on built-in data and models, "
+            "no download"
+        ),
+    )
+    add = parser.add_argument
+    add(
+        "--upstream",
+        metavar="NAME",
+        help="an upstream (run_benchmark.py ls upstreams), name.tag, or path/to/file.py:Class",
+    )
+    add(
+        "--task", metavar="NAME", help="a task (run_benchmark.py ls tasks), or path/to/file.py:NAME"
+    )
+    add(
+        "--rho",
+        nargs="+",
+        metavar="R",
+        help="DAISY's ratio, one or several: larger exits earlier, 0 never; default 0.7",
+    )
+    add(
+        "--knob",
+        nargs="+",
+        metavar="NAME=V,V",
+        help="the same for any upstream's knob, such as target_depth=4,6 or rho=0.7",
+    )
+    add(
+        "--span",
+        nargs="+",
+        metavar="SPAN",
+        help=(
+            "where an exit may be tested: mean, threshold, min-max, all; default: the upstream's "
+            "own"
+        ),
+    )
+    add(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="a corpus in the task's layout; default: the built-in mini corpus",
+    )
+    add(
+        "--protocol",
+        metavar="NAME",
+        help=(
+            "a published recipe (run_benchmark.py ls tasks); default: mini on built-in data, else "
+            "SUPERB's"
+        ),
+    )
+    add(
+        "--lr",
+        metavar="LR",
+        help=(
+            "the heads' learning rate, or sweep: train at every rate of the protocol's grid, the "
+            "dev split chooses"
+        ),
+    )
+    add(
+        "--seed",
+        nargs="+",
+        default=["0"],
+        metavar="N",
+        help=(
+            "of head weights, batches and dropout; several give a row each and their mean; default "
+            "0"
+        ),
+    )
+    add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
+    add(
+        "--precision",
+        choices=("fp32", "bf16"),
+        default="fp32",
+        help="of the upstream's pass; a bf16 row has a name of its own; default fp32",
+    )
+    add(
+        "--results",
+        type=Path,
+        default=LOCAL,
+        metavar="DIR",
+        help=f"where JSONs, heads and leaderboards go; default {LOCAL}",
+    )
+    add("--config", type=Path, metavar="YAML", help="options from a file; the command line wins")
+    add(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="an option of the upstream, a field of the protocol, or the upstream's knob",
+    )
+    add("--force", action="store_true", help="make the rows again although they are there")
+    add(
+        "--reference",
+        default="",
+        metavar="NAME",
+        help="print savings against this upstream's full depth; default: the row's own backbone",
+    )
+    add("--json", action="store_true", help="print the results as JSON lines instead of a table")
+    add("--version", action="store_true", help="print version and folder")
+    return parser
+
+
+def with_config(
+    parser: Parser, args: argparse.Namespace, listed: Sequence[str]
+) -> argparse.Namespace:
+    """`args` with the options of --config where the command line says nothing; --set becomes a
+    mapping. `listed` options are lists.
+    """
+    from ..config import from_yaml, pairs
+
+    args.set = pairs(args.set)
+    if args.config:
+        known = {a.dest: a for a in parser._actions if a.dest not in ("help", "config", "version")}
+        for key, value in from_yaml(args.config, known).items():
+            if key == "set":
+                args.set = {
+                    k: ",".join(map(str, v)) if isinstance(v, list) else str(v)
+                    for k, v in value.items()
+                } | args.set
+            elif getattr(args, key) == parser.get_default(key):
+                setattr(
+                    args,
+                    key,
+                    value
+                    if key in listed and isinstance(value, list)
+                    else [value]
+                    if key in listed
+                    else Path(value)
+                    if key in ("data", "results")
+                    else value,
+                )
+    return args
+
+
+def requested(args: argparse.Namespace):
+    """The configurations of a command line, one a seed, with its --config file read; names are
+    checked as far as that is cheap.
+    """
+    from ..config import knobs, seeds
+
+    with_config(run_parser(), args, listed=("rho", "knob", "span", "seed"))
+    for wanted in ("upstream", "task"):
+        if not getattr(args, wanted):
+            raise UsageError(
+                f"--{wanted} is missing; for example: run_benchmark.py --upstream daisy --task se "
+                "--rho 0.7"
+            )
+    from ..registry import tasks
+
+    if args.task not in tasks.names():
+        tasks.get(args.task)  # complains, before torch takes its two seconds
+    check_device(args.device)
+    from ..engine.experiment import RunConfig
+
+    return [
+        RunConfig(
+            upstream=args.upstream,
+            task=args.task,
+            knobs=knobs(args.rho, args.knob),
+            span=tuple(args.span or ()),
+            data=args.data,
+            protocol=args.protocol,
+            seed=seed,
+            device=args.device,
+            results=args.results,
+            settings=args.set,
+            force=args.force,
+            lr=None if args.lr is None else str(args.lr),
+            precision=args.precision,
+        )
+        for seed in seeds(args.seed)
+    ]
+
+
+def check_device(name: str) -> None:
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device is cpu, cuda or cuda:N, not {name!r}") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "--device cuda: this machine has no CUDA device that torch can use; leave the flag out "
+            "to run on the CPU"
+        )

@@ -1,0 +1,87 @@
+"""Options from a command line and a YAML file, as plain values with checked names."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import UsageError, did_you_mean
+
+
+def short_hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def pairs(texts: Sequence[str]) -> dict[str, str]:
+    """["a=1", "b=x"] -> {"a": "1", "b": "x"}"""
+    out = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set takes key=value, not {text!r}")
+        out[key.strip()] = value.strip()
+    return out
+
+
+def from_yaml(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a YAML file; names as on the command line, `set` a mapping. An
+    unknown key is an error.
+    """
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {path}: {error.strerror or error}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(loaded, Mapping):
+        raise UsageError(f"--config {path} holds no options; write lines such as `task: se`")
+    for key in loaded:
+        if key not in known:
+            raise UsageError(
+                f"--config {path}: there is no option {key!r}; {did_you_mean(str(key), known)}"
+            )
+    if not isinstance(loaded.get("set", {}), Mapping):
+        raise UsageError(f"--config {path}: `set` is a mapping of key: value lines")
+    return dict(loaded)
+
+
+def knobs(rho: Sequence[Any] | None, given: Sequence[str] | None) -> dict[str, tuple[float, ...]]:
+    """--rho 0.7 1.0 and --knob NAME=V,V -> {name: its values}; --rho is DAISY's
+    spelling of --knob rho=...
+    """
+    out = {"rho": tuple(dict.fromkeys(number(r, "--rho") for r in rho))} if rho else {}
+    for text in given or ():
+        name, equals, values = str(text).partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"--knob takes NAME=VALUE[,VALUE], such as rho=0.7,1.0, not {text!r}")
+        if name.strip() in out:
+            raise UsageError(
+                f"--{name.strip()} and --knob {text} both turn the knob {name.strip()}; leave one "
+                "of them out"
+            )
+        out[name.strip()] = tuple(
+            dict.fromkeys(number(v, f"--knob {name.strip()}") for v in values.split(","))
+        )
+    return out
+
+
+def seeds(given: Sequence[Any]) -> list[int]:
+    """Whole numbers from 0, each once."""
+    for seed in given:
+        if not str(seed).isdecimal():
+            raise UsageError(f"--seed takes whole numbers from 0, not {seed!r}")
+    return [int(seed) for seed in dict.fromkeys(map(str, given))]
+
+
+def number(text: Any, what: str) -> float:
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise UsageError(f"{what} is a number such as 0.7, not {text!r}")
+    return value

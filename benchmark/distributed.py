@@ -1,0 +1,95 @@
+"""One training in several processes, started by torchrun: who I am, what of a batch is mine,
+what all of us found.
+
+Every process draws the same batches from the same seeds, computes its own rows, and takes the mean
+of everybody's gradients, so a training ends as in one process with the same batch, up to the order
+of additions. The first process alone looks, logs and writes; the others see the same folder.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
+import torch
+from torch import Tensor, distributed, nn
+
+from .errors import UsageError
+
+
+@contextlib.contextmanager
+def joined(device: str) -> Iterator[str]:
+    """Meet the other processes of a torchrun, where there are any (gloo on CPUs, nccl on GPUs);
+    yields this one's device.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield device
+        return
+    if device == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
+    distributed.init_process_group(
+        "nccl" if device.startswith("cuda") else "gloo", timeout=timedelta(days=1)
+    )
+    if not is_leader():
+        os.environ["TQDM_DISABLE"] = "1"  # one set of bars
+    try:
+        yield device
+    finally:
+        distributed.destroy_process_group()
+
+
+def rank_and_size() -> tuple[int, int]:
+    """(my number from 0, how many we are)"""
+    return (
+        (distributed.get_rank(), distributed.get_world_size())
+        if distributed.is_initialized()
+        else (0, 1)
+    )
+
+
+def is_leader() -> bool:
+    return rank_and_size()[0] == 0
+
+
+def share(count: int, what: str = "batch") -> slice:
+    """My rows of `count`, as many as everybody's."""
+    rank, size = rank_and_size()
+    if count % size:
+        raise UsageError(
+            f"{size} processes cannot share a {what} of {count} equally; choose one that {size} "
+            f"divides (--set {what}=N)"
+        )
+    return slice(rank, None, size)
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean of everybody's `value`."""
+    size = rank_and_size()[1]
+    if size > 1:
+        value = value.clone()
+        distributed.all_reduce(value)
+        value /= size
+    return value
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if rank_and_size()[1] == 1 or not gradients:
+        return
+    averaged = mean(torch.cat([g.flatten() for g in gradients]))
+    for gradient, values in zip(
+        gradients, averaged.split([g.numel() for g in gradients]), strict=True
+    ):
+        gradient.copy_(values.view_as(gradient))
+
+
+@contextlib.contextmanager
+def in_turn() -> Iterator[None]:
+    """The first process goes first; the others find what it left."""
+    size = rank_and_size()[1]
+    if size > 1 and not is_leader():
+        distributed.barrier()
+    yield
+    if size > 1 and is_leader():
+        distributed.barrier()

@@ -1,0 +1,1 @@
+"""The machine: features recorded, heads trained, utterances scored, costs counted."""

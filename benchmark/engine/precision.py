@@ -1,0 +1,63 @@
+"""An upstream run in bfloat16: torch's autocast around each of its steps.
+
+Its name and revision say so, so its rows, traces and heads never mix with those of full precision.
+States, evidence and floating-point answers come out as float32 again.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..contract import Upstream
+from ..contract.wrapper import Wrapper
+from ..errors import UsageError
+
+PRECISIONS = ("fp32", "bf16")
+
+
+def at_precision(upstream: Upstream, precision: str) -> Upstream:
+    """`upstream` as it is, or lowered."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision is {' or '.join(PRECISIONS)}, not {precision!r}")
+    return upstream if precision == "fp32" else LowerPrecision(upstream)
+
+
+class LowerPrecision(Wrapper):
+    """`inner` in bfloat16."""
+
+    def __init__(self, inner: Upstream):
+        card = inner.card
+        super().__init__(inner, f"{card.name}(bf16)", f"{card.revision}.bf16")
+
+    def around(self, inner: Upstream) -> Upstream:
+        return LowerPrecision(inner)
+
+    def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
+        walk, keep = self.inner.states(wavs, lengths), None
+        try:
+            while True:
+                # left before each yield: whoever takes the state is not lowered
+                with _autocast(wavs):
+                    state = walk.send(keep)
+                keep = yield state.float()
+        except StopIteration:
+            return
+        finally:
+            walk.close()
+
+    def evidence(
+        self, depth: int, state: Tensor, previous: Tensor, frames: Tensor, **answer: Any
+    ) -> Tensor:
+        with _autocast(state):
+            return self.inner.evidence(depth, state, previous, frames, **answer).float()
+
+    def answer(self, depth: int, state: Tensor, frames: Tensor) -> Sequence[Tensor]:
+        with _autocast(state):
+            answers = self.inner.answer(depth, state, frames)
+        return [a.float() if a.is_floating_point() else a for a in answers]
+
+
+def _autocast(like: Tensor) -> torch.autocast:
+    return torch.autocast(like.device.type, torch.bfloat16)

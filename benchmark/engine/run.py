@@ -1,0 +1,73 @@
+"""Make what is missing of an experiment's rows, and read them all back."""
+
+import sys
+from collections.abc import Sequence
+
+from ..errors import need_all
+from ..extras import EXTRAS
+from ..report import leaderboard
+from ..report.result import FIX, Result
+from ..storage import writable
+from .evaluate import Evaluation, evaluation, measure, save, score, train, unprocessed
+from .experiment import Experiment, Row, RunConfig, experiment
+from .workers import worker_count, workers
+
+
+def results(exp: Experiment, parallel: bool = False) -> tuple[list[Result], list[str]]:
+    """A result a row, made now where it is missing, and a sentence for every row that could not be.
+
+    Args:
+        parallel: let other processes share the work where that pays; they import the caller's main
+            module.
+    """
+    root = exp.config.results
+    missing = [row for row in exp.rows if exp.config.force or not row.path.exists()]
+    writable(root, FIX)
+    if missing:
+        _need_packages(exp)
+    if exp.recipe.differs:
+        print(f"notice: {exp.recipe.sentence()}", file=sys.stderr)
+    for notice in (*exp.corpus.notices, *exp.notices) if missing else ():
+        print(f"notice: {notice}", file=sys.stderr)
+    refused = _make(exp, missing, parallel)
+    leaderboard.write(root, exp.task.name)
+    return [Result.load(row.path) for row in exp.rows if row.path.exists()], refused
+
+
+def _need_packages(exp: Experiment) -> None:
+    """MachineError before hours of recording, not after them, where training
+    or scoring cannot be.
+    """
+    task = exp.task.name
+    scoring = dict.fromkeys(EXTRAS[task].modules, task) if task in EXTRAS else {}
+    training = {} if exp.answers else {"lightning_fabric": "train"}
+    need_all(f"--task {task}", {**scoring, **training})
+
+
+def _make(exp: Experiment, rows: Sequence[Row], parallel: bool) -> list[str]:
+    """Make rows; a sentence for every one that could not be."""
+    if nothing := [row for row in rows if row.cell.exit == "unprocessed"]:
+        unprocessed(exp, nothing[0])
+    rows = [row for row in rows if row.cell.exit != "unprocessed"]
+    if not rows:
+        return []
+    ev = evaluation(exp, rows)
+    for key in ev.heads if exp.config.force else ():
+        (ev.folder / f"{key}.json").unlink(missing_ok=True)
+    missing = sum(not (ev.folder / f"{key}.json").exists() for key in ev.heads)
+    numbers = [exp.rows.index(row) for row in rows]
+    with workers(
+        worker_count(exp, missing) if parallel else 0, again, exp.config, numbers
+    ) as shared:
+        train(ev, shared)
+        utterances = score(ev, shared)
+    measured = measure(ev)
+    for n, row in enumerate(ev.exits):
+        save(ev, row, [of[n] for of in utterances], measured)
+    return list(ev.refused)
+
+
+def again(config: RunConfig, rows: Sequence[int]) -> Evaluation:
+    """The evaluation that another process of this run is at, from the numbers of its rows."""
+    exp = experiment(config)
+    return evaluation(exp, [exp.rows[i] for i in rows])

@@ -1,0 +1,100 @@
+"""Workers: more processes of the same run, for work that keeps one core busy however many there are
+(small heads, metrics).
+
+A worker builds the job anew from what was asked of the run, finds the recorded states in the cache,
+and does its share of the heads and of the test utterances. A head does not depend on those trained
+beside it, so who trains it changes no number. The share of a worker that dies is done by whoever
+asked for it; a worker whose run was killed ends, too.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from . import heads
+
+PATIENCE = 5.0  # seconds that a worker has to end by itself
+WORTH = 1000  # head updates in all, below which a process is not worth starting
+
+
+def worker_count(run: Any, missing: int) -> int:
+    """How many workers are worth starting for so many heads that are to be trained."""
+    updates = missing * run.protocol.steps * run.protocol.accumulate
+    if run.config.device != "cpu" or updates < WORTH:
+        return 0
+    small = heads.small(run.task, run.setup, run.upstream.card.depth)
+    return min(torch.get_num_threads(), missing) - 1 if small else 0
+
+
+@contextlib.contextmanager
+def workers(count: int, again: Callable[..., Any], *arguments: Any) -> Iterator[list["Worker"]]:
+    """`count` processes, each with the job that `again(*arguments)` makes.
+
+    Each has one thread, and so has this process meanwhile.
+    """
+    threads = torch.get_num_threads()
+    started = [Worker(again, *arguments) for _ in range(count)]
+    torch.set_num_threads(1 if started else threads)
+    try:
+        yield started
+    finally:
+        torch.set_num_threads(threads)
+        for worker in started:
+            worker.end()
+
+
+class Worker:
+    """One process and the line to it."""
+
+    def __init__(self, again: Callable[..., Any], *arguments: Any):
+        # A fork would share torch's threads, which are not there.
+        context = multiprocessing.get_context("spawn")
+        self.line, theirs = context.Pipe()
+        given = (theirs, again, *arguments)
+        self.process = context.Process(target=_serve, args=given, daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def ask(self, what: Callable[..., Any], *arguments: Any) -> None:
+        """Start a module's function of its job and of `arguments`."""
+        with contextlib.suppress(OSError):  # it is gone: `answer` will tell
+            self.line.send((what, arguments))
+
+    def answer(self) -> Any:
+        """What the function returned; None where the process ended before, which is said."""
+        try:
+            return self.line.recv()
+        except (EOFError, OSError):
+            print("a worker process ended early; its share is done here", file=sys.stderr)
+            return None
+
+    def end(self) -> None:
+        """One that waits ends by itself when nobody can ask it any more; one at work is stopped."""
+        self.line.close()
+        self.process.join(PATIENCE)
+        self.process.terminate()
+        self.process.join()
+
+
+def _serve(line: Any, again: Callable[..., Any], *arguments: Any) -> None:
+    """A worker's life: make the job, do what is asked until the line closes."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # One bar and one set of notices are enough.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    torch.set_num_threads(1)
+    job = again(*arguments)
+    with contextlib.suppress(EOFError):
+        while True:
+            what, given = line.recv()
+            line.send(what(job, *given))
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)

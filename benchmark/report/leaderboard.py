@@ -1,0 +1,268 @@
+"""Results to tables: a pure function of the JSONs, so the same files give the same bytes."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..contract import Metric
+from ..errors import UsageError
+from ..storage import locked, write_text
+from .result import FIX, Result, load_all
+
+LEADING = [
+    "upstream",
+    "revision",
+    "tuned_on",
+    "answered_by",
+    "task",
+    "task_version",
+    "protocol",
+    "corpus",
+    "exit",
+    "knob",
+    "value",
+    "rho",
+    "span",
+    "seed",
+]
+COST = [
+    "gmacs_per_s",
+    "rtfx",
+    "params_m",
+    "params_all_m",
+    "peak_mib",
+    "reference",
+    "macs_saved",
+    "time_saved",
+    "time_saved_low",
+    "time_saved_high",
+    "timed",
+    "timed_macs_saved",
+]
+TRAILING = ["n", "failed", "depth", *COST, "device"]
+RUN = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
+DIGITS = {"peak_mib": 1, "macs_saved": 2, "time_saved": 2, "timed_macs_saved": 2}
+
+
+def row(result: Result) -> dict[str, Any]:
+    """One result as one line. Numbers stay numbers; what does not apply is None."""
+    cell, cost = result.cell, asdict(result.cost)
+    scores = {m.name: result.scores[m.name] for m in _measured(result)}  # in its task's order
+    layer_norm = " + layer-norm" if cell.layer_norm and not cell.knob else ""
+    custom = f"custom-{cell.settings}"
+    line = {
+        "upstream": cell.upstream,
+        "revision": cell.revision,
+        "tuned_on": result.tuned_on,
+        "answered_by": result.answered_by,
+        "task": cell.task,
+        "task_version": cell.task_version,
+        "protocol": custom if cell.protocol == "custom" else cell.protocol,
+        "corpus": f"{cell.corpus}@{cell.corpus_hash}",
+        "exit": cell.exit + layer_norm,
+        "knob": cell.knob,
+        "value": cell.value,
+        "rho": cell.value if cell.knob == "rho" else None,  # what DAISY's users look for
+        "span": cell.span,
+        "seed": None if cell.seed is None else str(cell.seed),
+    }
+    line |= {name: _rounded(s.mean) for name, s in scores.items()}
+    for name, score in scores.items():
+        line |= {f"{name}_low": _rounded(score.low), f"{name}_high": _rounded(score.high)}
+    line |= {f"{name}_sd": None for name in scores}
+    return line | {
+        "n": min(s.n for s in scores.values()),
+        "failed": max(s.failed for s in scores.values()),
+        "depth": _rounded(result.depth),
+        **{name: _rounded(cost[name], DIGITS.get(name, 4)) for name in COST},
+        "device": result.device,
+    }
+
+
+def _measured(result: Result) -> Sequence[Metric]:
+    """What its task measures, as the result says; one of before results said it asks the task."""
+    if found := result.detail.get("metrics"):
+        return [Metric(**metric) for metric in found]
+    from ..registry import tasks
+
+    return tasks.get(result.cell.task).metrics
+
+
+def metrics_of(line: Iterable[str]) -> list[str]:
+    """The metrics' names, in the order of a line's columns."""
+    return [column.removesuffix("_sd") for column in line if column.endswith("_sd")]
+
+
+def aggregated(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A line for every cell that was run with several seeds: the mean over seeds of each metric's
+    mean, its standard deviation (n - 1) in <metric>_sd, no interval, the mean of every cost."""
+    cells: dict[tuple, list[dict]] = {}
+    for line in lines:
+        cells.setdefault(tuple(line[k] for k in LEADING if k != "seed"), []).append(line)
+    out = []
+    for group in cells.values():
+        seeds = sorted({line["seed"] for line in group if line["seed"] is not None}, key=int)
+        if len(seeds) < 2:
+            continue
+        names = metrics_of(group[0])
+        frame = pd.DataFrame(group)
+        line = dict(group[0]) | {"seed": f"mean of {len(seeds)}"}
+        for name in [*names, "depth", *COST]:
+            if name != "reference":
+                values = pd.to_numeric(frame[name]).dropna()
+                line[name] = _rounded(float(values.mean())) if len(values) else None
+        for name in names:
+            spread = pd.to_numeric(frame[name]).std(ddof=1)
+            line |= {
+                f"{name}_low": None,
+                f"{name}_high": None,
+                f"{name}_sd": _rounded(float(spread)),
+            }
+        line |= {"n": int(frame["n"].min()), "failed": int(frame["failed"].max())}
+        out.append(line)
+    return out
+
+
+def against(
+    lines: Sequence[dict[str, Any]], reference: str, others: Sequence[dict[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """The lines with their savings against another upstream's full depth on the same corpus, which
+    is found among them or `others`.
+
+    Multiply-accumulates and seconds are taken a second of audio. Times of two machines are not
+    compared: where the devices differ, time_saved is None.
+
+    Raises: UsageError where no full-depth line of `reference` is among them.
+    """
+    out = []
+    for line in lines:
+        if line["gmacs_per_s"] is None:
+            out.append(line)
+            continue
+        full = _full_depth([*lines, *others], reference, line["corpus"])
+        same = line["device"] == full["device"] and None not in (line["rtfx"], full["rtfx"])
+        out.append(
+            line
+            | {
+                "reference": full["upstream"],
+                "macs_saved": _rounded(100 * (1 - line["gmacs_per_s"] / full["gmacs_per_s"]), 2),
+                "time_saved": _rounded(100 * (1 - full["rtfx"] / line["rtfx"]), 2)
+                if same
+                else None,
+                "time_saved_low": None,
+                "time_saved_high": None,
+                "timed_macs_saved": None,
+            }
+        )
+    return out
+
+
+def _full_depth(lines: Sequence[dict[str, Any]], reference: str, corpus: str) -> dict[str, Any]:
+    for line in lines:
+        name = line["upstream"]
+        if (
+            line["exit"].startswith("full")
+            and line["corpus"] == corpus
+            and (name == reference or name.startswith(f"{reference}("))
+        ):
+            return line
+    known = sorted({li["upstream"] for li in lines if li["exit"].startswith("full")})
+    raise UsageError(
+        f"--reference {reference}: there is no full-depth row of it on {corpus} (there are: "
+        f"{', '.join(known) or 'none'}); make one with: run_benchmark.py --upstream {reference} "
+        f"--task {lines[0]['task']}"
+    )
+
+
+def board(results: Sequence[Result], reference: str = "") -> pd.DataFrame:
+    """The leaderboard of one task: corpora and protocols apart, then by the ranking metric, best
+    first; cells with several seeds have a line for all of them, too."""
+    if not results:
+        return pd.DataFrame(columns=LEADING + TRAILING)
+    metrics = _measured(results[0])
+    lines = [row(r) for r in results]
+    lines = against(lines, reference) if reference else lines
+    frame = pd.DataFrame(lines + aggregated(lines), columns=list(lines[0]))
+    ranked = [metrics[0].name, "depth", "upstream", "exit", "knob", "value", "span", "seed"]
+    ascending = [not metrics[0].higher_is_better] + [True] * (len(ranked) - 1)
+    return frame.sort_values(
+        ["corpus", "protocol", *ranked],
+        ascending=[True, True, *ascending],
+        kind="stable",
+        ignore_index=True,
+    ).astype({"timed": "Int64"})
+
+
+def write(root: Path, task: str, reference: str = "") -> list[Path]:
+    """Rebuild leaderboard_<task>.csv and .md in `root` from the JSONs below it."""
+    paths = [root / f"leaderboard_{task}.csv", root / f"leaderboard_{task}.md"]
+    # of two who write at once the later has read both's rows
+    with locked(root / f"leaderboard_{task}.lock"):
+        frame = board(load_all(root, task), reference)
+        write_text(paths[0], _safe(frame).to_csv(index=False, lineterminator="\n"), FIX)
+        write_text(paths[1], f"# {task}\n\n{markdown(screen(frame))}\n", FIX)
+    return paths
+
+
+def screen(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns a person compares, as text: metrics with half their interval (or, over seeds,
+    their standard deviation), costs with their units in the heading, savings in percent."""
+    out = frame[["upstream", "exit", "knob", "value", "span"]].copy()
+    for name in ("tuned_on", "answered_by"):  # said where a row is not of the usual kind
+        if not frame[name].isin(["", "head"]).all():
+            out.insert(1, name, frame[name])
+    if frame["seed"].nunique() > 1:
+        out["seed"] = frame["seed"]
+    for name in metrics_of(frame.columns):
+        columns = (frame[f"{name}{end}"].astype(float) for end in ("", "_low", "_high", "_sd"))
+        out[name] = [_with_spread(*values) for values in zip(*columns, strict=True)]
+    for name, heading, digits in (
+        ("depth", "depth", 2),
+        ("gmacs_per_s", "GMAC/s", 2),
+        ("rtfx", "RTFx", 0),
+        ("params_m", "params (M)", 1),
+        ("peak_mib", "peak (MiB)", 0),
+    ):
+        out[heading] = [_text(v, digits) for v in frame[name].astype(float)]
+    for name in ("macs_saved", "time_saved"):
+        out[name] = [_text(v, 1) + (" %" if v == v else "") for v in frame[name].astype(float)]
+    out["failed"] = frame["failed"].astype(int).astype(str)
+    out["n"] = frame["n"].astype(int).astype(str)
+    out["value"] = [_text(v, 2) for v in frame["value"].astype(float)]
+    return out.fillna("").astype(str)
+
+
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    """Lines as a terminal shows them, however wide it is."""
+    wide = {"width": None, "max_columns": None, "max_colwidth": None}
+    options = [part for name, value in wide.items() for part in (f"display.{name}", value)]
+    with pd.option_context(*options):
+        return screen(pd.DataFrame(lines)).to_string(index=False)
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    lines = [list(frame.columns), ["---"] * len(frame.columns), *frame.astype(str).values.tolist()]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+def _with_spread(mean: float, low: float, high: float, sd: float) -> str:
+    half = sd if sd == sd else (high - low) / 2
+    return _text(mean, 3) + (f" ±{half:.3f}" if half == half and mean == mean else "")
+
+
+def _text(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if value == value else ""
+
+
+def _rounded(value: Any, digits: int = 4) -> Any:
+    return round(value, digits) if isinstance(value, float) else value
+
+
+def _safe(frame: pd.DataFrame) -> pd.DataFrame:
+    """Text that a spreadsheet would run gets a leading apostrophe: names come from strangers."""
+    return frame.map(lambda v: f"'{v}" if isinstance(v, str) and v.startswith(RUN) else v)

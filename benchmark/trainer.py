@@ -1,0 +1,259 @@
+"""The one training loop, on Lightning Fabric: a killed run ends like an undisturbed one.
+
+Micro-batch i of a training is a pure function of (seed, i), dropout included, so no random state
+needs saving. Fabric places the model, takes gradients and steps. The resume point is a plain
+dictionary, written at each look at the dev split (beside its place, then renamed; read with
+weights_only).
+"""
+
+import json
+import math
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import distributed
+from .errors import require
+from .storage import atomic
+
+
+def step_seed(seed: int, i: int) -> int:
+    """One seed a micro-batch; a large odd factor keeps the streams of neighbouring seeds apart."""
+    return (seed * 1_000_003 + i) % 2**63
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How far a training goes, and in which steps.
+
+    Attributes:
+        steps: optimiser updates in all.
+        every: updates between two looks; there is another look at the end.
+        accumulate: micro-batches of an update, whose gradients are averaged.
+        clip: the norm to which each parameter group of the optimiser is clipped by itself.
+        factor: update number from 0 -> factor on the learning rates; None = 1.
+    """
+
+    steps: int
+    every: int
+    accumulate: int = 1
+    clip: float = math.inf
+    factor: Callable[[int], float] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training did.
+
+    Attributes:
+        resumed: the update it went on from; 0 = a new training.
+        skipped: updates that each parameter group of the optimiser sat out, because its gradient
+            was not finite.
+    """
+
+    resumed: int
+    skipped: tuple[int, ...]
+
+
+def train(
+    model: nn.Module,
+    loss: Callable[[int], Tensor],
+    optimiser: torch.optim.Optimizer,
+    schedule: Schedule,
+    *,
+    folder: Path,
+    seed: int,
+    what: str,
+    device: str = "cpu",
+    look: Callable[[], Mapping[str, float]] = dict,
+    keep: Mapping[str, bool] | None = None,
+) -> Outcome:
+    """Train `model` in `folder`, going on from what is there.
+
+    Args:
+        loss: micro-batch number -> scalar. Its randomness is seeded before each call.
+        folder: of the resume point last.ckpt, the best models and log.jsonl, a line a look.
+        what: is being trained, as the progress bar names it.
+        look: called at each look, without gradients; its numbers go to the log.
+        keep: names among look()'s numbers -> whether higher is better; best-<name>.ckpt holds that
+            best model, or of a model with a part of that name that part alone.
+    """
+    fabric = _fabric(device)
+    folder.mkdir(parents=True, exist_ok=True)
+    course = _Course(
+        fabric, fabric.to_device(model), loss, optimiser, schedule, folder, seed, look, keep or {}
+    )
+    resumed = course.resume()
+    if resumed < schedule.steps:
+        model.train()
+        course.run(what)
+        model.eval()
+    return Outcome(resumed, tuple(course.skipped))
+
+
+@dataclass
+class _Course:
+    """One training: what it is made of, and how far it has come."""
+
+    fabric: Any  # lightning_fabric.Fabric
+    model: nn.Module
+    loss: Callable[[int], Tensor]
+    optimiser: torch.optim.Optimizer
+    schedule: Schedule
+    folder: Path
+    seed: int
+    look: Callable[[], Mapping[str, float]]
+    keep: Mapping[str, bool]
+    step: int = 0  # optimiser updates done, of this run and the ones before it
+    best: dict[str, float] = field(default_factory=dict)
+    last_loss: float | Tensor = math.nan
+    started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self):
+        self.groups = [group["params"] for group in self.optimiser.param_groups]
+        self.skipped = [0] * len(self.groups)
+        factor = self.schedule.factor or (lambda _: 1.0)
+        self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimiser, factor)
+
+    def resume(self) -> int:
+        """Take up the last resume point, if there is one; the update it stands at."""
+        last = self.folder / "last.ckpt"
+        if last.exists():
+            point = torch.load(last, map_location="cpu", weights_only=True)
+            self.model.load_state_dict(point["model"])
+            self.optimiser.load_state_dict(point["optimiser"])
+            self.rates.load_state_dict(point["scheduler"])
+            self.step, self.skipped, self.best = point["step"], point["skipped"], point["best"]
+        return self.step
+
+    def run(self, what: str) -> None:
+        """From where it stands to the end, with a bar and its ETA on stderr."""
+        from tqdm import tqdm
+
+        steps = self.schedule.steps
+        stepper = self.fabric.setup_optimizers(self.optimiser)
+        with tqdm(
+            total=steps,
+            initial=self.step,
+            desc=what,
+            file=sys.stderr,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=1,
+        ) as bar:
+            while self.step < steps:
+                self.update(stepper)
+                if self.step % 10 == 0:
+                    bar.set_postfix(loss=f"{float(self.last_loss):.4g}", refresh=False)
+                bar.update(1)
+                if self.step % self.schedule.every == 0 or self.step == steps:
+                    self.look_now()
+
+    def update(self, stepper: torch.optim.Optimizer) -> None:
+        """One update of the optimiser, from the mean gradient of its micro-batches."""
+        each = self.schedule.accumulate
+        stepper.zero_grad()
+        for i in range(self.step * each, (self.step + 1) * each):
+            torch.manual_seed(step_seed(self.seed, i))
+            value = self.loss(i)
+            self.fabric.backward(value / each)
+            self.last_loss = value.detach()
+        self.clip_gradients()
+        stepper.step()
+        self.rates.step()
+        self.step += 1
+
+    def clip_gradients(self) -> None:
+        distributed.average_gradients(parameter for group in self.groups for parameter in group)
+        for number, group in enumerate(self.groups):
+            norm = nn.utils.clip_grad_norm_(group, self.schedule.clip)
+            if not bool(torch.isfinite(norm)):
+                self.skipped[number] += 1
+                for parameter in group:
+                    parameter.grad = None
+
+    def look_now(self) -> None:
+        """Look, keep the best models, write a line of the log and the resume point.
+
+        One process does it for all.
+        """
+        if not distributed.is_leader():
+            return
+        self.model.eval()
+        with torch.no_grad():
+            looked = {name: float(value) for name, value in self.look().items()}
+        self.model.train()
+        for name, higher in self.keep.items():
+            self._keep_if_best(name, looked[name], higher)
+        line = {
+            "step": self.step,
+            "loss": round(float(self.last_loss), 5),
+            "skipped": sum(self.skipped),
+            "seconds": round(time.monotonic() - self.started, 1),
+            **{k: round(v, 5) for k, v in looked.items()},
+        }
+        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+        # Last of all: a process killed before this repeats the stretch and finds the same best.
+        save(
+            {
+                "step": self.step,
+                "skipped": self.skipped,
+                "best": self.best,
+                "model": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "scheduler": self.rates.state_dict(),
+            },
+            self.folder / "last.ckpt",
+        )
+
+    def _keep_if_best(self, name: str, value: float, higher: bool) -> None:
+        so_far = self.best.get(name, -math.inf if higher else math.inf)
+        if value > so_far if higher else value < so_far:
+            self.best[name] = value
+            whole = self.model.state_dict()
+            part = {k: v for k, v in whole.items() if k.startswith(f"{name}.")}
+            save(part or whole, self.folder / f"best-{name}.ckpt")
+
+
+def best(folder: Path, name: str) -> dict[str, Tensor]:
+    """The parameters of best-<name>.ckpt."""
+    return torch.load(folder / f"best-{name}.ckpt", map_location="cpu", weights_only=True)
+
+
+def save(state: Mapping, path: Path) -> None:
+    """Plain data and tensors to `path`, whole or not at all."""
+    fix = (
+        "free some space or choose another folder and repeat the command: it goes on from the "
+        "last checkpoint"
+    )
+    # torch reports a full disk as RuntimeError
+    with atomic(path, fix, durable=True, failures=(OSError, RuntimeError)) as beside:
+        torch.save(state, beside)
+
+
+def _fabric(device: str) -> Any:
+    """The library on one device.
+
+    It asks for the version of torchmetrics by importing it, which takes seconds, for a feature
+    that is not used here: so it is told that there is none.
+    """
+    hidden = {} if "torchmetrics" in sys.modules else {"torchmetrics": None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sys.modules.update(hidden)
+        try:
+            lightning = require("lightning_fabric", "training", "train")
+        finally:
+            for name in hidden:
+                del sys.modules[name]
+    if device.startswith("cuda"):
+        return lightning.Fabric(accelerator="cuda", devices=[torch.device(device).index or 0])
+    return lightning.Fabric(accelerator="cpu", devices=1)

@@ -1,0 +1,79 @@
+"""The door to corpora: a folder or a list goes in, a Corpus comes out. Nothing else opens one.
+
+    open_corpus   what a task asks: the utterances that have the fields it needs, and every problem
+    scan          the same as listed entries, for `data verify` and `data prepare`
+    plain         a folder of audio in no layout
+    damage        what only decoding tells
+    offers        the fields that a folder is there for
+    prepare       a folder into a manifest
+
+Nothing is decoded here: headers and labels are read, and `data verify` decodes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...benchmark.audio import audio_files
+from ...benchmark.contract import Builtin, Corpus, Item
+from ...benchmark.errors import UsageError
+from .builtin import made
+from .fields import Need, usable
+from .layouts import offers, scan, wrong
+from .manifest import SPLITS, Entry, notices, of_file
+from .prepare import prepare
+from .validate import damage
+
+__all__ = ["Need", "damage", "offers", "open_corpus", "plain", "prepare", "scan"]
+
+
+def open_corpus(data: Path | None, need: Need, builtin: Builtin | None = None) -> Corpus:
+    """The utterances of `data` that have all that is needed; `problems` names the others.
+
+    Args:
+        data: a folder in a known layout, or a list; None = the built-in corpus, made now if this
+            machine has none.
+    Returns: Item.more has the needed fields: "text", "clean" (a path), "sources" (paths).
+    Raises: UsageError when no layout fits.
+    """
+    if data is None and builtin is None:
+        raise UsageError(f"{need.task} has no built-in corpus; give one: --data DIR")
+    found = scan(made(builtin) if data is None else data, need)
+    problems = wrong(found, need)
+    items = {
+        split: [
+            _item(e, need.fields)
+            for e in found.entries
+            if e.split == split and usable(e, need.fields)
+        ]
+        for split in SPLITS
+    }
+    return Corpus(
+        "mini" if data is None else _name(data),
+        "" if problems else found.hash(),
+        items,
+        tuple(found.notices),
+        problems=tuple(problems),
+    )
+
+
+def _name(data: Path) -> str:
+    return data.stem if data.is_file() else data.resolve().name
+
+
+def _item(e: Entry, fields: Sequence[str]) -> Item:
+    values = {"text": e.text, "clean": e.references[:1], "sources": e.references}
+    more = {name: values[name] for name in fields if name in values}
+    if "clean" in more:
+        [more["clean"]] = more["clean"]
+    return Item(e.id, e.path, e.samples, e.start, e.speaker, {**more, **e.more})
+
+
+def plain(folder: Path) -> tuple[list[Entry], list[str]]:
+    """Every audio file below a folder in no layout, its first folder as its split; and notices."""
+    entries = [
+        of_file(
+            path.stem, path.relative_to(folder).parts[0] if path.parent != folder else ".", path
+        )
+        for path in audio_files(folder)
+    ]
+    return entries, notices(entries)

@@ -1,0 +1,30 @@
+"""FSDD, the free spoken digit dataset: recordings/<digit>_<speaker>_<number>.wav, split by
+number as its README says.
+"""
+
+import re
+from pathlib import Path
+
+from .fields import Found, Layout, Need
+from .manifest import audio_in, of_file
+
+DIGITS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
+
+
+def _recordings(root: Path) -> list[Path]:
+    folder = root / "recordings" if (root / "recordings").is_dir() else root
+    return [p for p in audio_in(folder) if re.fullmatch(r"\d_[A-Za-z]+_\d+", p.stem)]
+
+
+def _read(found: Found, need: Need) -> None:
+    """Numbers 0-4 are test (FSDD's README); here 5 and 6 are dev and the rest training."""
+    for path in _recordings(found.root):
+        digit, speaker, number = path.stem.split("_")
+        split = "test" if int(number) < 5 else "dev" if int(number) < 7 else "train"
+        found.entries.append(of_file(path.stem, split, path, speaker, DIGITS[int(digit)]))
+    found.notices.append(
+        "the same speakers in every split: test is numbers 0-4 (FSDD's README), dev 5-6"
+    )
+
+
+FSDD = Layout("FSDD", ("text", "speaker"), lambda p: bool(_recordings(p)), _read)

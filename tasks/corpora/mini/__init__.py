@@ -1,0 +1,1 @@
+"""The corpora that this project makes by itself on first use, one a task."""

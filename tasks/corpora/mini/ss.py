@@ -1,0 +1,125 @@
+"""The built-in corpus of separation: two espeak voices at a time, Libri2Mix-shaped, made
+on first use and kept.
+
+One voice of a pair has a low and the other a high pitch, so that a model of minutes has a chance:
+which mask is whose then follows from the voice alone. Its numbers say that things work and in which
+order models come; LibriMix, where half of the pairs are of one sex, is harder.
+"""
+
+import hashlib
+import random
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ....benchmark.audio import read, to_pcm
+from ....benchmark.contract import Builtin
+from ....benchmark.storage import write_text
+from ..espeak import Voice, lasting, voices
+from ..make_mixtures import FOLDERS, SIDES, Mixture, write_librimix
+from ..noise import active_power
+
+VERSION = 4
+SEED = 20_27
+SIZES = {"train": (64, 400), "dev": (8, 32), "test": (16, 64)}  # voices, mixtures
+LOW = {
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+    "m5",
+    "m6",
+    "m7",
+    "m8",
+    "Alex",
+    "Andy",
+    "Denis",
+    "Gene",
+    "Michael",
+    "Mike",
+    "ed",
+    "max",
+    "paul",
+    "quincy",
+    "rob",
+}
+HIGH = {"f1", "f2", "f3", "f4", "f5", "belinda", "Annie", "grandma"}
+LOWEST, HIGHEST = 35, 60  # espeak's pitch: low voices are below, high ones above
+SHORTEST, LONGEST = 2.0, 4.0  # seconds of a sentence; a mixture is as long as its shorter one
+SOFTEST, LOUDEST = -28.0, -23.0  # dB, active level
+# sha256 of all samples, x86-64, espeak-ng 1.52
+PCM = "d27dc9e6768f629ff14f5217e4115c4a6072b3a57a0ddd8c021c8ae7f58b503a"
+NAME = f"mini-mixtures-{VERSION}"
+
+README = f"""The built-in corpus of two-speaker mixtures of earlyexit-superb: espeak-ng voices in \
+the layout of Libri2Mix.
+Made by tasks/corpora/mini/ss.py; delete this folder and it is made again.
+recipe: {VERSION}
+pcm: {{pcm}}
+"""
+
+
+def _make(out: Path) -> None:
+    """A killed making goes on."""
+    mixtures = _mixtures()
+    write_librimix(out, mixtures)
+    write_text(out / "README.txt", README.format(pcm=_pcm(out, mixtures)))
+
+
+BUILTIN = Builtin(NAME, "low and high espeak voices, two at a time, Libri2Mix layout", _make, PCM)
+
+
+def _pcm(out: Path, mixtures: list[Mixture]) -> str:
+    digest = hashlib.sha256()
+    for mixture in mixtures:
+        for side in SIDES:
+            digest.update(
+                to_pcm(
+                    read(
+                        out / "wav16k" / "min" / FOLDERS[mixture.split] / side / f"{mixture.id}.wav"
+                    )
+                )
+                .astype("<i2")
+                .tobytes()
+            )
+    return digest.hexdigest()
+
+
+def _mixtures() -> list[Mixture]:
+    cast = voices(600, SEED)
+    low = iter([v for v in cast if v.base.split("+")[1] in LOW and v.pitch < LOWEST])
+    high = iter([v for v in cast if v.base.split("+")[1] in HIGH and v.pitch > HIGHEST])
+    mixtures = []
+    for split, (speakers, count) in SIZES.items():
+        deep, light = ([next(kind) for _ in range(speakers // 2)] for kind in (low, high))
+        for i in range(count):
+            rng = random.Random(f"mixture-{SEED}-{split}-{i}")
+            a, b = rng.randrange(len(deep)), rng.randrange(len(light))
+            pair = [
+                (f"{split}low{a:02d}-{i:04d}", deep[a]),
+                (f"{split}high{b:02d}-{i:04d}", light[b]),
+            ]
+            rng.shuffle(pair)
+            mixtures.append(
+                Mixture(
+                    "_".join(name for name, _ in pair),
+                    split,
+                    partial(_spoken, [voice for _, voice in pair], rng.random()),
+                )
+            )
+    return mixtures
+
+
+def _spoken(cast: list[Voice], seed: float) -> tuple[np.ndarray, np.ndarray]:
+    rng = random.Random(seed)
+    first, second = (_utterance(voice, rng) for voice in cast)
+    return first, second
+
+
+def _utterance(voice: Voice, rng: random.Random) -> np.ndarray:
+    """(N,) float32: a sentence of 2 to 4 s at a level of its own."""
+    _, wav = lasting(voice, rng, SHORTEST, LONGEST)
+    return (wav * 10 ** (rng.uniform(SOFTEST, LOUDEST) / 20) / active_power(wav) ** 0.5).astype(
+        np.float32
+    )

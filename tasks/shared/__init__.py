@@ -1,0 +1,1 @@
+"""What several tasks share: texts for CTC and their decoding, and spectra."""

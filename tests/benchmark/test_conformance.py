@@ -1,0 +1,95 @@
+"""Every registered upstream passes the checks, and the checks find what they are for."""
+
+import pytest
+import torch
+from earlyexit_superb.benchmark.conformance import check_upstream
+from earlyexit_superb.benchmark.registry import Registry, build_upstream, upstreams
+from toys.toy import Toy
+
+
+@pytest.mark.parametrize("name", upstreams.names())
+def test_every_registered_upstream_meets_the_contract(name):
+    failed = [f.sentence for f in check_upstream(build_upstream(name)) if not f.ok]
+    assert not failed
+
+
+def complaints(upstream):
+    return " | ".join(f.sentence for f in check_upstream(upstream.eval()) if not f.ok)
+
+
+def test_the_toy_passes():
+    assert complaints(Toy()) == ""
+
+
+class Hears(Toy):  # normalises over the padded batch
+    def states(self, wavs, lengths):
+        return super().states(wavs / wavs.std(1, keepdim=True), lengths)
+
+
+class Eager(Toy):  # computes everything before it yields anything
+    def states(self, wavs, lengths):
+        done, walk = [], super().states(wavs, lengths)
+        done = list(walk)
+        keep = None
+        for state in done:
+            keep = yield state if keep is None else state[keep]
+
+
+class Dropped(Toy):
+    def states(self, wavs, lengths):
+        for state in super().states(wavs, lengths):
+            yield torch.nn.functional.dropout(state, 0.1, True)
+
+
+class Crowd(Toy):  # decides for the batch, as DAISY's published code does
+    def evidence(self, depth, state, previous, frames):
+        own = super().evidence(depth, state, previous, frames)
+        return own.mean().expand_as(own)
+
+
+class Boastful(Toy):
+    def __init__(self):
+        super().__init__()
+        from dataclasses import replace
+
+        self.card = replace(self.card, depth=4, dim=17, stride=160)
+
+
+class Nan(Toy):
+    def states(self, wavs, lengths):
+        for state in super().states(wavs, lengths):
+            yield state / state.abs().sum() * 0 / (wavs.abs().sum() > 0)
+
+
+@pytest.mark.parametrize(
+    "broken, said",
+    [
+        (Hears, "padded batch has the same states"),
+        (Eager, "not asked for are not computed"),
+        (Dropped, "same states twice"),
+        (Crowd, "does not depend on the batch"),
+        (Boastful, "stride of 160"),
+        (Nan, "silence are finite"),
+    ],
+)
+def test_each_check_finds_its_defect(broken, said):
+    assert said in complaints(broken())
+
+
+def test_one_broken_plug_in_never_hides_the_others(tmp_path, monkeypatch):
+    import earlyexit_superb.upstreams as room
+
+    (tmp_path / "rotten.py").write_text("import a_package_nobody_has\n")
+    monkeypatch.setattr(room, "__path__", [*room.__path__, str(tmp_path)])
+    registry = Registry("upstreams")
+    assert {"rotten", "hubert", "daisy"} <= set(registry.names())
+    assert "a_package_nobody_has" in registry.probe("rotten")
+    registry._found.update(upstreams._found)
+    assert registry.probe("hubert") == "" or upstreams.probe("hubert") == ""
+
+
+def test_a_name_registered_twice_is_an_error():
+    registry = Registry("upstreams")
+    registry.register("a")(Toy)
+    with pytest.raises(ValueError, match="registered twice"):
+        registry.register("a")(Eager)

@@ -1,0 +1,82 @@
+"""What a run would cost, before it costs anything: counts are the run's own, seconds are an
+estimate and say so."""
+
+import re
+
+import pytest
+from earlyexit_superb.benchmark.cli import main
+from earlyexit_superb.benchmark.commands import plan as planning
+from earlyexit_superb.benchmark.engine import cost, extract
+from earlyexit_superb.benchmark.engine.experiment import RunConfig, experiment
+from earlyexit_superb.benchmark.errors import UsageError
+from earlyexit_superb.upstreams import hubert
+from helpers import TOY, command
+
+pytestmark = pytest.mark.usefixtures("shared_cache")
+MINI = {"steps": "6", "eval_every": "3", "batch": "3"}
+
+
+def config(corpus, results, upstream=TOY, settings=MINI, **more):
+    given = {"data": corpus, "protocol": "mini", "settings": settings, "results": results}
+    return RunConfig(upstream, "se", **given | more)
+
+
+def test_counts_are_the_runs(corpus, tmp_path):
+    asked = config(corpus, tmp_path, knobs={"rho": (1.0, 0.5)}, lr="sweep")
+    run, made = experiment(asked), planning.plan(asked)
+    text = "\n".join(made.lines)
+    gib = sum(extract.size(run.upstream, items) for items in run.splits.values()) / 2**30
+    audio = {split: cost.audio_seconds(items) / 3600 for split, items in run.splits.items()}
+    hours = sum(audio.values())
+    for split, items in run.splits.items():
+        assert re.search(rf"{split} +{len(items)} utterances +{audio[split]:.3f} h", text)
+    assert f"{hours:.3f} h of audio" in text
+    assert f"{gib:.2f} GiB of states ({gib / hours:.2f} GiB an hour" in text
+    assert "heads: 15 of " in text and "for 7 rows" in text  # 5 plans x 3 rates
+    assert "learning rates 0.016, 0.004, 0.001" in text
+    assert "6 updates of 3 x 1 utterances (1.5 times" in text and "2 looks" in text
+    assert all(s >= 0 for s in made.seconds.values()) and made.an_hour > 0
+    assert made.seconds["training the heads"] > 0
+    assert made.seconds["upstream again, a batch at a time"] == 0
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_states_that_do_not_fit_cost_passes(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "SPARE", 1 << 60)
+    made = planning.plan(config(corpus, tmp_path, knobs={"rho": (1.0,)}))
+    assert made.seconds["upstream again, a batch at a time"] > 0
+    assert "which has no room" in "\n".join(made.lines)
+
+
+def test_a_finished_run_costs_nothing(corpus, tmp_path, capsys):
+    flags = command(corpus, tmp_path, "--rho", "1.0")
+    assert main(["plan", *flags]) == 0 and "an estimate" in capsys.readouterr().out
+    assert main(flags) == 0
+    capsys.readouterr()
+    assert main(["plan", *flags]) == 0
+    assert "every row of this run is there already" in capsys.readouterr().out
+
+
+def test_weights_that_are_not_here_are_stood_in_for(corpus, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    random = {"weights": "random"}
+    run = planning._run(config(corpus, tmp_path, "daisy.tiny", random))
+    assert "random" in run.upstream.card.revision
+    monkeypatch.setitem(hubert.WEIGHTS, "tiny", str(tmp_path / "none.safetensors"))
+    run = planning._run(config(corpus, tmp_path, "daisy", {}))
+    assert run.upstream.card.revision.startswith("random-") and run.upstream.card.depth == 12
+    with pytest.raises(UsageError, match="there is no file .*other.safetensors"):
+        other = random | {"weights": "other.safetensors", "branches": "random"}
+        planning._run(config(corpus, tmp_path, "daisy", other))
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("plan", "--upstream is missing"),
+        ("plan se", "--upstream is missing"),
+        ("plan si --upstream daisy", "no task is called 'si'"),
+    ],
+)
+def test_bad_requests_are_a_runs(line, said, capsys):
+    assert main(line.split()) == 2 and said in capsys.readouterr().err

@@ -1,0 +1,285 @@
+"""Results: what is written is what is read, tables are functions of files, a failure is never a
+score.
+"""
+
+import json
+import math
+
+import pytest
+from earlyexit_superb.benchmark.errors import MachineError, UsageError
+from earlyexit_superb.benchmark.metrics import Failure
+from earlyexit_superb.benchmark.report import leaderboard
+from earlyexit_superb.benchmark.report.result import FIX, Cell, Cost, Result, Score, load_all, slug
+from earlyexit_superb.benchmark.storage import writable
+from helpers import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+numbers = st.floats(-1e6, 1e6, allow_nan=False)
+text = st.text("abcdefghij.+()=, -", min_size=1, max_size=12)
+
+
+def result(upstream="u", exit="full", seed=0, pesq=2.0, knob=None, value=None, span=None, **more):
+    cell = Cell(
+        upstream,
+        "abc",
+        "se",
+        1,
+        "mini",
+        "12345678",
+        "mini",
+        "ffff",
+        exit,
+        True,
+        knob,
+        value,
+        span,
+        seed,
+    )
+    scores = {
+        m: Score(pesq, pesq - 0.1, pesq + 0.1, 4, 1, {"silent": 1})
+        for m in ("pesq", "stoi", "si_sdr_improvement")
+    }
+    cost = Cost(
+        gmacs_per_s=5.0,
+        rtfx=30.0,
+        params_m=60.0,
+        params_all_m=95.0,
+        reference=upstream,
+        macs_saved=31.5,
+        time_saved=20.0,
+        timed=4,
+    )
+    return Result(
+        cell,
+        scores,
+        **({"depth": 6.0, "exit_histogram": [0, 4], "cost": cost, "device": "cpu"} | more),
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    upstream=text,
+    pesq=numbers,
+    seed=st.integers(0, 99),
+    value=st.none() | st.floats(0, 1),
+    depth=st.none() | numbers,
+)
+def test_round_trip(tmp_path_factory, upstream, pesq, seed, value, depth):
+    root = tmp_path_factory.mktemp("r")
+    saved = result(
+        upstream,
+        seed=seed,
+        pesq=pesq,
+        knob=None if value is None else "rho",
+        value=value,
+        span="mean",
+        depth=depth,
+    )
+    assert Result.load(saved.save(root)) == saved
+
+
+def test_different_cells_have_different_paths(tmp_path):
+    cells = [
+        result(),
+        result(seed=1),
+        result(exit="depth 6"),
+        result(exit="adaptive", knob="rho", value=0.7, span="mean"),
+        result(exit="adaptive", knob="rho", value=0.7, span="min-max"),
+        result(exit="adaptive", knob="rho", value=0.76, span="mean"),
+    ]
+    assert len({c.cell.path(tmp_path) for c in cells}) == len(cells)
+
+
+def test_failures_are_counted_with_their_reason_and_stay_out_of_the_mean():
+    score = Score.over([1.0, Failure("silent reference"), 3.0, Failure("silent reference")])
+    assert (score.mean, score.n, score.failed, score.reasons) == (
+        2.0,
+        2,
+        2,
+        {"silent reference": 2},
+    )
+    assert score.low <= 2.0 <= score.high
+    nothing = Score.over([Failure("too short")])
+    assert nothing.mean is None and nothing.failed == 1
+
+
+def test_nan_is_not_json(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        result(depth=math.nan).save(tmp_path)
+
+
+def test_the_same_files_give_the_same_bytes_in_any_order_of_writing(tmp_path):
+    rows = [
+        result(f"u{i}", pesq=2 + i / 7, exit="adaptive", knob="rho", value=0.7, span="mean")
+        for i in range(4)
+    ]
+    for r in rows:
+        r.save(tmp_path / "a")
+    for r in reversed(rows):
+        r.save(tmp_path / "b")
+    for name in ("leaderboard_se.csv", "leaderboard_se.md"):
+        leaderboard.write(tmp_path / "a", "se"), leaderboard.write(tmp_path / "b", "se")
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    first = (tmp_path / "a" / "leaderboard_se.csv").read_text().splitlines()
+    assert first[0].startswith(
+        "upstream,revision,tuned_on,answered_by,task,task_version,protocol,corpus,exit,knob,value,r"
+        "ho,span,seed,pesq,stoi,si_sdr_improvement,pesq_low"
+    )
+    assert first[0].endswith(
+        "n,failed,depth,gmacs_per_s,rtfx,params_m,params_all_m,peak_mib,reference,macs_saved,time_s"
+        "aved,time_saved_low,time_saved_high,timed,timed_macs_saved,device"
+    ) and first[1].startswith("u3,")
+
+
+def test_names_that_a_spreadsheet_would_run_are_defused(tmp_path):
+    result("=cmd()").save(tmp_path)
+    assert "\n'=cmd()" in leaderboard.write(tmp_path, "se")[0].read_text()
+
+
+def test_a_file_that_is_no_result_is_named(tmp_path):
+    path = result().save(tmp_path)
+    path.write_text(path.read_text()[:50])
+    with pytest.raises(UsageError, match="is not a result"):
+        load_all(tmp_path)
+    path.write_text(json.dumps({"schema": 99}))
+    with pytest.raises(UsageError, match="schema 99"):
+        load_all(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MachineError, match=r"cannot be written .*--results"):
+        writable(tmp_path / "file" / "below", FIX)
+
+
+def test_nothing_is_left_of_an_interrupted_write(tmp_path):
+    result().save(tmp_path, [{"id": "a", "pesq": 1.0}])
+    assert sorted(p.suffix for p in tmp_path.rglob("*") if p.is_file()) == [".csv", ".json"]
+
+
+COMMITTED = ROOT / "results"
+
+
+def test_the_committed_boards_are_what_their_jsons_say(tmp_path):
+    tasks_there = {r.cell.task for r in load_all(COMMITTED)}
+    assert tasks_there, "results/ holds the rows of the built-in models"
+    for task in tasks_there:
+        for r in load_all(COMMITTED, task):
+            r.save(tmp_path)
+        for path in leaderboard.write(tmp_path, task):
+            assert path.read_bytes() == (COMMITTED / path.name).read_bytes(), (
+                f"run: run_benchmark.py leaderboard {COMMITTED.name}"
+            )
+
+
+def test_the_committed_rows_keep_the_promises_made_of_them():
+    """The full model is clearly above the unprocessed input, and random weights of the same shape
+    clearly below the model.
+    """
+    pesq = {
+        (r.cell.upstream, r.cell.exit, r.cell.layer_norm): r.scores["pesq"].mean
+        for r in load_all(COMMITTED, "se")
+    }
+    noisy, full = (
+        pesq["unprocessed", "unprocessed", None],
+        pesq["hubert.tiny(front=projection)", "full", False],
+    )
+    control = pesq["hubert.tiny(weights=random, front=projection)", "full", False]
+    assert full - noisy >= 0.15 and full - control >= 0.05
+
+
+GOLDEN = ROOT / "tests" / "golden"
+
+
+def test_a_result_of_schema_1_is_read_with_what_it_holds():
+    old, raw = (
+        Result.load(GOLDEN / "result_schema1.json"),
+        json.loads((GOLDEN / "result_schema1.json").read_text()),
+    )
+    was = raw["detail"]["cost"]
+    assert (
+        old.schema == 2
+        and old.scores["pesq"].mean == raw["scores"]["pesq"]["mean"]
+        and old.exit_histogram == raw["exit_histogram"]
+    )
+    assert (old.cost.macs_saved, old.cost.time_saved) == (raw["macs_saved"], raw["time_saved"])
+    assert (
+        old.cost.gmacs_per_s == was["macs"] / was["audio_seconds"] / 1e9
+        and old.cost.rtfx is None
+        and old.layer_weights == ()
+    )
+    assert (old.detail["calibration"]["knob"], old.detail["calibration"]["value"]) == ("rho", 0.7)
+    assert leaderboard.row(old)["gmacs_per_s"] == round(old.cost.gmacs_per_s, 4)
+
+
+def test_a_schema_that_is_not_known_is_refused_with_what_to_do(tmp_path):
+    raw = json.loads((GOLDEN / "result_schema1.json").read_text()) | {"schema": 99}
+    (tmp_path / "new.json").write_text(json.dumps(raw))
+    with pytest.raises(
+        UsageError, match="result schema 99, this version reads 1 to 2; update the program"
+    ):
+        Result.load(tmp_path / "new.json")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=300))
+def test_a_path_is_made_of_slugs(name):
+    import re
+
+    assert (
+        re.fullmatch(r"[A-Za-z0-9.-]+", slug(name))
+        and len(slug(name)) <= 80
+        and slug(name) not in (".", "..")
+    )
+    path = result(upstream=name).cell.path(ROOT)
+    assert all(re.fullmatch(r"[A-Za-z0-9.-]+", part) for part in path.relative_to(ROOT).parts)
+
+
+def test_names_with_the_same_slug_have_different_paths(tmp_path):
+    assert result("a(b)").cell.path(tmp_path) != result("a-b").cell.path(tmp_path)
+
+
+def test_seeds_have_a_line_each_and_one_for_all():
+    lines = [leaderboard.row(result(seed=s, pesq=p)) for s, p in ((0, 2.0), (1, 2.5), (2, 3.0))] + [
+        leaderboard.row(result("v"))
+    ]
+    [both] = leaderboard.aggregated(lines)
+    assert (
+        both["upstream"] == "u"
+        and both["seed"] == "mean of 3"
+        and both["pesq"] == 2.5
+        and both["pesq_sd"] == 0.5
+    )
+    assert both["pesq_low"] is None and both["gmacs_per_s"] == 5.0 and both["n"] == 4
+    frame = leaderboard.board([result(seed=s, pesq=p) for s, p in ((0, 2.0), (1, 2.5))])
+    assert (
+        list(frame["seed"]) == ["1", "mean of 2", "0"]
+        and leaderboard.screen(frame)["pesq"][1] == "2.250 ±0.354"
+    )
+
+
+def test_savings_are_against_the_upstream_that_is_named():
+    small = Cost(gmacs_per_s=2.0, rtfx=60.0, reference="small", macs_saved=0.0, time_saved=0.0)
+    lines = [
+        leaderboard.row(result("large")),
+        leaderboard.row(result("small(x=1)", cost=small)),
+        leaderboard.row(result("small(x=1)", exit="depth 6", cost=small, device="another")),
+    ]
+    large, own, elsewhere = leaderboard.against(lines, "small")
+    assert (
+        large["reference"] == "small(x=1)"
+        and large["macs_saved"] == -150.0
+        and large["time_saved"] == -100.0
+    )
+    assert own["macs_saved"] == own["time_saved"] == 0.0
+    # seconds of two machines
+    assert elsewhere["macs_saved"] == 0.0 and elsewhere["time_saved"] is None
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"--reference medium: there is no full-depth row .*large, small.*--upstream medium "
+            r"--task se"
+        ),
+    ):
+        leaderboard.against(lines, "medium")

@@ -1,0 +1,122 @@
+"""Upstreams of any stride: enhancement and separation repeat or interpolate frames and say so,
+recognition asks for frames.
+"""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from earlyexit_superb.benchmark import audio
+from earlyexit_superb.benchmark.engine.experiment import RunConfig, experiment
+from earlyexit_superb.benchmark.engine.run import results
+from earlyexit_superb.benchmark.errors import UsageError
+from earlyexit_superb.benchmark.registry import tasks
+from earlyexit_superb.tasks.corpora import manifest
+from helpers import TOY
+from toys.toy import Toy, at
+
+FEW = {"steps": "4", "eval_every": "2", "batch": "3", "hidden": "8"}
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory):
+    """A list that can serve separation and recognition: tones as talkers, and the same
+    short words everywhere.
+    """
+    root, rng, entries = tmp_path_factory.mktemp("strides"), np.random.default_rng(0), []
+    for split, count in (("train", 6), ("dev", 2), ("test", 3)):
+        for i in range(count):
+            n = 12_000 + 1_600 * i
+            talkers = [
+                0.1 * np.sin(2 * np.pi * hz * np.arange(n) / 16_000) * (rng.random(n) > 0.2)
+                for hz in (200 + 10 * i, 900)
+            ]
+            names = [root / f"{split}{i}{part}.wav" for part in ("", "a", "b")]
+            for path, wav in zip(names, [sum(talkers), *talkers], strict=True):
+                audio.write(path, wav.astype(np.float32))
+            entries.append(
+                manifest.of_file(f"{split}{i}", split, names[0], "s", "TWO WORDS", tuple(names[1:]))
+            )
+    for task, keep in (("asr", ()), ("ss", None)):
+        (root / task).mkdir()
+        manifest.write(
+            root / task / "manifest.csv",
+            [e if keep is None else replace(e, references=keep) for e in entries],
+        )
+    return root
+
+
+@pytest.mark.parametrize("stride", [640, 960])
+@pytest.mark.parametrize("task", ["se", "ss", "asr"])
+def test_rows_of_a_long_stride(task, stride, corpus, listed, tmp_path, own_cache):
+    settings = FEW | {
+        "stride": str(stride),
+        **({"join": "1", "layers": "1", "bucket": "0"} if task == "asr" else {}),
+    }
+    data = corpus if task == "se" else listed / task
+    run = experiment(
+        RunConfig(
+            TOY, task, data=data, protocol="mini", results=tmp_path / "results", settings=settings
+        )
+    )
+    made, refused = results(run)
+    assert not refused and len(made) == len(run.rows)
+    said = (
+        []
+        if task == "asr"
+        else [
+            f"feature frames every {stride} samples, each read {stride // 320} times for an STFT "
+            "with a hop of 320"
+        ]
+    )
+    for path in (row.path for row in run.rows if row.cell.exit == "full"):
+        assert json.loads(path.read_text())["detail"]["notices"] == said
+    assert f"toy(stride={stride})" in {r.cell.upstream for r in made}
+
+
+@pytest.mark.parametrize("task", ["se", "ss"])
+def test_a_stride_that_is_no_whole_part_is_interpolated(task, listed):
+    """From features to a gradient and a score, where spectra and frames share no grid."""
+    task = tasks.get(task)
+    setup = at(replace(task.protocols["mini"], hop=320, hidden=8), dim=16, stride=480)
+    assert task.notices(setup) == [
+        "feature frames every 480 samples, interpolated for an STFT with a hop of 320"
+    ]
+    example = tasks.get("ss").load(
+        tasks.get("ss").corpus(listed / "ss", tasks.get("ss").protocols["mini"]).splits["test"][0]
+    )
+    example = replace(example, target=example.target[0]) if task.name == "se" else example
+    toy, n = Toy(stride=480), len(example.wav)
+    frames, head = toy.frames(torch.tensor([n])), task.head(setup)
+    prediction = head(
+        next(toy.states(example.wav[None], torch.tensor([n]))).detach(), frames, torch.tensor([n])
+    )
+    task.loss(prediction, [example], frames, setup).backward()
+    assert all(p.grad.isfinite().all() for p in head.parameters())
+    assert all(
+        isinstance(v, float)
+        for v in task.score(prediction[0], example, int(frames), setup).values()
+    )
+
+
+def test_a_target_that_a_stride_leaves_no_room_for_is_refused_before_anything_is_spent(
+    listed, tmp_path, own_cache
+):
+    """TWO WORDS takes 11 symbols; 0.75 s have 10 frames of 80 ms."""
+    config = RunConfig(
+        TOY,
+        "asr",
+        data=listed / "asr",
+        protocol="mini",
+        results=tmp_path / "results",
+        settings=FEW | {"stride": "1280", "join": "1", "bucket": "0"},
+    )
+    frames = int(Toy(stride=1280).frames(torch.tensor([12_000]))[0])
+    with pytest.raises(
+        UsageError,
+        match=f"train0: CTC needs 11 frames for its transcript and its 0.75 s have {frames}",
+    ) as said:
+        experiment(config)
+    assert "\n" not in str(said.value) and not list(own_cache.glob("*"))

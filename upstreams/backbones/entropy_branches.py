@@ -1,0 +1,96 @@
+"""DAISY's branches as they are kept and loaded: one linear classifier a block, with bias.
+
+`daisy.py` makes them.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ...benchmark.contract import Upstream
+from ...benchmark.errors import UsageError
+from ...benchmark.storage import write_text
+from .hubert_weights import content_hash, write
+
+UNITS = 504  # of random branches on a backbone without units: as many as HuBERT Base tells apart
+NEVER = -1e4  # the bias of a unit that no frame ever chooses
+
+
+def load(source: str, backbone: Upstream, seed: int) -> tuple[nn.ModuleList, str]:
+    """Branches for `backbone`, as wide as is fast, and their revision.
+
+    Args:
+        source: a safetensors file of trained branches, or "random".
+        seed: of random ones; the global random state is neither used nor moved.
+
+    Raises:
+        UsageError: there is no such file, or its branches belong to another backbone.
+    """
+    if source == "random":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            branches = new(backbone, backbone.unit_count or UNITS)
+        return _full_width(branches), f"random-{seed}"
+    state = _read(source, backbone)
+    branches = new(backbone, len(state["0.bias"]))
+    branches.load_state_dict(state)
+    revision = content_hash(branches)
+    return _full_width(branches), revision
+
+
+def new(backbone: Upstream, units: int) -> nn.ModuleList:
+    """A branch for every block; module k - 1 belongs to depth k."""
+    card = backbone.card
+    return nn.ModuleList(nn.Linear(card.dim, units) for _ in range(card.depth))
+
+
+def save(branches: nn.ModuleList, path: Path, backbone: Upstream, facts: dict[str, Any]) -> None:
+    """The weights as fp16, and beside them the card: what they are, and what is known of them."""
+    write(branches, path, backbone=backbone.card.revision, targets=facts["targets"])
+    card = {
+        "name": path.stem,
+        "revision": content_hash(branches.half().float()),
+        "backbone": backbone.card.name,
+        "backbone_revision": backbone.card.revision,
+        **facts,
+    }
+    write_text(path.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
+
+
+def _read(source: str, backbone: Upstream) -> dict[str, torch.Tensor]:
+    from safetensors import safe_open
+
+    train = "run_benchmark.py train daisy.<tag> --data DIR --out DIR"
+    if not source or not Path(source).is_file():
+        raise UsageError(
+            f"daisy: there are no trained branches at {source or 'any known place for this tag'}; "
+            f"train them with: {train}, and name the file with --set branches=FILE"
+        )
+    with safe_open(source, "pt") as file:
+        trained_on = (file.metadata() or {}).get("backbone", "")
+        state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    if trained_on != backbone.card.revision:
+        raise UsageError(
+            f"daisy: the branches in {source} were trained on the backbone "
+            f"{trained_on or '(unnamed)'}, not on {backbone.card.name} {backbone.card.revision}; "
+            f"train them again: {train}"
+        )
+    return state
+
+
+@torch.no_grad()
+def _full_width(branches: nn.ModuleList) -> nn.ModuleList:
+    """With rows that no frame ever chooses, up to a multiple of 16.
+
+    Their probability is exactly 0, and the product is faster (tests/bench/measure_width.py).
+    """
+    for branch in branches:
+        rows = -len(branch.bias) % 16
+        branch.weight = nn.Parameter(F.pad(branch.weight, (0, 0, 0, rows)))
+        branch.bias = nn.Parameter(F.pad(branch.bias, (0, rows), value=NEVER))
+        branch.out_features += rows
+    return branches

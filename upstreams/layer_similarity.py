@@ -1,0 +1,45 @@
+"""Leave when a block changes nothing any more: the mean cosine between successive depths
+exceeds a threshold.
+
+Zaiem et al., 2023, "Fine-tuning strategies for faster inference" (arXiv:2303.06740), layer
+similarity. It needs no training and works on any backbone; the threshold is chosen so that the
+training split leaves at a wanted mean depth.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..benchmark.calibration import for_mean_depth
+from ..benchmark.contract.wrapper import ExitRule
+from ..benchmark.masking import valid_mask
+from ..benchmark.registry import build_upstream, spelled, upstreams
+
+
+@upstreams.register("layer_similarity")
+class Similarity(ExitRule):
+    """`backbone` is any upstream's name, `weights` its weights option."""
+
+    knob, knob_values = "target_depth", (6.0,)
+    stand_in = {"weights": "random"}
+
+    def __init__(self, backbone: str = "hubert.tiny", weights: str = ""):
+        inner = build_upstream(backbone, {"weights": weights} if weights else {})
+        super().__init__(
+            inner,
+            name=spelled("layer_similarity", "", backbone=(inner.card.name, "hubert.tiny")),
+            source="Zaiem et al., 2023, arXiv:2303.06740",
+            evidence="1 - mean cosine of successive depths' frames",
+        )
+
+    def evidence(self, depth: int, state: Tensor, previous: Tensor, frames: Tensor) -> Tensor:
+        valid = valid_mask(frames, state.shape[1])
+        return 1 - (F.cosine_similarity(state, previous, dim=-1) * valid).sum(1) / frames
+
+    def tau(self, evidence: np.ndarray, value: float) -> float:
+        return for_mean_depth(evidence, value, self.exits, self.card.depth)
+
+    def evidence_macs(self, samples: int, depth: int) -> int:
+        frames = int(self.inner.frames(torch.tensor(samples)))
+        return 3 * frames * self.card.dim  # one dot product and two norms a frame

@@ -1,0 +1,1 @@
+"""How upstreams get their own weights."""

@@ -1,0 +1,217 @@
+"""Pre-training a small HuBERT by masked prediction of units (Hsu et al., 2021, sec. III).
+
+Three stages, each resumable, each warm-started from the one before:
+
+1. `front`: the convolutions learn to carry the log-mel spectrum and are frozen (`front_end.py`).
+   Their output is kept in memory, clean and with noise.
+2. `mfcc`: the blocks predict k-means units of 39-dimensional MFCCs at masked frames (HuBERT's first
+   iteration).
+3. `block`: units of a middle block of stage 2's model (HuBERT's second iteration).
+
+Units are always those of clean speech; a part of each batch is heard with noise, so the blocks
+learn to see through it. In stage 3 the last block must also still tell the clean convolution output
+(`carry`), so that deep states keep some of what speech sounded like. HuBERT has no such term.
+
+`warm=FILE` goes on from trained weights instead of stages 1 and 2: units of that model's middle
+block, then stage 3.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ...benchmark import distributed, trainer
+from ...benchmark.contract import SAMPLE_RATE, TrainingData, TrainingRun
+from ...benchmark.errors import UsageError
+from ...benchmark.storage import write_text
+from ..backbones.hubert import STRIDE, HubertNet, HubertShape
+from ..backbones.hubert_weights import content_hash, load, save
+from .front_end import Heard, front_end, half, initialise
+from .hubert_recipe import HubertRecipe
+from .masked_crops import Crops, Draw
+from .pretraining_data import Pool
+from .units import Features, mfcc, units_of
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What stages 2 and 3 differ in; the fields are the recipe's."""
+
+    name: str
+    steps: int
+    units: int
+    unmasked: float
+    carry: float
+
+    @classmethod
+    def of(cls, recipe: HubertRecipe, name: str) -> "Stage":
+        fields = ("steps", "units", "unmasked", "carry")
+        return cls(name, *(getattr(recipe, f"{name}_{field}") for field in fields))
+
+
+def train(recipe: HubertRecipe, data: TrainingData, run: TrainingRun, shape: HubertShape) -> None:
+    """All stages of a network of this shape; `run.weights` with its SSL head, and a card."""
+    distributed.share(recipe.batch)
+    if not 1 <= recipe.block_layer <= shape.depth:
+        raise UsageError(
+            f"train {run.name}: block_layer is 1 to {shape.depth}, not {recipe.block_layer}"
+        )
+    pool = Pool(data.speech, data.noise, (recipe.frames * STRIDE + 80) / SAMPLE_RATE)
+    clips = len(pool.clips)
+    if recipe.warm:
+        net = load(recipe.warm, shape)[0].to(run.device)
+        heard = Heard(net, pool, run.seed, run.device)
+    else:
+        net = front_end(shape, recipe, pool, run)
+        heard = Heard(net, pool, run.seed, run.device)
+        units = units_of(mfcc(pool.wav), clips, recipe.mfcc_units, run.work / "mfcc", run.seed)
+        net = _predict(Stage.of(recipe, "mfcc"), recipe, net, heard, units, run)
+    states = _block_states(net, heard, recipe.block_layer, run.device)
+    units = units_of(states, clips, recipe.block_units, run.work / "block", run.seed)
+    net = _predict(Stage.of(recipe, "block"), recipe, net, heard, units, run)
+    if distributed.is_leader():
+        save(net.cpu(), run.weights)
+        card = json.dumps(_card(net, recipe, pool, run), indent=1)
+        write_text(run.weights.with_suffix(".json"), card + "\n")
+
+
+def _card(net: HubertNet, recipe: HubertRecipe, pool: Pool, run: TrainingRun) -> dict:
+    logs = sorted(run.work.glob("*/log.jsonl"))
+    warm = Path(recipe.warm)
+    beside = warm.with_suffix(".json") if recipe.warm else None
+    return {
+        "name": run.name,
+        "revision": content_hash(net.half().float()),
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "shape": asdict(net.shape),
+        "recipe": asdict(replace(recipe, warm=warm.name if recipe.warm else "")),
+        "warm_from": json.loads(beside.read_text()) if beside and beside.exists() else None,
+        "seed": run.seed,
+        "hours": {name: round(hours, 3) for name, hours in pool.sources.items()},
+        "last_look": {
+            log.parent.name: json.loads(log.read_text().splitlines()[-1]) for log in logs
+        },
+    }
+
+
+def _block_states(net: HubertNet, heard: Heard, layer: int, device: str) -> Features:
+    """Clip number -> (T, D) clean states of block `layer`."""
+
+    @torch.no_grad()
+    def features(clip: int) -> np.ndarray:
+        with half(device):
+            x = heard.clean[clip][None].float().to(device)
+            x = net.feature_projection.projection(net.feature_projection.layer_norm(x))
+            state = next(islice(net.blocks(net.position(x), None), layer - 1, None))
+        return state[0].float().cpu().numpy()
+
+    return features
+
+
+class Predictor(nn.Module):
+    """A network that predicts units at masked frames, and tells what its convolutions gave.
+
+    Its blocks and projections begin as those of `warm`; the units' embeddings are new.
+    """
+
+    def __init__(self, shape: HubertShape, warm: HubertNet):
+        super().__init__()
+        self.net = HubertNet(shape)
+        self.mask_embedding = nn.Parameter(torch.empty(shape.dim).uniform_())
+        self.carried = nn.Linear(shape.dim, shape.conv_dim)
+        initialise(self.net)
+        state = {k: v for k, v in warm.state_dict().items() if not k.startswith("head.label")}
+        self.net.load_state_dict(state, strict=False)
+        self.net.feature_extractor.requires_grad_(False)
+
+    def states(self, x: Tensor, mask: Tensor) -> list[Tensor]:
+        """(B, T, C) convolution outputs, (B, T) -> (B, T, D) of every block."""
+        projection = self.net.feature_projection
+        with sdpa_kernel(SDPBackend.MATH):  # plain matrix products: bf16 suits them on a CPU
+            x = projection.projection(projection.layer_norm(x))
+            x = torch.where(mask[..., None], self.mask_embedding.to(x.dtype), x)
+            return list(self.net.blocks(self.net.position(x), None))
+
+
+def _predict(
+    stage: Stage,
+    recipe: HubertRecipe,
+    warm: HubertNet,
+    heard: Heard,
+    units: list[np.ndarray],
+    run: TrainingRun,
+) -> HubertNet:
+    torch.manual_seed(run.seed)
+    model = Predictor(replace(warm.shape, units=stage.units), warm).to(run.device)
+    draw = Draw(recipe, heard, units, run.device)
+
+    def loss(i: int) -> Tensor:
+        crops = draw(np.random.default_rng(trainer.step_seed(run.seed, i)))
+        with half(run.device):
+            last = model.states(crops.heard, crops.mask)[-1]
+            logits, told = model.net.head(last), model.carried(last)
+        target, mask = crops.units.flatten(), crops.mask.flatten()
+        ce = F.cross_entropy(logits.flatten(0, 1).float(), target, reduction="none")
+        carry = _carry_errors(told.float(), crops).sum()
+        return distributed.rank_and_size()[1] * (
+            ce[mask].sum() / crops.masked
+            + stage.unmasked * ce[~mask].sum() / crops.opened
+            + stage.carry * carry / crops.opened
+        )
+
+    learners = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(
+        learners, recipe.lr, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01
+    )
+    trainer.train(
+        model,
+        loss,
+        optimiser,
+        _schedule(stage, recipe),
+        folder=run.work / stage.name,
+        seed=run.seed,
+        device=run.device,
+        what=f"hubert, {stage.name} units: {heard.pool.hours:.1f} h",
+        look=lambda: _look(model, draw.held_out(run.seed), run.device),
+    )
+    return model.net.eval()
+
+
+def _schedule(stage: Stage, recipe: HubertRecipe) -> trainer.Schedule:
+    steps, ramp = stage.steps, max(1, int(recipe.warmup * stage.steps))
+
+    def factor(step: int) -> float:
+        falling = (steps - step) / max(1, steps - ramp)
+        return min((step + 1) / ramp, max(0.02, falling))
+
+    return trainer.Schedule(steps, recipe.every, clip=5.0, factor=factor)
+
+
+def _carry_errors(told: Tensor, crops: Crops) -> Tensor:
+    """Mean squared error over channels at every frame that is not masked, one after another."""
+    clean = F.layer_norm(crops.clean, crops.clean.shape[-1:])
+    return (told - clean)[~crops.mask].square().mean(-1)
+
+
+def _look(model: Predictor, batches: Iterator[Crops], device: str) -> dict[str, float]:
+    """On held-out clean speech: how often each second block's output names the right unit."""
+    depth = model.net.shape.depth
+    right, masked, open_right, opened, errors = np.zeros(depth), 0, 0, 0, []
+    for crops in batches:
+        with half(device):
+            states = model.states(crops.heard, crops.mask)
+        errors.append(float(_carry_errors(model.carried(states[-1].float()), crops).mean()))
+        hits = [model.net.head(x.float()).argmax(-1) == crops.units for x in states]
+        right += [int(hit[crops.mask].sum()) for hit in hits]
+        open_right += int(hits[-1][~crops.mask].sum())
+        masked, opened = masked + crops.masked, opened + crops.opened
+    named = {f"masked@{k}": right[k - 1] / masked for k in range(2, depth + 1, 2)}
+    return {**named, "unmasked": open_right / opened, "carry_error": float(np.mean(errors))}
