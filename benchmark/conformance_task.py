@@ -5,7 +5,7 @@ Here is what a task says of itself, its corpus and what it reads of it; `conform
 what its functions do.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from itertools import combinations
 from pathlib import Path
@@ -17,8 +17,7 @@ from torch import Tensor
 from . import conformance_head
 from .conformance import Finding
 from .contract import FIELDS, Corpus, Example, Item, Protocol, Task
-from .engine.protocols import run_protocol
-from .errors import BenchmarkError, UsageError, did_you_mean, listed
+from .errors import BenchmarkError, listed
 from .validation import problems, usual_frames
 
 FEW = 3  # test utterances that heads are tried on, the shortest
@@ -27,25 +26,18 @@ Findings = Iterator[tuple[bool, str]]
 
 
 def check_task(
-    task: Task, data: Path | None = None, settings: Mapping[str, Any] | None = None
+    task: Task, data: Path | None = None, protocol: Protocol | None = None
 ) -> list[Finding]:
     """Every check, in order; one that crashes is a finding, and the rest go on as far as they can.
 
     Args:
         data: a corpus; None = the built-in one.
-        settings: fields of the protocol that are not as published.
-    Raises: UsageError where a protocol has no such field.
+        protocol: the recipe; None = the one that a run on that corpus takes.
     """
     findings = _made("what it says of itself", described(task))
     if not all(f.ok for f in findings):
         return findings
-    published = task.protocols[task.builtin if data is None else task.default]
-    known = {f.name for f in fields(published)}
-    for key in set(settings or {}) - known:
-        raise UsageError(
-            f"--set {key}: no protocol of {task.name} has it; {did_you_mean(key, known)}"
-        )
-    protocol = run_protocol(published, settings or {}).protocol
+    protocol = protocol or task.protocols[task.builtin if data is None else task.default]
     corpora: list[Corpus] = []
     findings += _made("its corpus", opens(task, data, protocol, corpora))
     for corpus in corpora:

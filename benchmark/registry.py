@@ -77,10 +77,8 @@ class Registry:
             )
         name = getattr(found, "name", None)
         if (
-            isinstance(name, str)
-            and self._found.get(name, found) is not found
-            or name in self.names()
-        ):
+            isinstance(name, str) and self._found.get(name, found) is not found
+        ) or name in self.names():
             raise UsageError(
                 f"{what} {spec}: it calls itself {name}, which is another {what}'s name; give it "
                 "one of its own"

@@ -1,10 +1,17 @@
 """`run_benchmark.py check`: hold a plug-in against the contract."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError, did_you_mean
 from .parser import Parser
+
+if TYPE_CHECKING:
+    from ..contract import Protocol, Task
 
 
 def command(argv: Sequence[str]) -> int:
@@ -41,7 +48,8 @@ def command(argv: Sequence[str]) -> int:
         from ..conformance_task import check_task
         from ..registry import tasks
 
-        findings = check_task(tasks.get(name), args.data, pairs(args.set))
+        task = tasks.get(name)
+        findings = check_task(task, args.data, _protocol(task, args.data, pairs(args.set)))
     else:
         from ..conformance import check_upstream
         from ..registry import build_upstream
@@ -52,6 +60,21 @@ def command(argv: Sequence[str]) -> int:
     for finding in findings:
         print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.sentence}")
     return 0 if all(f.ok for f in findings) else 1
+
+
+def _protocol(task: Task, data: Path | None, settings: dict[str, str]) -> Protocol | None:
+    """The recipe that a run would take, with the fields of --set; None where none is set."""
+    from ..engine.protocols import run_protocol
+
+    if not settings:
+        return None
+    published = task.protocols[task.builtin if data is None else task.default]
+    known = {f.name for f in fields(published)}
+    for key in set(settings) - known:
+        raise UsageError(
+            f"--set {key}: no protocol of {task.name} has it; {did_you_mean(key, known)}"
+        )
+    return run_protocol(published, settings).protocol
 
 
 def _room(words: Sequence[str]) -> tuple[str, str]:

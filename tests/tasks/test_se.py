@@ -313,7 +313,7 @@ def test_enhanced_waveforms_of_the_second_recipe_by_definition():
     """s3prl/downstream/enhancement_stft2/expert.py in numpy: expm1, the noisy phase, and an
     inverse that is not told N.
     """
-    e, frames = example(16_159), hubert_frames(16_159)
+    e = example(16_159)
     spectrum = stft_by_definition(e.wav.numpy(), 512, 400, 160, "constant")
     mask = np.random.default_rng(0).uniform(size=spectrum.shape)
     masked = np.expm1(mask * np.log1p(np.abs(spectrum))) * spectrum / (np.abs(spectrum) + 1e-10)

@@ -176,7 +176,7 @@ def test_separated_waveforms_are_those_of_enhancement():
     """One mask at a time through the code that tests/tasks/test_se.py holds to s3prl's."""
     from earlyexit_superb.tasks import se
 
-    e, frames = example(16_159), hubert_frames(16_159)
+    e = example(16_159)
     for protocol in (V1, V2):
         masks = torch.rand(
             2,

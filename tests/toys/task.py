@@ -1,6 +1,4 @@
-"""The smallest task: which verb a sentence has, on the built-in corpus of recognition.
-A file of one's own.
-"""
+"""The smallest task: which verb a sentence has, on the built-in corpus of recognition."""
 
 from dataclasses import replace
 
@@ -25,9 +23,8 @@ def target(item):
 
 
 def load(item):
-    return Example(
-        item.id, torch.from_numpy(read(item.path, item.start, item.samples)), target(item)
-    )
+    wav = torch.from_numpy(read(item.path, item.start, item.samples))
+    return Example(item.id, wav, target(item))
 
 
 def head(setup):
@@ -35,10 +32,8 @@ def head(setup):
 
 
 def loss(prediction, examples, frames, setup):
-    return cross_entropy(
-        prediction,
-        torch.tensor([WORDS.index(e.target) for e in examples], device=prediction.device),
-    )
+    labels = torch.tensor([WORDS.index(e.target) for e in examples], device=prediction.device)
+    return cross_entropy(prediction, labels)
 
 
 def score(row, example, frames, setup):
@@ -49,21 +44,8 @@ def judge(answer, example, protocol):
     return {"accuracy": 100.0 * (answer == example.target), "heard": answer}
 
 
-KEYWORDS = Task(
-    "keywords",
-    1,
-    (Metric("accuracy", True, "%", best=100.0),),
-    {"mini": MINI},
-    "mini",
-    "mini",
-    corpus,
-    load,
-    head,
-    loss,
-    score,
-    judge,
-    pooled=True,
-    target=target,
-    needs=("text",),
-    mini=BUILTIN,
-)
+METRICS = (Metric("accuracy", True, "%", best=100.0),)
+SAID = {"version": 1, "protocols": {"mini": MINI}, "builtin": "mini", "default": "mini"}
+PARTS = {"corpus": corpus, "load": load, "head": head, "loss": loss, "score": score, "judge": judge}
+MORE = {"needs": ("text",), "mini": BUILTIN, "pooled": True, "target": target}
+KEYWORDS = Task("keywords", metrics=METRICS, **SAID, **PARTS, **MORE)
