@@ -1,6 +1,4 @@
-"""The house rules that a machine can check: what is imported when, what a wheel
-holds, what README says.
-"""
+"""The house rules that a machine can check: what is imported when, what a wheel holds."""
 
 import ast
 import configparser
@@ -236,43 +234,3 @@ def test_the_installed_wheel_runs_from_another_folder(wheel, tmp_path):
     assert told.stdout == f"{version_of_setup_cfg()} [] hubert.tiny\n", told.stderr
     scripts = {p.name for p in (tmp_path / "site" / "bin").iterdir()}
     assert {"run_benchmark.py", "earlyexit-superb"} <= scripts
-
-
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M)
-
-
-def test_the_readmes_own_upstream_passes_its_check(tmp_path):
-    [code] = blocks("python")
-    (tmp_path / "mine.py").write_text(code)
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "run_benchmark.py"), "check", "mine.py:Mine"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0 and "FAIL" not in done.stdout, done.stdout + done.stderr
-
-
-def test_the_readmes_commands_parse():
-    """Every run_benchmark.py line of README is accepted by the parser it would meet."""
-    from earlyexit_superb.benchmark import cli
-    from earlyexit_superb.benchmark.commands import data, parser
-
-    lines = [
-        line.removeprefix("python ")
-        for block in blocks("sh")
-        for line in block.splitlines()
-        if line.removeprefix("python ").startswith("run_benchmark.py")
-    ]
-    assert len(lines) >= 8
-    for line in lines:
-        words = line.split("#")[0].split()[1:]
-        if words[:1] == ["data"]:
-            data.parser().parse_args(words[1:])
-        elif words[:1] == ["plan"]:
-            parser.run_parser().parse_args(["--task", *words[1:]])
-        elif words and not words[0].startswith("-"):
-            assert words[0] in cli.VERBS, line
-        else:
-            parser.run_parser().parse_args(words)
