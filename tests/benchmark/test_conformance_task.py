@@ -205,8 +205,11 @@ class Idle(Neighbours):
         return self.linear(features.mean(1))
 
 
-def unsteady(row, example, frames, setup, draw=np.random.default_rng(0)):
-    return {"accuracy": float(draw.random())}
+DRAW = np.random.default_rng(0)
+
+
+def unsteady(row, example, frames, setup):
+    return {"accuracy": float(DRAW.random())}
 
 
 BROKEN = {

@@ -151,7 +151,7 @@ def test_a_row_says_that_its_upstream_answered_and_no_head_is_trained(
     for r in made:
         assert sum(r["exit_histogram"][k] for k in (2, 4, 6)) == 5 == r["scores"]["wer"]["n"]
     up = toy()
-    tested = [k for k in by["adaptive", "min-max"]["detail"]["exit"]["depths"][:-1]]
+    tested = by["adaptive", "min-max"]["detail"]["exit"]["depths"][:-1]
     items = tasks.get("asr").corpus(spoken, tasks.get("asr").protocols["mini"]).splits["test"]
     [csv] = tmp_path.glob("asr/**/*adaptive*min-max*.csv")
     expected = 0
