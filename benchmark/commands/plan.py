@@ -16,8 +16,9 @@ import torch
 
 from ..contract import SAMPLE_RATE, Item
 from ..engine import cost, heads, workers
-from ..engine.experiment import Experiment, RunConfig, experiment
+from ..engine.experiment import Experiment, RunConfig
 from ..engine.extract import SPARE, pieces, size
+from ..engine.resolve import resolve
 from ..engine.timing import paired
 from ..errors import BenchmarkError
 from ..exiting import Exit, run_until_exit
@@ -107,12 +108,12 @@ def plan(config: RunConfig) -> Plan:
 def _run(config: RunConfig) -> Experiment:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before anything imports transformers
     try:
-        return experiment(config)
+        return resolve(config)
     except BenchmarkError:
         stand_in = upstream_class(config.upstream).stand_in
         if set(stand_in) <= set(config.settings):
             raise
-        return experiment(replace(config, settings={**stand_in, **config.settings}))
+        return resolve(replace(config, settings={**stand_in, **config.settings}))
 
 
 # ---- counting ------------------------------------------------------------------------------------

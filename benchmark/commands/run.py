@@ -16,13 +16,13 @@ def command(argv: Sequence[str]) -> int:
         print(f"earlyexit-superb {release()} in {HERE}")
         return 0
     configs = requested(args)
-    from ..engine.experiment import experiment
+    from ..engine.resolve import resolve
     from ..engine.run import results as made
     from ..report.leaderboard import against, aggregated, load_all, row, table
 
     results, refused = {}, []
     for config in configs:
-        some, sentences = made(experiment(config), parallel=True)
+        some, sentences = made(resolve(config), parallel=True)
         results |= {result.cell: result for result in some}  # the seeds share what has none
         refused += sentences
     results = list(results.values())

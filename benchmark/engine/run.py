@@ -8,8 +8,11 @@ from ..extras import EXTRAS
 from ..report import leaderboard
 from ..report.result import FIX, Result
 from ..storage import writable
-from .evaluate import Evaluation, evaluation, measure, save, score, train, unprocessed
-from .experiment import Experiment, Row, RunConfig, experiment
+from .evaluation import Evaluation, evaluation
+from .experiment import Experiment, Row, RunConfig
+from .resolve import resolve
+from .rows import measure, save, unprocessed
+from .scoring import score, train
 from .workers import worker_count, workers
 
 
@@ -69,5 +72,5 @@ def _make(exp: Experiment, rows: Sequence[Row], parallel: bool) -> list[str]:
 
 def again(config: RunConfig, rows: Sequence[int]) -> Evaluation:
     """The evaluation that another process of this run is at, from the numbers of its rows."""
-    exp = experiment(config)
+    exp = resolve(config)
     return evaluation(exp, [exp.rows[i] for i in rows])

@@ -76,12 +76,13 @@ def run(upstream: str, task: str, rho: Sequence[float] = (), **options: Any) -> 
     A row that could not be made is left out, with a warning.
     """
     _require("run")
-    from .benchmark.engine.experiment import RunConfig, experiment
+    from .benchmark.engine.experiment import RunConfig
+    from .benchmark.engine.resolve import resolve
     from .benchmark.engine.run import results
 
     if rho:
         options["knobs"] = {**options.get("knobs", {}), "rho": tuple(rho)}
-    made, refused = results(experiment(RunConfig(upstream, task, **options)))
+    made, refused = results(resolve(RunConfig(upstream, task, **options)))
     for sentence in refused:
         warnings.warn(sentence, stacklevel=2)
     return made

@@ -24,7 +24,7 @@ import torch
 from earlyexit_superb.benchmark import calibration
 from earlyexit_superb.benchmark.config import pairs
 from earlyexit_superb.benchmark.engine import cost, heads
-from earlyexit_superb.benchmark.engine.experiment import Experiment, RunConfig, experiment
+from earlyexit_superb.benchmark.engine.experiment import Experiment, RunConfig
 from earlyexit_superb.benchmark.engine.feature_cache import Batch, padded
 from earlyexit_superb.benchmark.engine.run import results
 from earlyexit_superb.benchmark.exiting import Exit, layer_normed, replay, run_until_exit
@@ -135,7 +135,7 @@ def main() -> None:
         # a record of its own; the built-in corpus is there already
         os.environ["EARLYEXIT_SUPERB_CACHE"] = folder
         (root / corpus.name).symlink_to(corpus)
-        run = experiment(
+        run = resolve(
             RunConfig(
                 name.replace("hubert", "daisy"),
                 "se",

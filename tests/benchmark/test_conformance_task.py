@@ -13,7 +13,8 @@ import torch
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.conformance_task import check_task
 from earlyexit_superb.benchmark.contract import Metric
-from earlyexit_superb.benchmark.engine.experiment import RunConfig, experiment
+from earlyexit_superb.benchmark.engine.experiment import RunConfig
+from earlyexit_superb.benchmark.engine.resolve import resolve
 from earlyexit_superb.benchmark.engine.run import results
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
 from earlyexit_superb.benchmark.metrics import Failure
@@ -67,7 +68,7 @@ def test_a_task_from_a_file_is_run_recorded_replayed_and_run_live(tmp_path, caps
     )
     said = capsys.readouterr()
     assert "accuracy" in said.out and f"{out}/leaderboard_keywords.csv" in said.err
-    run = experiment(RunConfig(TOY, SPEC, results=out))
+    run = resolve(RunConfig(TOY, SPEC, results=out))
     made, refused = results(run)  # all there: nothing is done twice
     assert (
         not refused
@@ -90,7 +91,7 @@ def test_a_task_from_a_file_is_run_recorded_replayed_and_run_live(tmp_path, caps
 def test_a_board_needs_no_task(tmp_path, monkeypatch):
     """Rows say what they measure, so that a table can be made where the task's file is not."""
     out = tmp_path / "results"
-    results(experiment(RunConfig(TOY, SPEC, results=out)))
+    results(resolve(RunConfig(TOY, SPEC, results=out)))
     before = (out / "leaderboard_keywords.csv").read_text()
     monkeypatch.delitem(tasks._found, "keywords")
     leaderboard.write(out, "keywords")

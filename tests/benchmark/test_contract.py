@@ -11,8 +11,9 @@ import torch
 from earlyexit_superb.benchmark import audio
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.conformance import check_upstream
-from earlyexit_superb.benchmark.engine.experiment import RunConfig, experiment
+from earlyexit_superb.benchmark.engine.experiment import RunConfig
 from earlyexit_superb.benchmark.engine.feature_cache import cached_features
+from earlyexit_superb.benchmark.engine.resolve import resolve
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.exiting import Exit, leaving, run_until_exit
 from earlyexit_superb.benchmark.registry import build_upstream, tasks
@@ -192,7 +193,7 @@ def test_any_stride_runs_and_its_replay_is_the_live_run(toy, task, corpus, spoke
     exit = Exit(
         tuple(adaptive["detail"]["exit"]["depths"]), adaptive["detail"]["exit"]["tau"] or -np.inf
     )
-    run = experiment(RunConfig(spec(toy), task, data=data, protocol="mini", results=tmp_path))
+    run = resolve(RunConfig(spec(toy), task, data=data, protocol="mini", results=tmp_path))
     histogram = [0] * (run.upstream.card.depth + 1)
     for item in run.splits["test"]:
         wav = run.task.load(item).wav[None]

@@ -7,7 +7,7 @@ import pytest
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.commands import plan as planning
 from earlyexit_superb.benchmark.engine import cost, extract
-from earlyexit_superb.benchmark.engine.experiment import RunConfig, experiment
+from earlyexit_superb.benchmark.engine.experiment import RunConfig
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.upstreams import hubert
 from helpers import TOY, command
@@ -23,7 +23,7 @@ def config(corpus, results, upstream=TOY, settings=MINI, **more):
 
 def test_counts_are_the_runs(corpus, tmp_path):
     asked = config(corpus, tmp_path, knobs={"rho": (1.0, 0.5)}, lr="sweep")
-    run, made = experiment(asked), planning.plan(asked)
+    run, made = resolve(asked), planning.plan(asked)
     text = "\n".join(made.lines)
     gib = sum(extract.size(run.upstream, items) for items in run.splits.values()) / 2**30
     audio = {split: cost.audio_seconds(items) / 3600 for split, items in run.splits.items()}

@@ -21,8 +21,8 @@ import torch
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.contract import Item
 from earlyexit_superb.benchmark.engine import cost, heads, run, workers
-from earlyexit_superb.benchmark.engine.evaluate import score_utterances, train_heads
-from earlyexit_superb.benchmark.engine.experiment import RunConfig, experiment
+from earlyexit_superb.benchmark.engine.experiment import RunConfig
+from earlyexit_superb.benchmark.engine.scoring import score_utterances, train_heads
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
 from helpers import ROOT, TOY, command, jsons, numbers
 
@@ -130,7 +130,7 @@ def test_several_seeds_have_a_row_each_and_one_for_all(corpus, tmp_path, capsys)
 
 
 def test_the_rows_exits_are_the_live_runs(finished, corpus):
-    run = experiment(
+    run = resolve(
         RunConfig(
             TOY,
             "se",
@@ -161,7 +161,7 @@ def test_a_second_identical_command_does_no_work_and_prints_the_same(
     finished, corpus, capsys, monkeypatch
 ):
     stamps = {p: p.stat().st_mtime_ns for p in finished.rglob("*.json")}
-    import earlyexit_superb.benchmark.engine.evaluate as running
+    import earlyexit_superb.benchmark.engine.evaluation as running
 
     monkeypatch.setattr(running, "cached_features", None)  # would raise if any state were needed
     assert main(command(corpus, finished, "--rho", "1.0")) == 0

@@ -314,9 +314,11 @@ def test_a_prediction_that_is_no_number_is_a_failure():
 
 
 def test_rows_of_a_tree_and_a_second_head_without_audio_or_upstream(tree, monkeypatch, capsys):
-    from earlyexit_superb.benchmark.engine.evaluate import evaluation, score_utterances, train_heads
-    from earlyexit_superb.benchmark.engine.experiment import RunConfig, experiment
+    from earlyexit_superb.benchmark.engine.evaluation import evaluation
+    from earlyexit_superb.benchmark.engine.experiment import RunConfig
+    from earlyexit_superb.benchmark.engine.resolve import resolve
     from earlyexit_superb.benchmark.engine.run import results as made
+    from earlyexit_superb.benchmark.engine.scoring import score_utterances, train_heads
 
     settings = {
         "steps": "60",
@@ -330,9 +332,9 @@ def test_rows_of_a_tree_and_a_second_head_without_audio_or_upstream(tree, monkey
     config = RunConfig(
         TOY, "sid", {"rho": (1.0,)}, data=tree, results=tree.parent / "results", settings=settings
     )
-    results, refused = made(experiment(config))
+    results, refused = made(resolve(config))
     assert not refused and len(results) == 5 and all(r.scores["accuracy"].n == 8 for r in results)
-    run = experiment(replace(config, seed=1))
+    run = resolve(replace(config, seed=1))
     # would raise if called, as would any audio that is opened
     monkeypatch.setattr(type(run.upstream), "states", None)
     for name in ("read", "header", "inspect", "_open"):

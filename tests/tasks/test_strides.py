@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 from earlyexit_superb.benchmark import audio
-from earlyexit_superb.benchmark.engine.experiment import RunConfig, experiment
+from earlyexit_superb.benchmark.engine.experiment import RunConfig
+from earlyexit_superb.benchmark.engine.resolve import resolve
 from earlyexit_superb.benchmark.engine.run import results
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.registry import tasks
@@ -56,7 +57,7 @@ def test_rows_of_a_long_stride(task, stride, corpus, listed, tmp_path, own_cache
         **({"join": "1", "layers": "1", "bucket": "0"} if task == "asr" else {}),
     }
     data = corpus if task == "se" else listed / task
-    run = experiment(
+    run = resolve(
         RunConfig(
             TOY, task, data=data, protocol="mini", results=tmp_path / "results", settings=settings
         )
@@ -118,5 +119,5 @@ def test_a_target_that_a_stride_leaves_no_room_for_is_refused_before_anything_is
         UsageError,
         match=f"train0: CTC needs 11 frames for its transcript and its 0.75 s have {frames}",
     ) as said:
-        experiment(config)
+        resolve(config)
     assert "\n" not in str(said.value) and not list(own_cache.glob("*"))

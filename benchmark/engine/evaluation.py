@@ -1,0 +1,161 @@
+"""What an experiment's rows follow from: thresholds, exits, and which head each of them needs.
+
+One frozen `Evaluation` holds it all; training, scoring and saving are functions on it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from .. import calibration
+from ..errors import UsageError
+from ..exiting import Exit, leaving, replay
+from . import heads
+from .experiment import Experiment, Row
+from .feature_cache import FeatureCache, cached_features
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What one value of the knob means on the training split."""
+
+    tau: float
+    exits: np.ndarray  # (n,) where the training utterances leave, all exits allowed
+    means: np.ndarray  # (E,) mean evidence of each exit
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Rows of an experiment that are to be made, with all that their exits and heads follow from.
+
+    Attributes:
+        features: by split; where the upstream answers by itself, of test and whatever
+            calibration reads.
+        exits: at test, in the order of the rows that can be made.
+        refused: a sentence for every row that cannot.
+        plans: of the head that each row needs; none where the upstream answers by itself.
+        keys: for each row, every learning rate that is to be tried and the key of its head; rows
+            that see the same share one.
+        heads: key -> plan of every head.
+        folder: where heads are kept.
+    """
+
+    experiment: Experiment
+    features: Mapping[str, FeatureCache]
+    calibrated: Mapping[float, Calibration]
+    exits: Mapping[Row, Exit]
+    refused: Sequence[str]
+    plans: Mapping[Row, heads.Plan]
+    keys: Mapping[Row, Mapping[float, str]]
+    heads: Mapping[str, heads.Plan]
+    folder: Path
+
+
+def evaluation(exp: Experiment, rows: Sequence[Row]) -> Evaluation:
+    """What `rows` need, their features extracted now where there are none."""
+    features = _features(exp, rows)
+    values = {row.cell.value for row in rows} - {None}
+    calibrated = {value: _calibrate(exp, features["train"], value) for value in values}
+    exits, refused = {}, []
+    for row in rows:
+        try:
+            exits[row] = _exit(exp, row, calibrated)
+        except UsageError as error:  # an empty span costs its own row, not the others
+            refused.append(f"{row.cell.upstream}, {row.cell.knob} {row.cell.value:g}: {error}")
+    plans = {} if exp.answers else {row: _plan(exp, row, features, calibrated) for row in exits}
+    keys = _keys(exp, plans)
+    several = len(exp.recipe.rates) > 1
+    named = {
+        key: replace(plans[row], lr=lr, name=plans[row].name + (f" lr {lr:g}" if several else ""))
+        for row, of in keys.items()
+        for lr, key in of.items()
+    }
+    folder = exp.config.results / "heads"
+    return Evaluation(exp, features, calibrated, exits, refused, plans, keys, named, folder)
+
+
+def _features(exp: Experiment, rows: Sequence[Row]) -> dict[str, FeatureCache]:
+    blocks = exp.upstream.card.depth
+    deepest = max(blocks if row.depth is None else row.depth for row in rows)
+    keep = dict.fromkeys(exp.splits, "means" if exp.task.pooled else "states")
+    if exp.answers:
+        keep, deepest = {"test": "answers"}, blocks
+        if any(row.cell.knob for row in rows):
+            keep["train"] = "evidence"
+    return {
+        split: cached_features(
+            exp.upstream,
+            exp.splits[split],
+            exp.task.load,
+            f"{exp.task.name} {split}",
+            exp.config.device,
+            kind,
+            deepest,
+        )
+        for split, kind in keep.items()
+    }
+
+
+def _calibrate(exp: Experiment, train: FeatureCache, value: float) -> Calibration:
+    up, evidence = exp.upstream, train.evidence
+    if not np.isfinite(evidence).all():
+        raise UsageError(
+            f"{up.card.name}: its evidence is not finite on the training split, so no threshold "
+            f"can be set; run: run_benchmark.py check {exp.config.upstream}"
+        )
+    tau = up.tau(evidence, value)
+    exits = replay(evidence, Exit(leaving(up), tau), up.exits)
+    return Calibration(tau, exits, calibration.depth_means(evidence))
+
+
+def _exit(exp: Experiment, row: Row, calibrated: Mapping[float, Calibration]) -> Exit:
+    if row.depth is not None:
+        return Exit((row.depth,))
+    if row.taus:
+        return _own_taus(exp, row)
+    found = calibrated[row.cell.value]
+    return Exit(calibration.span(row.cell.span, found.exits, leaving(exp.upstream)), found.tau)
+
+
+def _own_taus(exp: Experiment, row: Row) -> Exit:
+    return Exit(leaving(exp.upstream), row.taus if len(row.taus) > 1 else row.taus[0])
+
+
+def _plan(
+    exp: Experiment,
+    row: Row,
+    features: Mapping[str, FeatureCache],
+    calibrated: Mapping[float, Calibration],
+) -> heads.Plan:
+    """Heads are trained with their exits active at every depth; a span only narrows the test
+    (DAISY, sec. 3.2 and 3.3).
+    """
+    if row.depth is not None:
+        exit, name = Exit((row.depth,)), row.cell.exit + (" + layer-norm" if row.normalise else "")
+    elif row.taus:
+        exit, name = _own_taus(exp, row), row.cell.exit
+    else:
+        exit = Exit(leaving(exp.upstream), calibrated[row.cell.value].tau)
+        name = f"{row.cell.knob} {row.cell.value:g}"
+    train, dev = (replay(features[s].evidence, exit, exp.upstream.exits) for s in ("train", "dev"))
+    return heads.Plan(name, bool(row.normalise), exp.protocol.lr, train, dev)
+
+
+def _keys(exp: Experiment, plans: Mapping[Row, heads.Plan]) -> dict[Row, dict[float, str]]:
+    # its states are all that a head sees, whoever decided on the exits
+    card = exp.upstream.backbone.card
+    context = (
+        exp.task.name,
+        exp.task.version,
+        exp.recipe.head,
+        exp.corpus.hash,
+        card.name,
+        card.revision,
+        exp.config.seed,
+    )
+    return {
+        row: {lr: replace(plan, lr=lr).key(*context) for lr in exp.recipe.rates}
+        for row, plan in plans.items()
+    }

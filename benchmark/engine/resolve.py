@@ -1,0 +1,136 @@
+"""From a configuration to an experiment: every name, option and file found and checked."""
+
+import inspect
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import torch
+
+from .. import calibration
+from ..config import number
+from ..contract import Item, Task, Upstream
+from ..errors import UsageError, did_you_mean
+from ..registry import build_upstream, tasks, upstream_class
+from ..validation import opened
+from . import controls
+from .experiment import Experiment, RunConfig
+from .precision import at_precision
+from .protocols import run_protocol
+
+
+def resolve(config: RunConfig) -> Experiment:
+    """Every name, option and file of a configuration, found and checked.
+
+    Raises: UsageError about the first that does not fit; MachineError where a package is missing.
+    """
+    task: Task = tasks.get(config.task)
+    options, fields_given = _sorted_settings(config, task)
+    name = config.protocol or (task.builtin if config.data is None else task.default)
+    if name not in task.protocols:
+        raise UsageError(
+            f"task {task.name} has no protocol {name!r}: {did_you_mean(name, task.protocols)}"
+        )
+    if config.data is not None and not config.data.exists():
+        raise UsageError(
+            f"--data {config.data}: there is no such folder or list; leave the flag out to use the "
+            "built-in corpus"
+        )
+    torch.manual_seed(config.seed)
+    upstream = build_upstream(config.upstream, options).to(config.device).requires_grad_(False)
+    upstream = at_precision(upstream, config.precision)
+    knob_given, exits = fields_given.pop(upstream.knob, None), fields_given.pop("exits", "")
+    _refuse_unknown(fields_given, config, task, upstream, options)
+    values, spans = _knob(config, upstream, knob_given)
+    _refuse_task(upstream, task)
+    extra = controls.extra(str(exits), upstream)
+    resolved = run_protocol(task.protocols[name], fields_given, config.lr)
+    # where no head is trained, no target has to fit the upstream's frames: any number will do
+    frames = torch.clone if task.name in upstream.answers else upstream.frames
+    corpus = opened(task, config.data, resolved.protocol, frames)
+    splits = {
+        s: limited(
+            corpus.splits[s], getattr(resolved.protocol, f"{s}_limit"), resolved.protocol.limit_seed
+        )
+        for s in ("train", "dev", "test")
+    }
+    return Experiment(config, task, resolved, upstream, corpus, splits, values, spans, extra)
+
+
+def _sorted_settings(config: RunConfig, task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
+    """--set keys that the upstream's constructor takes, and the others."""
+    known = set(inspect.signature(upstream_class(config.upstream)).parameters) - {"tag"}
+    options = {k: v for k, v in config.settings.items() if k in known}
+    return options, {k: v for k, v in config.settings.items() if k not in known}
+
+
+def _refuse_unknown(
+    given: Mapping[str, Any], config: RunConfig, task: Task, upstream: Upstream, options: Mapping
+) -> None:
+    """UsageError for a --set key that is neither the upstream's nor the protocol's."""
+    protocol = {f.name for f in fields(next(iter(task.protocols.values())))} - {"name", "source"}
+    for key in given:
+        if key not in protocol:
+            constructor = set(inspect.signature(upstream_class(config.upstream)).parameters) - {
+                "tag"
+            }
+            known = sorted(
+                {*constructor, *protocol, "exits", *([upstream.knob] if upstream.knob else [])}
+            )
+            raise UsageError(
+                f"--set {key}: neither {config.upstream} nor a protocol of {task.name} has it; "
+                f"{did_you_mean(key, known)}"
+            )
+
+
+def _refuse_task(upstream: Upstream, task: Task) -> None:
+    """UsageError where the upstream was tuned for something else."""
+    card = upstream.card
+    if card.tasks and task.name not in card.tasks:
+        raise UsageError(
+            f"{card.name} was tuned on {card.tuned_on or 'labelled data'} and is only for "
+            f"{', '.join(card.tasks)}, not for {task.name}; choose another --task, or a "
+            "self-supervised upstream (run_benchmark.py ls upstreams)"
+        )
+
+
+def _knob(
+    config: RunConfig, upstream: Upstream, given: Any
+) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """The values of the upstream's knob and the spans of its exits."""
+    for name in config.knobs:
+        if name != upstream.knob:
+            own = (
+                f"turn its own knob with --knob {upstream.knob}=VALUE"
+                if upstream.knob
+                else "it does not exit by itself"
+            )
+            raise UsageError(f"{config.upstream} has no {name}: {own}")
+    if config.span and not upstream.knob:
+        raise UsageError(
+            f"{config.upstream} does not exit by itself, so it has no span; choose an adaptive "
+            "upstream such as daisy"
+        )
+    spans = tuple(dict.fromkeys(config.span)) or upstream.spans
+    for span in spans:
+        if span not in calibration.SPANS:
+            raise UsageError(f"there is no span {span!r}: {did_you_mean(span, calibration.SPANS)}")
+    if not upstream.knob:
+        return (), spans
+    words = [] if given is None else str(given).split(",")
+    values = tuple(config.knobs.get(upstream.knob, ())) or tuple(
+        number(w, f"--set {upstream.knob}") for w in words
+    )
+    for value in values:
+        if warning := upstream.check_knob(value):
+            print(f"warning: {warning}", file=sys.stderr)
+    return values or upstream.knob_values, spans
+
+
+def limited(items: Sequence[Item], limit: int | None, seed: int) -> Sequence[Item]:
+    """All, or `limit` of them drawn with `seed`, in their old order."""
+    if limit is None or limit >= len(items):
+        return items
+    return [items[i] for i in sorted(random.Random(seed).sample(range(len(items)), limit))]

@@ -1,0 +1,217 @@
+"""Where a row is made and saved: its scores, its cost, and all that it was made of."""
+
+import math
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..contract import Item
+from ..exiting import Exit
+from ..metrics import Failure, Ratio
+from ..report.provenance import git_commit, versions
+from ..report.result import Cost, Result, Score
+from . import controls, cost
+from .evaluation import Evaluation
+from .experiment import Experiment, Row
+from .parameters import Parameters
+from .scoring import chosen, load_head
+from .timing import machine
+
+
+def unprocessed(exp: Experiment, row: Row) -> None:
+    """The floor under every row: the score of doing nothing."""
+    from tqdm import tqdm
+
+    scored = []
+    for item in tqdm(
+        exp.splits["test"], desc="unprocessed", file=sys.stderr, unit="utt", mininterval=1
+    ):
+        scored.append({"id": item.id, **exp.task.unprocessed(exp.task.load(item), exp.protocol)})
+    scores = {m.name: Score.over([u[m.name] for u in scored]) for m in exp.task.metrics}
+    Result(row.cell, scores, detail=_detail(exp)).save(exp.config.results, plain(scored))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a run measured once for all of its rows.
+
+    Attributes:
+        seconds: by exit, (passes, utterances timed), all exits by turns; "full" is no exit at all.
+        parameters: of the upstream, by depth.
+        peak_mib: by exit, of a live run.
+    """
+
+    seconds: Mapping[str, np.ndarray]
+    parameters: Parameters
+    peak_mib: Mapping[str, float | None]
+
+
+def measure(ev: Evaluation) -> Measured:
+    """Time, memory and parameters of every exit that can be run live."""
+    exp = ev.experiment
+    items, device = cost.timed(exp.splits["test"]), exp.config.device
+    full = Exit((exp.upstream.card.depth,))
+    exits = {"full": full} | {
+        str(exit): exit for row, exit in ev.exits.items() if exit != full and not row.replayed_only
+    }
+    seconds = cost.seconds(exp.upstream, items, exp.task.load, exits, device, answers=exp.answers)
+    peak = {
+        name: cost.peak_memory(exp.upstream, items, exp.task.load, exit, device, exp.answers)
+        for name, exit in exits.items()
+    }
+    return Measured(seconds, Parameters(exp.upstream, exp.answers), peak)
+
+
+def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -> None:
+    """Write the row: its means, its cost, and all that it was made of."""
+    exp, exit, blocks = ev.experiment, ev.exits[row], ev.experiment.upstream.card.depth
+    depth = np.array([u["depth"] for u in utterances])
+    control = row.cell.exit in controls.CONTROLS
+    detail = _detail(exp) | {
+        "exit": None
+        if control
+        else {"depths": list(exit.depths), "tau": None if exit.tau == -math.inf else exit.tau},
+        "calibration": _calibration_detail(ev, row),
+        "timing": _timing_detail(ev, row, measured),
+    }
+    weights: Sequence[float] = ()
+    if row in ev.plans:
+        readout, training = load_head(ev, row)
+        weights = readout.mix.scores.detach().softmax(0).tolist()
+        detail |= {"training": training} | _training_detail(ev, row)
+    Result(
+        row.cell,
+        {m.name: Score.over([u[m.name] for u in utterances]) for m in exp.task.metrics},
+        depth=float(depth.mean()),
+        exit_histogram=histogram(depth, blocks),
+        cost=_cost(ev, row, depth, measured),
+        device=machine(exp.config.device),
+        answered_by="upstream" if exp.answers else "head",
+        tuned_on=exp.upstream.card.tuned_on,
+        layer_weights=weights,
+        detail=detail,
+    ).save(exp.config.results, plain(utterances))
+
+
+def _cost(ev: Evaluation, row: Row, depth: np.ndarray, measured: Measured) -> Cost:
+    """A control asks no branch and cannot be run live, so it has neither branches nor time."""
+    exp, blocks = ev.experiment, ev.experiment.upstream.card.depth
+    items, full = exp.splits["test"], Exit((blocks,))
+    exit = full if row.cell.exit in controls.CONTROLS else ev.exits[row]
+    rows = cost.timed_rows(items)
+    timed = [items[i] for i in rows]
+
+    def saved(some: Sequence[Item], left: np.ndarray) -> tuple[int, float]:
+        spent = cost.macs(exp.upstream, some, left, exit, exp.answers)
+        whole = np.full(len(some), blocks)
+        return spent, 100 * (1 - spent / cost.macs(exp.upstream, some, whole, full, exp.answers))
+
+    spent, macs_saved = saved(items, depth)
+    deepest = int(depth.max())
+    tested = {k for k in exit.tested if k <= deepest} | ({deepest} if exp.answers else set())
+    known = Cost(
+        gmacs_per_s=spent / cost.audio_seconds(items) / 1e9,
+        macs_saved=macs_saved,
+        params_m=measured.parameters.needed(deepest, tested) / 1e6,
+        params_all_m=measured.parameters.all / 1e6,
+        reference=exp.upstream.backbone.card.name,
+    )
+    if row.replayed_only:
+        return known
+    name = "full" if exit == full else str(exit)
+    time = cost.saved(measured.seconds["full"], measured.seconds[name])
+    return replace(
+        known,
+        rtfx=cost.rtfx(timed, measured.seconds[name]),
+        peak_mib=measured.peak_mib[name],
+        time_saved=time.median,
+        time_saved_low=time.low,
+        time_saved_high=time.high,
+        timed=len(rows),
+        timed_macs_saved=saved(timed, depth[rows])[1],
+    )
+
+
+def _timing_detail(ev: Evaluation, row: Row, measured: Measured) -> dict | None:
+    if row.replayed_only:
+        return None
+    exit, blocks = ev.exits[row], ev.experiment.upstream.card.depth
+    taken = measured.seconds["full" if exit == Exit((blocks,)) else str(exit)]
+    timed = cost.timed(ev.experiment.splits["test"])
+    return {
+        "passes_seconds": taken.sum(1).tolist(),
+        "passes_seconds_full": measured.seconds["full"].sum(1).tolist(),
+        "batch": 1,
+        "audio_seconds": cost.audio_seconds(timed),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _calibration_detail(ev: Evaluation, row: Row) -> dict | None:
+    found = ev.calibrated.get(row.cell.value)
+    if found is None:
+        return None
+    return {
+        "knob": row.cell.knob,
+        "value": row.cell.value,
+        "tau": found.tau,
+        "exits": list(ev.experiment.upstream.exits),
+        "depth_means": found.means.tolist(),
+        "e_max": float(found.means.max()),
+        "e_min": float(found.means.min()),
+        "split": "train",
+        "n": len(ev.experiment.splits["train"]),
+        "evidence": ev.experiment.upstream.card.evidence,
+    }
+
+
+def _training_detail(ev: Evaluation, row: Row) -> dict:
+    train, sweep = ev.plans[row].train, chosen(ev, row)[1]
+    blocks = ev.experiment.upstream.card.depth
+    return {
+        "train_exit": {"histogram": histogram(train, blocks), "mean": float(train.mean())},
+    } | ({"lr_sweep": sweep} if ev.experiment.recipe.sweep else {})
+
+
+def histogram(depths: np.ndarray, blocks: int) -> list[int]:
+    """How many left at depth 0, 1, ..., L."""
+    return np.bincount(depths, minlength=blocks + 1).tolist()
+
+
+def _detail(exp: Experiment) -> dict:
+    return {
+        "protocol": exp.recipe.settings,
+        "protocol_based_on": exp.recipe.published.name,
+        "protocol_differs": exp.recipe.differs,
+        "corpus_notices": list(exp.corpus.notices),
+        "notices": list(exp.notices),
+        "metrics": [asdict(metric) for metric in exp.task.metrics],
+        "utterances": {s: len(i) for s, i in exp.splits.items()},
+        "versions": versions(),
+        "git": git_commit(),
+        "command": shlex.join(sys.argv),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def plain(utterances: Sequence[Mapping[str, Any]]) -> list[dict]:
+    """Numbers stay; a failure becomes its reason in a column of its own, never a number."""
+    return [dict(_columns(utterance)) for utterance in utterances]
+
+
+def _columns(utterance: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in utterance.items():
+        if isinstance(value, Ratio):
+            value = value.part / value.whole
+        yield name, None if isinstance(value, Failure) else value
+    for name, value in utterance.items():
+        if isinstance(value, Ratio):
+            yield f"{name}_of", value.whole
+    failed = [f"{k}: {v.reason}" for k, v in utterance.items() if isinstance(v, Failure)]
+    yield "failure", "; ".join(failed)

@@ -1,0 +1,164 @@
+"""Training the heads of an evaluation and scoring its test utterances, shared among workers."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..exiting import leaving, replay, replay_batches
+from . import controls, heads
+from .evaluation import Evaluation
+from .experiment import Row
+from .workers import Worker
+
+# (row, depth) -> the scores of one utterance
+Scorer = Callable[[Row, int], dict[str, Any]]
+
+
+def train(ev: Evaluation, workers: Sequence[Worker]) -> None:
+    """All heads, the workers a share each.
+
+    As many workers have the same shares in a repeated command, and go on where they were.
+    """
+    shares, keys = len(workers) + 1, list(ev.heads)
+    for share, worker in enumerate(workers, 1):
+        worker.ask(train_heads, keys[share::shares])
+    train_heads(ev, keys[::shares])
+    for worker in workers:
+        worker.answer()
+    train_heads(ev, keys)  # what a worker left undone
+    _judge_rates(ev)
+
+
+def train_heads(ev: Evaluation, keys: Sequence[str]) -> None:
+    """Train those of the heads that are not there."""
+    if keys:
+        exp = ev.experiment
+        heads.fit(
+            {key: ev.heads[key] for key in keys},
+            exp.task,
+            replace(exp.setup, protocol=exp.recipe.training),
+            ev.features["train"],
+            ev.features["dev"],
+            ev.folder,
+            exp.config.seed,
+            exp.config.device,
+        )
+
+
+def chosen(ev: Evaluation, row: Row) -> tuple[str, dict]:
+    """The key of a row's head, and of every learning rate tried what the dev split said."""
+    return heads.choose(ev.folder, ev.keys[row], ev.experiment.task)
+
+
+def _judge_rates(ev: Evaluation) -> None:
+    """Say where the best learning rate may lie beyond those tried."""
+    if not ev.experiment.recipe.sweep:
+        return
+    sweeps = [chosen(ev, row)[1] for row in ev.keys]
+    ends = sum(s["chosen"] in (min(s["grid"]), max(s["grid"])) for s in sweeps)
+    if ends:
+        print(
+            f"notice: {ends} of {len(sweeps)} rows take a learning rate at an end of the grid, so "
+            "a better one may lie beyond: --lr sweep --set lr_grid=...",
+            file=sys.stderr,
+        )
+
+
+# ---- scoring ----
+
+
+def score(ev: Evaluation, workers: Sequence[Worker]) -> list[list[dict]]:
+    """Of every test utterance, its exit and scores in every row."""
+    shares, everybody = len(workers) + 1, range(len(ev.experiment.splits["test"]))
+    for share, worker in enumerate(workers, 1):
+        worker.ask(score_utterances, everybody[share::shares])
+    found: list[list[dict]] = [[]] * len(everybody)
+    found[::shares] = score_utterances(ev, everybody[::shares])
+    for share, worker in enumerate(workers, 1):
+        found[share::shares] = worker.answer() or score_utterances(ev, everybody[share::shares])
+    return found
+
+
+def score_utterances(ev: Evaluation, utterances: Sequence[int]) -> list[list[dict]]:
+    """Of some test utterances, by their numbers: exit and scores in every row, from one reading."""
+    from tqdm import tqdm
+
+    exp, metric = ev.experiment, ev.experiment.task.metrics[0]
+    rows, depths = list(ev.exits), {row: depths_at_test(ev, row) for row in ev.exits}
+    scorer = _by_answers(ev) if exp.answers else _by_heads(ev)
+    out: list[list[dict]] = []
+    for i in tqdm(utterances, desc="scoring", file=sys.stderr, unit="utt", mininterval=1):
+        scored = scorer(i)
+        out.append([])
+        for row in rows:
+            depth = int(depths[row][i])
+            if row.cell.exit == "oracle":
+                allowed = leaving(exp.upstream)
+                depth = controls.oracle(lambda k: scored(row, k)[metric.name], allowed, metric)
+            out[-1].append({"id": exp.splits["test"][i].id, "depth": depth, **scored(row, depth)})
+    return out
+
+
+def depths_at_test(ev: Evaluation, row: Row) -> np.ndarray:
+    """(n,) where the test utterances leave, replayed from their evidence."""
+    test, exit, exits = ev.features["test"], ev.exits[row], ev.experiment.upstream.exits
+    if row.batch:
+        samples = torch.tensor([item.samples for item in test.items])
+        frames = ev.experiment.upstream.frames(samples).numpy()
+        return replay_batches(test.evidence, frames, exit, exits, row.batch)
+    depth = replay(test.evidence, exit, exits)
+    return (
+        controls.shuffled(depth, ev.experiment.config.seed) if row.cell.exit == "random" else depth
+    )
+
+
+def _by_answers(ev: Evaluation) -> Callable[[int], Scorer]:
+    """Utterance number -> scores of the upstream's own answer."""
+    exp, test = ev.experiment, ev.features["test"]
+
+    def of_utterance(i: int) -> Scorer:
+        example = heads.example(exp.task, test.items[i])
+
+        @cache
+        def at(depth: int) -> dict[str, Any]:
+            said = exp.upstream.decode(test.answer(i, depth), exp.task.name)
+            return exp.task.judge(said, example, exp.protocol)
+
+        return lambda row, depth: at(depth)
+
+    return of_utterance
+
+
+def _by_heads(ev: Evaluation) -> Callable[[int], Scorer]:
+    """Utterance number -> scores of the row's head on the states up to there."""
+    exp, test = ev.experiment, ev.features["test"]
+    keys = {row: chosen(ev, row)[0] for row in ev.exits}
+    one_of = {key: row for row, key in keys.items()}
+    readouts = {key: load_head(ev, row)[0].to(exp.config.device) for key, row in one_of.items()}
+
+    def of_utterance(i: int) -> Scorer:
+        example, batch = heads.example(exp.task, test.items[i]), test.batch([i])
+
+        @cache  # spans often agree: the same head on the same states is the same answer
+        def at(key: str, normalise: bool, depth: int) -> dict[str, Any]:
+            states = batch.states[normalise][: depth + 1]
+            with torch.no_grad():
+                prediction = readouts[key](
+                    states, torch.tensor([depth]), batch.frames, batch.samples
+                )
+            return exp.task.score(prediction[0], example, int(batch.frames[0]), exp.setup)
+
+        return lambda row, depth: at(keys[row], bool(row.normalise), depth)
+
+    return of_utterance
+
+
+def load_head(ev: Evaluation, row: Row) -> tuple[heads.Downstream, dict]:
+    exp, key = ev.experiment, chosen(ev, row)[0]
+    blocks = exp.upstream.card.depth
+    return heads.load(ev.folder, key, bool(row.normalise), exp.task, exp.setup, blocks)
