@@ -8,6 +8,7 @@ from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.commands import plan as planning
 from earlyexit_superb.benchmark.engine import cost, extract
 from earlyexit_superb.benchmark.engine.experiment import RunConfig
+from earlyexit_superb.benchmark.engine.resolve import resolve
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.upstreams import hubert
 from helpers import TOY, command

@@ -22,6 +22,7 @@ from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.contract import Item
 from earlyexit_superb.benchmark.engine import cost, heads, run, workers
 from earlyexit_superb.benchmark.engine.experiment import RunConfig
+from earlyexit_superb.benchmark.engine.resolve import resolve
 from earlyexit_superb.benchmark.engine.scoring import score_utterances, train_heads
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
 from helpers import ROOT, TOY, command, jsons, numbers
@@ -332,7 +333,7 @@ def test_batches_are_a_function_of_seed_and_number():
 
 
 def test_limits_draw_the_same_utterances_every_time():
-    from earlyexit_superb.benchmark.engine.experiment import limited
+    from earlyexit_superb.benchmark.engine.resolve import limited
 
     items = list(range(100))
     assert (
