@@ -7,7 +7,12 @@ import pytest
 import torch
 from earlyexit_superb.benchmark.contract import Upstream, UpstreamCard
 from earlyexit_superb.benchmark.errors import UsageError
-from earlyexit_superb.benchmark.exiting import Exit, TruncatedWeightedSum, replay, run_until_exit
+from earlyexit_superb.benchmark.exiting import (
+    Exit,
+    TruncatedWeightedSum,
+    replay,
+    run_until_exit,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import s3prl_module
