@@ -14,7 +14,9 @@ from dataclasses import fields, replace
 
 import pages
 import pytest
+from earlyexit_superb.benchmark import commands as verbs
 from earlyexit_superb.benchmark.cli import main
+from earlyexit_superb.benchmark.commands import data
 from earlyexit_superb.benchmark.commands.parser import Parser
 from earlyexit_superb.benchmark.engine import cost
 from earlyexit_superb.benchmark.registry import tasks, upstream_class
@@ -114,15 +116,41 @@ class Accepted(Exception):
     """A parser took the words."""
 
 
-@pytest.mark.parametrize("block", SHELL, ids=str)
-def test_commands_are_accepted_by_their_parsers(block, monkeypatch):
-    """Names too: upstreams, tasks, protocols and the keys of --set."""
+@pytest.fixture
+def parsers_only(monkeypatch):
+    """Every verb ends with `Accepted` where it would begin its work."""
     taken = Parser.parse_args
 
     def accepted(parser, *words, **more):
         raise Accepted(taken(parser, *words, **more))
 
     monkeypatch.setattr(Parser, "parse_args", accepted)
+
+
+@pytest.mark.parametrize("verb", ["", *verbs.VERBS, *(f"data {k}" for k in data.KINDS), "cache rm"])
+def test_help_has_an_example_that_is_accepted(verb, parsers_only, capsys):
+    with pytest.raises(SystemExit):
+        main([*verb.split(), "--help"])
+    said = capsys.readouterr().out
+    example = said.partition("example:\n")[2].split()
+    assert example[0] == "run_benchmark.py" and example[1 : 1 + len(verb.split())] == (
+        verb.split() if verb != "run" else ["--upstream"]
+    )
+    assert all(len(line) <= 100 for line in said.splitlines())
+    with pytest.raises(Accepted):
+        main(example[1:])
+
+
+def test_help_lists_every_verb_with_a_line(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert all(f"  {verb:11}  {about}\n" in said for verb, about in verbs.VERBS.items())
+
+
+@pytest.mark.parametrize("block", SHELL, ids=str)
+def test_commands_are_accepted_by_their_parsers(block, parsers_only):
+    """Names too: upstreams, tasks, protocols and the keys of --set."""
     for line in block.commands:
         words = _words(line)
         if "run_benchmark.py" not in words:

@@ -7,7 +7,7 @@ VERBS = {  # name: what --help says of it
     "speed": "time an upstream beside other implementations of it",
     "train": "train an upstream's own weights",
     "data": "make, list and check corpora",
-    "check": "hold a plug-in against the contract",
+    "check": "hold an upstream or a task against the contract",
     "ls": "list upstreams, tasks and corpora",
     "leaderboard": "rebuild the tables from the JSONs of a results folder",
     "cache": "list or remove what was recorded on this machine",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import UsageError, did_you_mean
 from ..storage import cache_dir, locked
-from .parser import Parser
+from .parser import Parser, kind_of
 
 
 def command(argv: Sequence[str]) -> int:
@@ -16,13 +16,15 @@ def command(argv: Sequence[str]) -> int:
         prog="run_benchmark.py cache",
         allow_abbrev=False,
         description="List or remove the traces kept on this machine.",
+        example="run_benchmark.py cache ls --check",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="ls|rm", parser_class=Parser)
-    ls = verbs.add_parser("ls", help="what is kept, largest first")
+    ls = kind_of(verbs, "ls", "what is kept, largest first", "run_benchmark.py cache ls")
     ls.add_argument(
         "--check", action="store_true", help="read everything and hold it against its hashes"
     )
-    rm = verbs.add_parser("rm", help="remove traces; whatever needs them records them again")
+    about = "remove traces; whatever needs them records them again"
+    rm = kind_of(verbs, "rm", about, "run_benchmark.py cache rm --unfinished")
     rm.add_argument("key", nargs="*", help="as ls prints them")
     rm.add_argument("--unfinished", action="store_true", help="what interrupted recordings left")
     rm.add_argument("--all", action="store_true")

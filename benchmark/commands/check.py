@@ -19,6 +19,7 @@ def command(argv: Sequence[str]) -> int:
         prog="run_benchmark.py check",
         allow_abbrev=False,
         description="Hold an upstream or a task against the contract.",
+        example="run_benchmark.py check path/to/mine.py:Mine",
     )
     parser.add_argument(
         "name",

@@ -6,15 +6,16 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..contract import SAMPLE_RATE
 from ..errors import UsageError
-from .parser import Parser
+from .parser import Parser, kind_of
 
 
 def command(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
-    return KINDS[args.kind][2](args)
+    return KINDS[args.kind].run(args)
 
 
 def parser() -> Parser:
@@ -22,10 +23,12 @@ def parser() -> Parser:
         prog="run_benchmark.py data",
         allow_abbrev=False,
         description="Make, list and check corpora.",
+        example="run_benchmark.py data verify LibriSpeech",
     )
     kinds = verb.add_subparsers(dest="kind", required=True, metavar="KIND", parser_class=Parser)
-    for name, (about, arguments, _) in KINDS.items():
-        arguments(kinds.add_parser(name, help=about, description=about, allow_abbrev=False))
+    for name, kind in KINDS.items():
+        example = f"run_benchmark.py data {name} {kind.example}"
+        kind.arguments(kind_of(kinds, name, kind.about, example))
     return verb
 
 
@@ -283,29 +286,47 @@ def _where(kind: Parser) -> None:
     kind.add_argument("--seed", type=int, default=0)
 
 
-KINDS: dict[str, tuple[str, Callable[[Parser], None], Callable[[Namespace], int]]] = {
-    "prepare": (
+class Kind(NamedTuple):
+    """What `data` does.
+
+    Attributes:
+        example: its arguments, as --help shows them.
+    """
+
+    about: str
+    example: str
+    arguments: Callable[[Parser], None]
+    run: Callable[[Namespace], int]
+
+
+KINDS = {
+    "prepare": Kind(
         "a corpus as it lies on disk into a manifest for --data",
+        "--from LibriSpeech --task asr --out librispeech-asr",
         _prepare_arguments,
         _prepare,
     ),
-    "verify": (
+    "verify": Kind(
         "count a corpus and name everything that is wrong with it",
+        "LibriSpeech --task asr",
         _verify_arguments,
         _verify,
     ),
-    "noisy": (
+    "noisy": Kind(
         "a VoiceBank-DEMAND-shaped corpus from any folders of speech and noise",
+        "--speech LibriSpeech --noise noise --out se_real",
         _noisy_arguments,
         _noisy,
     ),
-    "mixtures": (
+    "mixtures": Kind(
         "two-speaker mixtures in the layout of Libri2Mix, from its metadata or drawn anew",
+        "--speech LibriSpeech --out ss_real",
         _mixtures_arguments,
         _mixtures,
     ),
-    "speech": (
+    "speech": Kind(
         "synthetic speech of many built-in voices, for pre-training",
+        "--out espeak --minutes 60",
         _speech_arguments,
         _speech,
     ),

@@ -96,6 +96,7 @@ def command(argv: Sequence[str]) -> int:
     Parser(
         prog="run_benchmark.py doctor",
         description="Find out what does not import here, and say how to mend it.",
+        example="run_benchmark.py doctor",
     ).parse_args(argv)
     return examine()
 

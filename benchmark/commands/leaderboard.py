@@ -12,6 +12,7 @@ def command(argv: Sequence[str]) -> int:
         prog="run_benchmark.py leaderboard",
         allow_abbrev=False,
         description="Rebuild the tables from the JSONs of a results folder.",
+        example="run_benchmark.py leaderboard results/local --reference hubert.tiny",
     )
     parser.add_argument("results", nargs="?", type=Path, default=LOCAL, help=f"default {LOCAL}")
     parser.add_argument(

@@ -11,7 +11,8 @@ def command(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="run_benchmark.py ls",
         allow_abbrev=False,
-        description="What there is, and what is missing.",
+        description="List what there is, and what is missing.",
+        example="run_benchmark.py ls tasks",
     )
     parser.add_argument(
         "what", nargs="?", choices=("upstreams", "tasks", "corpora"), help="default: all"

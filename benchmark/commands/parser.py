@@ -1,6 +1,7 @@
 """The options of `run`, as argparse and as a value; a mistake on a command line is one sentence."""
 
 import argparse
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,20 @@ LOCAL = Path("results/local")
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one sentence, with the nearest right spelling."""
+    """argparse, but a mistake is one sentence, with the nearest right spelling.
+
+    Args:
+        example: a command line, which --help shows at its end.
+    """
+
+    def __init__(self, *args, description: str, example: str, epilog: str = "", **more):
+        super().__init__(
+            *args,
+            description=description if "\n" in description else textwrap.fill(description, 90),
+            epilog="\n\n".join(filter(None, (epilog, f"example:\n  {example}"))),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **more,
+        )
 
     def error(self, message):
         known = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
@@ -22,25 +36,38 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
-def run_parser(
-    verb: str = "",
-    about: str = (
-        "Benchmark an early-exit speech upstream on a task: metric versus compute saved, one table."
-    ),
-) -> Parser:
-    parser = Parser(
-        prog=f"run_benchmark.py {verb}".strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        description=about,
-        epilog="verbs (run_benchmark.py VERB --help says more):\n"
-        + "".join(f"  {verb:11}  {about}\n" for verb, about in VERBS.items())
-        + (
-            "\n"
-            "with nothing but --upstream and --task everything runs on built-in data and models, "
-            "no download"
-        ),
+def kind_of(kinds: argparse._SubParsersAction, name: str, about: str, example: str) -> Parser:
+    """The parser of what stands behind a verb: `data verify`, `cache ls`."""
+    return kinds.add_parser(
+        name, help=about, description=about, example=example, allow_abbrev=False
     )
+
+
+OVERVIEW = (
+    "A benchmark harness for early-exit speech upstreams: metric versus compute, one table.\n\n"
+    "verbs (run_benchmark.py VERB --help says more):\n"
+    + "\n".join(f"  {verb:11}  {about}" for verb, about in VERBS.items())
+    + "\n\nThe options below are those of run. With --upstream and --task alone everything runs\n"
+    "on built-in data and models; nothing is downloaded."
+)
+
+
+def run_parser() -> Parser:
+    """Of `run`, and of no verb at all."""
+    parser = Parser(
+        prog="run_benchmark.py",
+        usage="run_benchmark.py [VERB] [options]",
+        allow_abbrev=False,
+        description=OVERVIEW,
+        example="run_benchmark.py --upstream daisy --task se --rho 0.7",
+    )
+    run_options(parser)
+    parser.add_argument("--version", action="store_true", help="print version and folder")
+    return parser
+
+
+def run_options(parser: Parser) -> None:
+    """What `run` takes, and `plan` with it."""
     add = parser.add_argument
     add(
         "--upstream",
@@ -134,8 +161,6 @@ def run_parser(
         help="print savings against this upstream's full depth; default: the row's own backbone",
     )
     add("--json", action="store_true", help="print the results as JSON lines instead of a table")
-    add("--version", action="store_true", help="print version and folder")
-    return parser
 
 
 def with_config(

@@ -24,7 +24,7 @@ from ..errors import BenchmarkError
 from ..exiting import Exit, run_until_exit
 from ..registry import upstream_class
 from ..storage import cache_dir
-from .parser import requested, run_parser
+from .parser import Parser, requested, run_options
 
 # Utterances in the probe's batch on a CPU, where the time of a step is taken to grow with the batch
 PROBE = 4
@@ -65,10 +65,15 @@ class Counts:
 
 
 def command(argv: Sequence[str]) -> int:
-    parser = run_parser(
-        "plan",
-        "What a run would cost, before anything is spent: the flags of run, with the task first.",
+    parser = Parser(
+        prog="run_benchmark.py plan",
+        usage="run_benchmark.py plan TASK [options of run]",
+        allow_abbrev=False,
+        description="Say what a run would cost, before anything is spent; it takes the options of "
+        "run.",
+        example="run_benchmark.py plan se --upstream daisy --rho 0.7 1.0",
     )
+    run_options(parser)
     parser.add_argument("name", nargs="?", metavar="TASK", help="a task; --task says the same")
     args = parser.parse_args(list(argv))
     args.task = args.name or args.task

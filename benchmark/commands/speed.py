@@ -96,6 +96,7 @@ def _parser():
         allow_abbrev=False,
         description="Time an upstream here against the same network in other libraries, and every "
         "exit against the ideal.",
+        example="run_benchmark.py speed --data LibriSpeech --csv speed.csv",
     )
     add = parser.add_argument
     add(

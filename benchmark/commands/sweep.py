@@ -95,6 +95,7 @@ def _parser():
         prog="run_benchmark.py sweep",
         allow_abbrev=False,
         description="Run a grid of cells: upstreams x tasks x protocols x seeds.",
+        example="run_benchmark.py sweep --upstream daisy hubert --task se --seed 0 1 2 --workers 2",
     )
     add = parser.add_argument
     add("--upstream", nargs="+", metavar="NAME", help="one or several, as `run` takes them")

@@ -50,6 +50,7 @@ def _parser() -> Parser:
         allow_abbrev=False,
         description="Train an upstream's own weights by one of its recipes.",
         epilog="A stopped training goes on. Under torchrun several processes share every batch.",
+        example="run_benchmark.py train daisy.tiny --data speech --noise noise --out trained",
     )
     add = parser.add_argument
     add(
