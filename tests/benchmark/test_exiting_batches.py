@@ -9,10 +9,8 @@ from toys.toy import Toy
 @pytest.mark.parametrize("size", [1, 2, 3, 6])
 def test_decisions_by_batches_are_replayed(size):
     """A batch of neighbours leaves where the live run lets it, and alone everybody decides."""
-    wavs, lengths = (
-        0.1 * torch.randn(6, 16_000),
-        torch.tensor([16_000, 9_000, 12_000, 8_000, 15_000, 11_000]),
-    )
+    toy, wavs = Toy().eval(), 0.1 * torch.randn(6, 16_000)
+    lengths = torch.tensor([16_000, 9_000, 12_000, 8_000, 15_000, 11_000])
     frames, states = toy.frames(lengths), list(toy.states(wavs, lengths))
     table = torch.stack(
         [toy.evidence(k, states[k], states[k - 1], frames) for k in toy.exits], 1
