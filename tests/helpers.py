@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from earlyexit_superb.benchmark.contract import Example, Item, TrainingData, TrainingRun
 from earlyexit_superb.benchmark.engine.training_start import TrainingConfig, train
-from earlyexit_superb.upstreams.backbones.hubert import HubertShape
+from earlyexit_superb.upstreams.backbones.hubert_shape import HubertShape
 from earlyexit_superb.upstreams.training import hubert_recipe, masked_prediction
 
 ROOT = Path(__file__).parents[1]

@@ -1,10 +1,9 @@
-"""HuBERT (Hsu et al., 2021) without exits: the backbone, and the baseline every adaptive
-upstream is held against.
+"""HuBERT (Hsu et al., 2021) without exits: the backbone, and the baseline every adaptive upstream
+is compared with.
 
-Tags: `tiny` (this project's own, trained by `run_benchmark.py train hubert.tiny`, shipped),
-`base`, `large` (published
-weights: a Hugging Face folder or id, a torchaudio bundle or state dict, an
-s3prl/fairseq checkpoint).
+Tags: `tiny` (trained here by `run_benchmark.py train hubert.tiny`, shipped), `base`, `large`
+(published weights: a Hugging Face folder or id, a torchaudio bundle or state dict, an s3prl or
+fairseq checkpoint).
 """
 
 import copy
@@ -19,7 +18,7 @@ from ..benchmark.contract import Training, TrainingData, TrainingRun, Upstream, 
 from ..benchmark.errors import UsageError, did_you_mean
 from ..benchmark.registry import spelled, upstreams
 from .backbones import hubert_weights
-from .backbones.hubert import STRIDE, HubertShape, frame_counts, macs_to
+from .backbones.hubert_shape import STRIDE, HubertShape, frame_counts, macs_to
 from .training.hubert_recipe import PRESETS, HubertRecipe
 
 SHAPES = {
@@ -68,8 +67,8 @@ class Hubert(Upstream):
     """
     Args:
         tag: tiny, base or large.
-        weights: where from (see `_hubert_weights.load`); "" = the tag's own, "random" = random
-            weights of that shape.
+        weights: a source as `backbones/hubert_weights.py` takes it; "" = the published ones of the
+            tag, "random" = random weights of that shape.
         front: which state is depth 0, `block_input` or `projection`.
         seed: of random weights.
     """

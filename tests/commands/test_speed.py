@@ -17,13 +17,8 @@ from earlyexit_superb.benchmark.engine.precision import at_precision
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
 from earlyexit_superb.benchmark.registry import build_upstream, upstream_class, upstreams
-from earlyexit_superb.upstreams.backbones.hubert import (
-    PIECE,
-    SHORTEST,
-    STRIDE,
-    Convolutions,
-    HubertShape,
-)
+from earlyexit_superb.upstreams.backbones.convolutions import PIECE, Convolutions
+from earlyexit_superb.upstreams.backbones.hubert_shape import SHORTEST, STRIDE, HubertShape
 from earlyexit_superb.upstreams.daisy import entropy
 from helpers import TOY
 from toys.toy import Toy

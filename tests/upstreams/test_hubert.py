@@ -15,10 +15,10 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from earlyexit_superb.benchmark.errors import MachineError, UsageError, require
-from earlyexit_superb.upstreams.backbones.hubert import (
+from earlyexit_superb.upstreams.backbones.hubert import HubertNet
+from earlyexit_superb.upstreams.backbones.hubert_shape import (
     KERNELS,
     STRIDES,
-    HubertNet,
     HubertShape,
     frame_counts,
     macs_to,

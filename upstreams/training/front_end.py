@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from ...benchmark import distributed, trainer
 from ...benchmark.contract import SAMPLE_RATE, TrainingRun
 from ...benchmark.errors import require
-from ..backbones.hubert import STRIDE, HubertNet, HubertShape
+from ..backbones.hubert import HubertNet
+from ..backbones.hubert_shape import STRIDE, HubertShape
 from .hubert_recipe import HubertRecipe
 from .pretraining_data import Pool
 from .units import SPECTRUM, on_frames

@@ -32,7 +32,8 @@ from ...benchmark import distributed, trainer
 from ...benchmark.contract import SAMPLE_RATE, TrainingData, TrainingRun
 from ...benchmark.errors import UsageError
 from ...benchmark.storage import write_text
-from ..backbones.hubert import STRIDE, HubertNet, HubertShape
+from ..backbones.hubert import HubertNet
+from ..backbones.hubert_shape import STRIDE, HubertShape
 from ..backbones.hubert_weights import content_hash, load, save
 from .front_end import Heard, front_end, half, initialise
 from .hubert_recipe import HubertRecipe

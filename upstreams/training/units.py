@@ -14,7 +14,7 @@ from ...benchmark import distributed
 from ...benchmark.contract import SAMPLE_RATE, Upstream
 from ...benchmark.errors import require
 from ...benchmark.storage import atomic
-from ..backbones.hubert import SHORTEST, STRIDE
+from ..backbones.hubert_shape import SHORTEST, STRIDE
 
 SAMPLE = 1200  # clips whose frames are clustered
 FFT = 512  # samples, around the 400 that a frame of the convolutions sees

@@ -1,0 +1,74 @@
+"""The parts of HuBERT above its convolutions: attention, feed-forward, block, self-supervised head.
+
+Hsu et al., 2021 (HuBERT, sec. III). Parameter names are those of transformers' HubertModel.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .hubert_shape import HubertShape
+
+TEMPERATURE = 0.1  # of the cosine similarities of the self-supervised head
+
+
+class Attention(nn.Module):
+    """(B, T, D) and a mask -> (B, T, D). The mask is True on keys that may be read, None for all."""
+
+    def __init__(self, shape: HubertShape):
+        super().__init__()
+        self.heads = shape.heads
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            setattr(self, name, nn.Linear(shape.dim, shape.dim))
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        q, k, v = (
+            project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out_proj(x.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """(B, T, D) -> (B, T, D)"""
+
+    def __init__(self, shape: HubertShape):
+        super().__init__()
+        self.intermediate_dense = nn.Linear(shape.dim, shape.ffn)
+        self.output_dense = nn.Linear(shape.ffn, shape.dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output_dense(F.gelu(self.intermediate_dense(x)))
+
+
+class Block(nn.Module):
+    """(B, T, D) and a mask -> (B, T, D). No dropout: trainings here are too short to need it."""
+
+    def __init__(self, shape: HubertShape):
+        super().__init__()
+        self.pre_norm = shape.pre_norm
+        self.attention, self.feed_forward = Attention(shape), FeedForward(shape)
+        self.layer_norm, self.final_layer_norm = nn.LayerNorm(shape.dim), nn.LayerNorm(shape.dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if self.pre_norm:
+            x = x + self.attention(self.layer_norm(x), mask)
+            return x + self.feed_forward(self.final_layer_norm(x))
+        x = self.layer_norm(x + self.attention(x, mask))
+        return self.final_layer_norm(x + self.feed_forward(x))
+
+
+class SelfSupervisedHead(nn.Module):
+    """(B, T, D) -> (B, T, units): cosine similarity to every unit's embedding over the
+    temperature (HuBERT, eq. 3).
+    """
+
+    def __init__(self, shape: HubertShape):
+        super().__init__()
+        self.final_proj = nn.Linear(shape.dim, shape.unit_dim)
+        self.label_embs_concat = nn.Parameter(torch.empty(shape.units, shape.unit_dim).uniform_())
+
+    def forward(self, x: Tensor) -> Tensor:
+        units = F.normalize(self.label_embs_concat, dim=-1)
+        return F.linear(F.normalize(self.final_proj(x), dim=-1), units) / TEMPERATURE
