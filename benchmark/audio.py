@@ -11,12 +11,13 @@ import logging
 import re
 from math import gcd
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
+from torch import from_numpy
 
-from .contract import SAMPLE_RATE
+from .contract import SAMPLE_RATE, Example, Item
 from .errors import UsageError
 from .storage import atomic
 
@@ -83,6 +84,11 @@ def read(path: Path, start: int = 0, frames: int | None = None) -> np.ndarray:
         f"{rate} Hz",
     )
     return resample(mono, rate)[start:stop]
+
+
+def example_of(item: Item, target: Any) -> Example:
+    """One utterance read from its file, and what the task compares with."""
+    return Example(item.id, from_numpy(read(item.path, item.start, item.samples)), target)
 
 
 def resample(wav: np.ndarray, rate: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from .errors import BenchmarkError, UsageError, did_you_mean
 
@@ -18,13 +18,14 @@ class Registry:
     """One room's plug-ins. The file name is the plug-in name; other distributions add theirs by
     entry point, and anybody by path/to/file.py:NAME.
 
-    Args:
-        kind: of its plug-ins, in benchmark/contract/__init__.py: a class, or what such a class
-            makes.
+    Attributes:
+        KINDS: what a room's plug-ins are in benchmark/contract: a class, or what one makes.
     """
 
-    def __init__(self, room: str, kind: str):
-        self.room, self.package, self.kind = room, f"earlyexit_superb.{room}", kind
+    KINDS: ClassVar = {"upstreams": "Upstream", "tasks": "Task"}
+
+    def __init__(self, room: str):
+        self.room, self.package, self.kind = room, f"earlyexit_superb.{room}", self.KINDS[room]
         self._found: dict[str, Any] = {}
 
     def register(self, name: str) -> Callable[[Any], Any]:
@@ -66,24 +67,21 @@ class Registry:
         return issubclass(plugin, kind) if inspect.isclass(plugin) else isinstance(plugin, kind)
 
     def _in_file(self, spec: str) -> Any:
-        """What NAME is in that file. One with a name of its own is known by it from
-        then on, as rows say it.
-        """
+        """What NAME is in that file; known by its own name from then on, as rows say it."""
         what, found = self.room[:-1], from_file(spec)
         if not self.holds(found):
             raise UsageError(
                 f"{what} {spec}: that is no {self.kind} of benchmark.contract but a "
                 f"{type(found).__name__}"
             )
-        name = getattr(found, "name", None)
-        if (
-            isinstance(name, str) and self._found.get(name, found) is not found
-        ) or name in self.names():
+        name = getattr(found, "name", "")
+        taken = name in self.names() or self._found.get(name, found) is not found
+        if name and taken:
             raise UsageError(
                 f"{what} {spec}: it calls itself {name}, which is another {what}'s name; give it "
                 "one of its own"
             )
-        if isinstance(name, str):
+        if name:
             self._found[name] = found
         return found
 
@@ -106,7 +104,7 @@ class Registry:
         return {e.name: e.module for e in entry_points(group=self.package)}
 
 
-upstreams, tasks = Registry("upstreams", "Upstream"), Registry("tasks", "Task")
+upstreams, tasks = Registry("upstreams"), Registry("tasks")
 
 
 def build_upstream(spec: str, options: Mapping[str, str] | None = None) -> Any:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..benchmark.audio import read
+from ..benchmark.audio import example_of
 from ..benchmark.contract import SAMPLE_RATE, Corpus, Example, Item, Metric, Protocol, Setup, Task
 from ..benchmark.errors import UsageError, require
 from ..benchmark.metrics import Failure, Ratio
@@ -182,7 +182,7 @@ def text(item: Item) -> str:
 
 
 def load(item: Item) -> Example:
-    return Example(item.id, torch.from_numpy(read(item.path, item.start, item.samples)), text(item))
+    return example_of(item, text(item))
 
 
 class ASRHead(nn.Module):

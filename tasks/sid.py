@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..benchmark.audio import read
+from ..benchmark.audio import example_of
 from ..benchmark.contract import SAMPLE_RATE, Corpus, Example, Item, Metric, Protocol, Setup, Task
 from ..benchmark.metrics import Failure
 from ..benchmark.registry import tasks
@@ -183,9 +183,7 @@ def target(item: Item) -> Mapping[str, Any]:
 
 
 def load(item: Item) -> Example:
-    return Example(
-        item.id, torch.from_numpy(read(item.path, item.start, item.samples)), target(item)
-    )
+    return example_of(item, target(item))
 
 
 def head(setup: Setup) -> MeanLinear:

@@ -12,30 +12,43 @@ SAMPLE_RATE = 16_000  # Hz, all of SUPERB
 
 @dataclass(frozen=True)
 class Item:
-    """One utterance of a split: where its audio is, how long it is, and whatever else its task
-    needs (paths, text, label).
+    """One utterance of a split.
+
+    Attributes:
+        id: within its split.
+        path: its audio.
+        samples: how long it is, at 16 kHz.
+        start: the first sample at 16 kHz, where an item is a piece of its file.
+        speaker: who speaks, where the corpus says.
+        more: what else its task needs (paths, text, label).
     """
 
     id: str
     path: Path
-    samples: int  # at 16 kHz
-    start: int = 0  # first sample at 16 kHz, where an item is a piece of its file
+    samples: int
+    start: int = 0
     speaker: str = ""
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The splits of one corpus, checked before anything is spent."""
+    """The splits of one corpus.
 
-    name: str  # "mini", or the folder's name
-    hash: str  # of what was listed: the same hash means the same corpus
-    splits: Mapping[str, Sequence[Item]]  # "train", "dev", "test"
-    # what a reader of the row should know (resampled, dev split chosen here)
+    Attributes:
+        name: "mini", or the folder's name.
+        hash: of what was listed: the same hash means the same corpus.
+        splits: "train", "dev" and "test".
+        notices: what a reader of the row should know (resampled, dev split chosen here).
+        labels: the closed set a classifier chooses from, in the order of its outputs.
+        problems: what makes it unusable, a sentence each: no run starts on a corpus with any.
+    """
+
+    name: str
+    hash: str
+    splits: Mapping[str, Sequence[Item]]
     notices: Sequence[str] = ()
-    # the closed set a classifier chooses from, in the order of its outputs
     labels: Sequence[str] = ()
-    # what makes it unusable, a sentence each: no run starts on a corpus with any
     problems: Sequence[str] = ()
 
 
@@ -61,8 +74,13 @@ class Builtin:
 
 @dataclass(frozen=True)
 class Example:
-    """One utterance, read."""
+    """One utterance, read.
+
+    Attributes:
+        wav: (N,) float32, 16 kHz: what the upstream hears.
+        target: what the task compares with.
+    """
 
     id: str
-    wav: Tensor  # (N,), float32, 16 kHz: what the upstream hears
-    target: Any  # what the task compares with
+    wav: Tensor
+    target: Any

@@ -30,29 +30,39 @@ class Metric:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A published training recipe. Tasks subclass it with their own fields; a changed field
-    makes the row `custom`.
+    """A published training recipe. Tasks subclass it with their own fields; a changed field makes
+    the row `custom`.
+
+    Attributes:
+        source: where each number was read.
+        lr: the learning rate; lr_grid: what --lr sweep tries, from which the dev split chooses.
+        steps: optimiser updates, not micro-batches.
+        batch: utterances of a micro-batch, drawn at random; accumulate: micro-batches an update.
+        eval_every: updates between two looks at the dev split.
+        optimiser: adam (eps 1e-8) or adamw (eps 1e-7, no decay), as s3prl/optimizers.py sets them.
+        clip: global gradient norm.
+        train_limit, dev_limit, test_limit: utterances drawn from a split with `limit_seed`
+            (MiniSUPERB's sampler); None = all.
+        bucket: instead of random batches: cut the utterances, longest first, into buckets of so
+            many, and halve each.
+        at_test: fields that only the scoring of the test split looks at: no reason to train again.
     """
 
     name: str
-    source: str  # where each number was read
+    source: str
     lr: float
-    steps: int  # optimiser updates, not micro-batches
-    batch: int  # utterances of a micro-batch, drawn at random
-    eval_every: int  # updates between two looks at the dev split
+    steps: int
+    batch: int
+    eval_every: int
     accumulate: int = 1
-    # adam (eps 1e-8) | adamw (eps 1e-7, no decay), as s3prl/optimizers.py sets them
     optimiser: str = "adam"
-    clip: float = 1.0  # global gradient norm
-    train_limit: int | None = None  # utterances drawn from the split with `limit_seed`; None = all
+    clip: float = 1.0
+    train_limit: int | None = None
     dev_limit: int | None = None
     test_limit: int | None = None
-    limit_seed: int = 8830  # MiniSUPERB's sampler
-    # instead: cut the utterances, longest first, into buckets of so many, and halve each
+    limit_seed: int = 8830
     bucket: int = 0
-    # fields that only the scoring of the test split looks at: no reason to train again
     at_test: ClassVar[tuple[str, ...]] = ()
-    # what --lr sweep tries: the dev split chooses (SUPERB: 1e-1 ... 1e-7)
     lr_grid: tuple[float, ...] = ()
 
 
@@ -61,9 +71,12 @@ class Setup:
     """What a head is built for, and all that its loss and its scores may ask: one value handed
     through the machine.
 
-    Fields: protocol: the recipe; heads are trained with its test-time fields (`Protocol.at_test`)
-        at their defaults. corpus: for its labels. dim: D, the width of every state. stride: samples
-        between two feature frames.
+    Attributes:
+        protocol: the recipe; heads are trained with its test-time fields (`Protocol.at_test`) at
+            their defaults.
+        corpus: for its labels.
+        dim: D, the width of every state.
+        stride: samples between two feature frames.
     """
 
     protocol: Protocol
@@ -74,19 +87,20 @@ class Setup:
 
 @dataclass(frozen=True)
 class Task:
-    """A task is one frozen value made of functions. Bump `version` whenever a number can move.
+    """A task is one frozen value made of functions.
 
     A *prediction* is what a head gives for a batch, one row an utterance. An *answer* is what the
     task is about, in terms that any system could give: a transcript, a speaker's name, waveforms.
     `score` turns a prediction row into an answer and judges it; an upstream that answers by
     itself is judged directly.
 
-    Fields: name: the plug-in's name, as --task and every row say it. version: of its numbers.
-        metrics: the first one ranks the board and picks the checkpoint on dev. protocols: by name,
-        the published recipes and the project's own. builtin, default: the protocol for the built-in
-        corpus, and for anybody else's. corpus: (folder or list, protocol) -> Corpus; None asks for
-        the built-in mini corpus. What is wrong with
-            single utterances goes into its `problems`; UsageError where nothing can be read at all.
+    Attributes:
+        name: the plug-in's name, as --task and every row say it.
+        metrics: the first one ranks the board and picks the checkpoint on dev.
+        protocols: by name, the published recipes and the project's own.
+        corpus: (folder or list, protocol) -> Corpus; None asks for the built-in mini corpus. What
+            is wrong with single utterances goes into its `problems`; UsageError where nothing can
+            be read at all.
         load: an item's audio and target.
         head: setup -> a module of (B, T, D) features, (B,) frames and (B,) samples -> predictions.
         loss: (prediction, examples, (B,) frames, setup) -> (), differentiable, mean over
@@ -94,6 +108,8 @@ class Task:
         score: (one prediction row, its example, its frames, setup) -> for every metric a float, a
             Ratio or a Failure; other keys go to the utterances' CSV.
         judge: (answer, example, protocol) -> the same of an answer.
+        version: of its numbers; bump it whenever one can move.
+        builtin, default: the protocol for the built-in corpus, and for anybody else's.
         truth: example -> its true answer; None = its target.
         select: score by metrics[0] alone, where the others take long; None = score.
         unprocessed: (example, protocol) -> the score of doing nothing, where that means something.
@@ -103,26 +119,26 @@ class Task:
         needs: the fields that every utterance must have: "text" (a transcript), "speaker",
             "clean" (the same without noise), "sources" (the talkers of a mixture). Readers of
             corpora deliver them.
-        check: (corpus, protocol, frames) -> what keeps the corpus from being used, a
-            sentence each; frames are those of the upstream, (B,) samples -> (B,). Asked
-            once, before anything is spent.
-        notices: setup -> what a reader of the row should know of how the features are
-            read, a sentence each.
+        check: (corpus, protocol, frames) -> what keeps the corpus from being used, a sentence
+            each; frames are those of the upstream, (B,) samples -> (B,). Asked once, before
+            anything is spent.
+        notices: setup -> what a reader of the row should know of how the features are read, a
+            sentence each. UsageError where they cannot be read.
         mini: the built-in corpus.
     """
 
     name: str
-    version: int
     metrics: tuple[Metric, ...]
     protocols: Mapping[str, Protocol]
-    builtin: str
-    default: str
     corpus: Callable[[Path | None, Protocol], Corpus]
     load: Callable[[Item], Example]
     head: Callable[[Setup], nn.Module]
     loss: Callable[[Tensor, Sequence[Example], Tensor, Setup], Tensor]
     score: Callable[[Tensor, Example, int, Setup], dict[str, Any]]
     judge: Callable[[Any, Example, Protocol], dict[str, Any]]
+    version: int = 1
+    builtin: str = "mini"
+    default: str = "mini"
     truth: Callable[[Example], Any] | None = None
     select: Callable[[Tensor, Example, int, Setup], dict[str, Any]] | None = None
     unprocessed: Callable[[Example, Protocol], dict[str, Any]] | None = None

@@ -81,7 +81,7 @@ def test_one_broken_plug_in_never_hides_the_others(tmp_path, monkeypatch):
 
     (tmp_path / "rotten.py").write_text("import a_package_nobody_has\n")
     monkeypatch.setattr(room, "__path__", [*room.__path__, str(tmp_path)])
-    registry = Registry("upstreams", "Upstream")
+    registry = Registry("upstreams")
     assert {"rotten", "hubert", "daisy"} <= set(registry.names())
     assert "a_package_nobody_has" in registry.probe("rotten")
     registry._found.update(upstreams._found)
@@ -89,7 +89,7 @@ def test_one_broken_plug_in_never_hides_the_others(tmp_path, monkeypatch):
 
 
 def test_a_name_registered_twice_is_an_error():
-    registry = Registry("upstreams", "Upstream")
+    registry = Registry("upstreams")
     registry.register("a")(Toy)
     with pytest.raises(ValueError, match="registered twice"):
         registry.register("a")(Eager)
