@@ -36,7 +36,7 @@ def parser() -> Parser:
 
 
 def _prepare_arguments(kind: Parser) -> None:
-    from ...tasks.corpora.prepare import LAYOUTS
+    from ...tasks.corpora import LAYOUTS
 
     kind.add_argument(
         "--layout",

@@ -44,7 +44,7 @@ def command(argv: Sequence[str]) -> int:
                 f"({task.builtin} on built-in data, {task.default} on yours)"
             )
     if wanted in (None, "corpora"):
-        from ...tasks.corpora.builtin import place
+        from ...tasks.corpora import place
 
         for name in tasks.names():
             builtin = None if tasks.probe(name) else tasks.get(name).mini

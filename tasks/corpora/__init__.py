@@ -5,7 +5,8 @@
     plain         a folder of audio in no layout
     damage        what only decoding tells
     offers        the fields that a folder is there for
-    prepare       a folder into a manifest
+    prepare       a folder into a manifest, from one of LAYOUTS
+    place         where a built-in corpus is, and whether it is there
 
 Nothing is decoded here: headers and labels are read, and `data verify` decodes.
 """
@@ -16,14 +17,24 @@ from pathlib import Path
 from ...benchmark.audio import audio_files
 from ...benchmark.contract import Builtin, Corpus, Item
 from ...benchmark.errors import UsageError
-from .builtin import made
+from .builtin import made, place
 from .fields import Need, usable
 from .layouts import offers, scan, wrong
 from .manifest import SPLITS, Entry, notices, of_file
-from .prepare import prepare
+from .prepare import LAYOUTS, prepare
 from .validate import damage
 
-__all__ = ["Need", "damage", "offers", "open_corpus", "plain", "prepare", "scan"]
+__all__ = [
+    "LAYOUTS",
+    "Need",
+    "damage",
+    "offers",
+    "open_corpus",
+    "place",
+    "plain",
+    "prepare",
+    "scan",
+]
 
 
 def open_corpus(data: Path | None, need: Need, builtin: Builtin | None = None) -> Corpus:

@@ -3,11 +3,12 @@ them.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from earlyexit_superb.benchmark.contract import Example
+from earlyexit_superb.benchmark.contract import Corpus, Example, Item
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.metrics import Failure, si_sdr
 from earlyexit_superb.benchmark.registry import tasks
@@ -134,6 +135,14 @@ def test_more_features_than_spectra_are_cut():
         torch.ones(1, 14, 2), torch.tensor([14]), torch.tensor([3_300]), 320, 320
     )
     assert ours.shape == (1, 11, 2) and int(spectra) == 11 and ours.all()
+
+
+def test_utterances_too_short_for_a_window_are_named_before_anything_is_spent():
+    items = [Item("long", Path("x"), 512), Item("short", Path("x"), 511)]
+    corpus = Corpus("c", "0", {"train": items, "dev": (), "test": ()})
+    assert list(TASK.check(corpus, V1, None)) == [
+        "short of train has 511 samples, less than one window of 512"
+    ]
 
 
 def test_what_does_not_fit_is_said_so():
