@@ -1,4 +1,4 @@
-"""Speech recognition: characters by CTC, judged by the words they spell.
+"""Speech recognition: characters by CTC, scored by the words they spell.
 
 SUPERB's task (Yang et al., 2021, sec. 3) on LibriSpeech, MiniSUPERB's on Libri-Light's 10 hours, or
 on any corpus with transcripts. Word error rate over the whole test split (errors over reference
@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from ..benchmark.audio import example_of
 from ..benchmark.contract import SAMPLE_RATE, Corpus, Example, Item, Metric, Protocol, Setup, Task
-from ..benchmark.errors import UsageError, require
-from ..benchmark.metrics import Failure, Ratio
+from ..benchmark.errors import UsageError
+from ..benchmark.metrics import Failure
 from ..benchmark.registry import tasks
 from ..downstreams.blstm_ctc import BLSTMCTC
 from ..downstreams.specaugment import SpecAugment
@@ -35,10 +35,9 @@ from .shared.ctc_text import (
     target,
     written,
 )
-from .shared.spectral import standardised
+from .shared.error_rates import METRICS, errors
+from .shared.features import standardised
 
-KINDS = ("substitutions", "deletions", "insertions")
-METRICS = ("wer", "cer", "uer", *KINDS)
 NEEDS = ("text",)
 
 
@@ -50,7 +49,7 @@ class ASRProtocol(Protocol):
     hidden: int = 1024  # of the projection, and of the LSTMs in each direction
     dropout: float = 0.2
     join: int = 1  # frames read as one before the LSTMs
-    # features to zero mean and unit variance over an utterance's own frames, per dimension
+    # features to zero mean and unit variance over an utterance's valid frames, per dimension
     standardise: bool = False
     warp: int = 5  # SpecAugment, in training only: frames
     feature_masks: int = 4
@@ -66,13 +65,8 @@ class ASRProtocol(Protocol):
     word_score: float = -1.0
     sil_score: float = 0.0
     at_test: ClassVar[tuple[str, ...]] = (
-        "lm",
-        "lexicon",
-        "beam",
-        "beam_threshold",
-        "lm_weight",
-        "word_score",
-        "sil_score",
+        *("lm", "lexicon", "beam", "beam_threshold"),
+        *("lm_weight", "word_score", "sil_score"),
     )
 
     @property
@@ -148,16 +142,17 @@ MINI = replace(  # small enough to train a table's heads in minutes on two CPU c
 
 
 def corpus(data: Path | None, protocol: ASRProtocol) -> Corpus:
+    """LibriSpeech, or any corpus with transcripts. See `open_corpus`."""
     if protocol.lm:
-        ctc_decoder.decoder(protocol.search)  # what is wrong with it is said now
+        ctc_decoder.decoder(protocol.search)  # fails now, not after training
     return open_corpus(data, Need(NEEDS, "asr", protocol.train_set), BUILTIN)
 
 
 def check(
     corpus: Corpus, protocol: ASRProtocol, frames: Callable[[Tensor], Tensor]
 ) -> Iterator[str]:
-    """Transcripts that the dictionary cannot spell, or CTC not write in the
-    frames their audio has.
+    """A sentence for every transcript that the dictionary cannot spell, or that CTC cannot write in
+    the frames of its audio.
     """
     items = [item for split in corpus.splits.values() for item in split]
     given = frames(torch.tensor([item.samples for item in items])).tolist()
@@ -168,9 +163,9 @@ def check(
                 "dictionary (A-Z, apostrophe, space) cannot spell"
             )
         elif (needed := frames_needed(target(text(item)))) > n // protocol.join:
-            joined = f" ({n} read {protocol.join} at a time; --set join=1 reads each)" * (
-                protocol.join > 1
-            )
+            joined = ""
+            if protocol.join > 1:
+                joined = f" ({n} read {protocol.join} at a time; --set join=1 reads each)"
             yield (
                 f"{item.id}: CTC needs {needed} frames for its transcript and its "
                 f"{item.samples / SAMPLE_RATE:.2f} s have {n // protocol.join}{joined}"
@@ -178,6 +173,7 @@ def check(
 
 
 def text(item: Item) -> str:
+    """Its transcript."""
     return item.more["text"]
 
 
@@ -186,8 +182,10 @@ def load(item: Item) -> Example:
 
 
 class ASRHead(nn.Module):
-    """What happens to features on their way: standardised (or not), augmented in training, read.
-    (B, T, D) -> (B, T // join, 32).
+    """Features standardised (if the recipe says so), augmented in training, and read by BLSTMCTC.
+
+    Shape:
+        (B, T, D), (B,) frames, (B,) samples -> (B, T // join, 32) scores before softmax.
     """
 
     def __init__(self, protocol: ASRProtocol, dim: int):
@@ -205,12 +203,13 @@ class ASRHead(nn.Module):
 
 
 def head(setup: Setup) -> ASRHead:
+    """(B, T, D) features -> (B, T // join, 32) scores."""
     return ASRHead(setup.protocol, setup.dim)
 
 
 def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup: Setup) -> Tensor:
-    """(B, T', 32) scores -> (): CTC a target symbol, mean over utterances; 0 for one whose target
-    does not fit its frames.
+    """(B, T', 32) scores -> (): CTC loss per target symbol, mean over utterances; 0 for one whose
+    target does not fit its frames.
     """
     targets = [torch.tensor(target(example.target)) for example in examples]
     lengths = torch.tensor([len(symbols) for symbols in targets])
@@ -225,6 +224,7 @@ def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup:
 
 
 def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -> dict[str, Any]:
+    """Metrics of (T', 32) scores, hypothesis and reference; Failures where they are not finite."""
     protocol = setup.protocol
     scores = prediction_row[: frames // protocol.join].detach().float().cpu()
     if not scores.isfinite().all():
@@ -249,50 +249,23 @@ def judge(answer: str, example: Example, protocol: ASRProtocol) -> dict[str, Any
     }
 
 
-def errors(reference: str, hypothesis: str, symbols: Sequence[str]) -> dict[str, Ratio]:
-    """Percentages that add up over a corpus: of its words; cer of its characters, spaces
-    included; uer as s3prl counts it, of its symbols with a word boundary after every word, always
-    from the greedy `symbols`.
-    """
-    jiwer = require("jiwer", "word error rates", "asr")
-    words, characters = (
-        jiwer.process_words(reference, hypothesis),
-        jiwer.process_characters(reference, hypothesis),
-    )
-    # symbols stand for words: the same edit distance
-    units = jiwer.process_words(" ".join(written(reference)), " ".join(symbols))
-    return {
-        "wer": _rate(words, words.substitutions + words.deletions + words.insertions),
-        "cer": _rate(
-            characters, characters.substitutions + characters.deletions + characters.insertions
-        ),
-        "uer": _rate(units, units.substitutions + units.deletions + units.insertions),
-        **{kind: _rate(words, getattr(words, kind)) for kind in KINDS},
-    }
-
-
-def _rate(found: Any, errors: int) -> Ratio:
-    """Percent of what jiwer counted in the reference."""
-    return Ratio(100 * errors, found.hits + found.substitutions + found.deletions)
-
-
-tasks.register("asr")(
-    Task(
-        name="asr",
-        version=1,
-        metrics=tuple(Metric(name, False, "%", best=0.0) for name in METRICS),
-        protocols={p.name: p for p in (SUPERB_V1, MINISUPERB, MINI)},
-        builtin="mini",
-        default="superb-v1",
-        corpus=corpus,
-        load=load,
-        head=head,
-        loss=loss,
-        score=score,
-        judge=judge,
-        target=text,
-        needs=NEEDS,
-        check=check,
-        mini=BUILTIN,
-    )
+RECOGNITION = Task(
+    name="asr",
+    version=1,
+    metrics=tuple(Metric(name, False, "%", best=0.0) for name in METRICS),
+    protocols={p.name: p for p in (SUPERB_V1, MINISUPERB, MINI)},
+    builtin="mini",
+    default="superb-v1",
+    corpus=corpus,
+    load=load,
+    head=head,
+    loss=loss,
+    score=score,
+    judge=judge,
+    target=text,
+    needs=NEEDS,
+    check=check,
+    mini=BUILTIN,
 )
+
+tasks.register("asr")(RECOGNITION)

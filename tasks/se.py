@@ -22,17 +22,9 @@ from ..benchmark.registry import tasks
 from ..downstreams.mask_blstm import MaskBLSTM
 from .corpora import Need, open_corpus
 from .corpora.mini.se import BUILTIN
-from .shared.spectral import (
-    GRID,
-    SpectralHead,
-    SpectralProtocol,
-    apply,
-    check,
-    distance,
-    fitting,
-    notices,
-    spectra,
-)
+from .shared.masking import SpectralHead, apply, distance, fitting, spectra
+from .shared.spectral_protocol import GRID, SpectralProtocol, check
+from .shared.stft import notices
 
 NEEDS = ("clean",)
 
@@ -132,18 +124,19 @@ MINI = replace(  # small enough to train a table's heads in minutes on two CPU c
 
 
 def corpus(data: Path | None, protocol: SEProtocol) -> Corpus:
+    """VoiceBank-DEMAND, or any corpus with a clean file for every noisy one. See `open_corpus`."""
     return open_corpus(data, Need(NEEDS, "se"), BUILTIN)
 
 
 def load(item: Item) -> Example:
-    noisy, clean = (
-        torch.from_numpy(read(path, item.start, item.samples))
-        for path in (item.path, item.more["clean"])
-    )
-    return Example(item.id, noisy, clean)
+    """(N,) noisy audio, and as the target the same without noise."""
+    noisy = read(item.path, item.start, item.samples)
+    clean = read(item.more["clean"], item.start, item.samples)
+    return Example(item.id, torch.from_numpy(noisy), torch.from_numpy(clean))
 
 
 def head(setup: Setup) -> SpectralHead:
+    """(B, T, D) features -> (B, T', bins) masks."""
     protocol = setup.protocol
     masks = MaskBLSTM(
         setup.dim,
@@ -157,15 +150,11 @@ def head(setup: Setup) -> SpectralHead:
 
 
 def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup: Setup) -> Tensor:
-    """(B, T, bins) masks -> (): sum over frequencies, mean over an utterance's own frames,
-    mean over utterances.
+    """(B, T, bins) masks -> (): sum over frequencies, mean over an utterance's frames, mean over
+    utterances.
     """
-    return torch.stack(
-        [
-            _distance(mask, example, setup)
-            for mask, example in zip(prediction, examples, strict=True)
-        ]
-    ).mean()
+    rows = zip(prediction, examples, strict=True)
+    return torch.stack([_distance(mask, example, setup) for mask, example in rows]).mean()
 
 
 def _distance(mask: Tensor, example: Example, setup: Setup) -> Tensor:
@@ -179,17 +168,13 @@ def enhance(prediction_row: Tensor, wav: Tensor, setup: Setup) -> Tensor:
 
 
 def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -> dict[str, Any]:
-    return judge(
-        enhance(prediction_row.detach().float().cpu(), example.wav.cpu(), setup),
-        example,
-        setup.protocol,
-    )
+    """Metrics of a (T', bins) mask; the upstream's `frames` do not matter."""
+    answer = enhance(prediction_row.detach().float().cpu(), example.wav.cpu(), setup)
+    return judge(answer, example, setup.protocol)
 
 
 def select(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -> dict[str, Any]:
-    """PESQ alone, which picks the checkpoint: STOI is slow, too, and a dev split is looked at
-    often.
-    """
+    """PESQ alone, which picks the checkpoint: STOI is slow, and dev is scored often."""
     answer = enhance(prediction_row.detach().float().cpu(), example.wav.cpu(), setup)
     return {"pesq": pesq_wb(example.target.cpu().numpy(), answer.numpy())}
 
@@ -213,29 +198,29 @@ def judge(answer: Tensor, example: Example, protocol: SEProtocol) -> dict[str, A
     }
 
 
-tasks.register("se")(
-    Task(
-        name="se",
-        version=1,
-        metrics=(
-            Metric("pesq", True, "MOS-LQO, wide-band", best=4.644),
-            Metric("stoi", True, best=1.0),
-            Metric("si_sdr_improvement", True, "dB"),
-        ),
-        protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)},
-        builtin="mini",
-        default="superb-v1",
-        corpus=corpus,
-        load=load,
-        head=head,
-        loss=loss,
-        score=score,
-        judge=judge,
-        select=select,
-        unprocessed=unprocessed,
-        needs=NEEDS,
-        check=check,
-        notices=notices,
-        mini=BUILTIN,
-    )
+ENHANCEMENT = Task(
+    name="se",
+    version=1,
+    metrics=(
+        Metric("pesq", True, "MOS-LQO, wide-band", best=4.644),
+        Metric("stoi", True, best=1.0),
+        Metric("si_sdr_improvement", True, "dB"),
+    ),
+    protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)},
+    builtin="mini",
+    default="superb-v1",
+    corpus=corpus,
+    load=load,
+    head=head,
+    loss=loss,
+    score=score,
+    judge=judge,
+    select=select,
+    unprocessed=unprocessed,
+    needs=NEEDS,
+    check=check,
+    notices=notices,
+    mini=BUILTIN,
 )
+
+tasks.register("se")(ENHANCEMENT)

@@ -93,44 +93,44 @@ MINI = replace(
 
 
 def corpus(data: Path | None, protocol: SIDProtocol) -> Corpus:
-    """Splits of pieces, labelled with the training split's speakers in the order of their names
-    (as VoxCeleb1's are).
+    """VoxCeleb1, or any corpus with speakers, as crops. Labels are the training split's speakers
+    in the order of their names, as VoxCeleb1's are. See `open_corpus`.
     """
     whole = open_corpus(data, Need(NEEDS, "sid"), BUILTIN)
     labels = tuple(sorted({i.speaker for i in whole.splits["train"]}))
     code = {speaker: n for n, speaker in enumerate(labels)}
     train = list(_drawn(whole.splits["train"], protocol))
+    uncut = {**whole.splits, "train": train}
     crops = {"train": protocol.crops, "dev": int(protocol.crop_all), "test": int(protocol.crop_all)}
     items = {
         split: [
-            replace(
-                i,
-                id=f"{i.id}#{k}" if k else i.id,
-                samples=samples,
-                start=start,
-                more={"label": code.get(i.speaker, STRANGER), "labels": labels},
-            )
-            for i in chosen
-            for k, (start, samples) in enumerate(
-                pieces(i.id, i.start, i.samples, crops[split], protocol)
-            )
+            crop for item in uncut[split] for crop in _crops(item, code, labels, count, protocol)
         ]
-        for split, chosen in (dict(whole.splits) | {"train": train}).items()
+        for split, count in crops.items()
     }
     long = sum(i.samples > protocol.crop * SAMPLE_RATE for i in train)
-    told = (
+    notice = (
         f"{len(train)} training utterances, {long} of them longer than {protocol.crop:g} s: "
         f"{protocol.crops} pieces recorded of each"
     )
-    return replace(whole, splits=items, notices=(*whole.notices, told), labels=labels)
+    return replace(whole, splits=items, notices=(*whole.notices, notice), labels=labels)
+
+
+def _crops(
+    item: Item, code: Mapping[str, int], labels: tuple[str, ...], count: int, protocol: SIDProtocol
+) -> Iterator[Item]:
+    """`count` crops of an utterance (see `pieces`), labelled by `code`."""
+    more = {"label": code.get(item.speaker, STRANGER), "labels": labels}
+    found = pieces(item.id, item.start, item.samples, count, protocol)
+    for k, (start, samples) in enumerate(found):
+        id = f"{item.id}#{k}" if k else item.id
+        yield replace(item, id=id, samples=samples, start=start, more=more)
 
 
 def check(
     corpus: Corpus, protocol: SIDProtocol, frames: Callable[[Tensor], Tensor]
 ) -> Iterator[str]:
-    """Identification chooses from a closed set: whoever is to be recognised must have been trained
-    on.
-    """
+    """A sentence for every speaker of dev or test who is not in training: the set is closed."""
     if len(corpus.labels) == 1:
         yield f"{corpus.labels[0]} is the only speaker in training; identification needs two"
     strangers = Counter(
@@ -146,16 +146,15 @@ def check(
 def pieces(
     id: str, start: int, samples: int, count: int, protocol: SIDProtocol
 ) -> list[tuple[int, int]]:
-    """(first sample, samples) of `count` random crops of one utterance, a function of its
-    id and the seed; all of it when count is 0 (one piece), and `count` times when it is
-    no longer than a crop.
+    """(first sample, samples) of `count` random crops of one utterance, a function of its id and
+    the seed. The whole utterance once when count is 0, `count` times when it is no longer than a
+    crop.
     """
     most = round(protocol.crop * SAMPLE_RATE)
     if count == 0 or samples <= most:
         return [(start, samples)] * max(1, count)
-    rng = np.random.default_rng(
-        [protocol.crop_seed, int.from_bytes(hashlib.sha256(id.encode()).digest()[:8], "big")]
-    )
+    of_id = int.from_bytes(hashlib.sha256(id.encode()).digest()[:8], "big")
+    rng = np.random.default_rng([protocol.crop_seed, of_id])
     return [(start + int(k), most) for k in rng.integers(samples - most + 1, size=count)]
 
 
@@ -171,14 +170,14 @@ def _drawn(train: Sequence[Item], protocol: SIDProtocol) -> Iterator[Item]:
     by_speaker: dict[str, list] = {}
     for item in train:
         by_speaker.setdefault(item.speaker, []).append(item)
-    for _, own in sorted(by_speaker.items()):
-        rows = pd.Series(range(len(own))).sample(
-            min(protocol.per_speaker, len(own)), random_state=protocol.per_speaker_seed
-        )
-        yield from (own[i] for i in rows)
+    for _, items in sorted(by_speaker.items()):
+        count = min(protocol.per_speaker, len(items))
+        rows = pd.Series(range(len(items))).sample(count, random_state=protocol.per_speaker_seed)
+        yield from (items[i] for i in rows)
 
 
 def target(item: Item) -> Mapping[str, Any]:
+    """{"label": index of its speaker or STRANGER, "labels": names of all}"""
     return item.more
 
 
@@ -187,55 +186,56 @@ def load(item: Item) -> Example:
 
 
 def head(setup: Setup) -> MeanLinear:
-    return MeanLinear(
-        setup.dim, len(setup.corpus.labels), setup.protocol.hidden, setup.protocol.standardise
-    )
+    """(B, T, D) features -> (B, speakers) logits."""
+    protocol, speakers = setup.protocol, len(setup.corpus.labels)
+    return MeanLinear(setup.dim, speakers, protocol.hidden, protocol.standardise)
 
 
 def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup: Setup) -> Tensor:
     """(B, classes) logits -> (): cross-entropy, mean over utterances."""
-    return F.cross_entropy(
-        prediction, torch.tensor([e.target["label"] for e in examples], device=prediction.device)
-    )
+    labels = [example.target["label"] for example in examples]
+    return F.cross_entropy(prediction, torch.tensor(labels, device=prediction.device))
 
 
 def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -> dict[str, Any]:
+    """Metrics of (speakers,) logits; a Failure where they are not finite."""
     if not bool(torch.isfinite(prediction_row).all()):
         return {"accuracy": Failure("prediction is not finite")}
     return judge(example.target["labels"][int(prediction_row.argmax())], example, setup.protocol)
 
 
 def truth(example: Example) -> str:
+    """Its speaker's name."""
     return example.target["labels"][example.target["label"]]
 
 
 def judge(answer: str, example: Example, protocol: SIDProtocol) -> dict[str, Any]:
-    """Of a speaker's name: 100 or 0, so that the mean is a percentage; and who it was and was taken
-    for, for the utterances' table.
+    """Of a speaker's name: 100 or 0, so that the mean is a percentage; for the utterances' table
+    also the true speaker, and the answer as "heard".
     """
     speaker = truth(example)
     return {"accuracy": 100.0 * (answer == speaker), "speaker": speaker, "heard": answer}
 
 
-tasks.register("sid")(
-    Task(
-        name="sid",
-        version=1,
-        metrics=(Metric("accuracy", True, "%", best=100.0),),
-        protocols={p.name: p for p in (SUPERB_V1, MINISUPERB, MINI)},
-        builtin="mini",
-        default="superb-v1",
-        corpus=corpus,
-        load=load,
-        head=head,
-        loss=loss,
-        score=score,
-        judge=judge,
-        truth=truth,
-        pooled=True,
-        target=target,
-        needs=NEEDS,
-        check=check,
-        mini=BUILTIN,
-    )
+IDENTIFICATION = Task(
+    name="sid",
+    version=1,
+    metrics=(Metric("accuracy", True, "%", best=100.0),),
+    protocols={p.name: p for p in (SUPERB_V1, MINISUPERB, MINI)},
+    builtin="mini",
+    default="superb-v1",
+    corpus=corpus,
+    load=load,
+    head=head,
+    loss=loss,
+    score=score,
+    judge=judge,
+    truth=truth,
+    pooled=True,
+    target=target,
+    needs=NEEDS,
+    check=check,
+    mini=BUILTIN,
 )
+
+tasks.register("sid")(IDENTIFICATION)

@@ -1,11 +1,11 @@
-"""Speech separation: one mask a talker on the spectrum of a mixture, judged by what the
-masks do to the waveform.
+"""Speech separation: one mask per talker on the spectrum of a mixture, scored on the waveforms that
+the masks give.
 
 SUPERB-SG's task (Tsai et al., 2022, sec. 3) on Libri2Mix (Cosentino et al., 2020; wav16k, min,
 mix_clean), or on any folder laid out like it. One metric: the improvement of SI-SDR over the
 mixture, mean over both talkers, then over mixtures. Nobody says which mask is whose: training takes
-the better order for each utterance (Kolbaek et al., 2017: uPIT; by asteroid), and scoring has a
-rule of its own, which differs between the recipes (`permutation`):
+the better order for each utterance (Kolbaek et al., 2017: uPIT; by asteroid), and scoring has
+another rule, which differs between the recipes (`permutation`):
 
 * bss_eval: the order that mir_eval's bss_eval_sources picks, the one of the higher mean SIR
   (Vincent et al., 2006). So does s3prl/downstream/separation_stft/expert.py, through
@@ -14,9 +14,7 @@ rule of its own, which differs between the recipes (`permutation`):
   lower of the two numbers.
 """
 
-import itertools
 import random
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,22 +27,14 @@ from torch import Tensor
 from ..benchmark.audio import read
 from ..benchmark.contract import Corpus, Example, Item, Metric, Setup, Task
 from ..benchmark.errors import UsageError, require
-from ..benchmark.metrics import Failure, si_sdr_improvement
 from ..benchmark.registry import tasks
 from ..downstreams.mask_blstm import MaskBLSTM
 from .corpora import Need, open_corpus
 from .corpora.mini.ss import BUILTIN
-from .shared.spectral import (
-    GRID,
-    SpectralHead,
-    SpectralProtocol,
-    apply,
-    check,
-    distance,
-    fitting,
-    notices,
-    spectra,
-)
+from .shared.masking import SpectralHead, apply, distance, fitting, spectra
+from .shared.permutation import improvement
+from .shared.spectral_protocol import GRID, SpectralProtocol, check
+from .shared.stft import notices
 
 NEEDS, SOURCES = ("sources",), 2
 
@@ -151,13 +141,12 @@ MINI = replace(  # small enough to train a table's heads in minutes on two CPU c
 
 
 def corpus(data: Path | None, protocol: SSProtocol) -> Corpus:
+    """Libri2Mix, or a folder laid out like it, with the recipe's part of dev. See `open_corpus`."""
     found = open_corpus(data, Need(NEEDS, "ss"), BUILTIN)
     if protocol.dev_shuffled is None:
         return found
-    return replace(
-        found,
-        splits=dict(found.splits) | {"dev": shuffled(found.splits["dev"], protocol.dev_shuffled)},
-    )
+    dev = shuffled(found.splits["dev"], protocol.dev_shuffled)
+    return replace(found, splits={**found.splits, "dev": dev})
 
 
 def shuffled(items: Sequence[Item], n: int, seed: int = 7) -> list[Item]:
@@ -173,15 +162,13 @@ def load(item: Item) -> Example:
     """The mixture and, as the target, its (2, N) sources; what a source has beyond the
     mixture is left out.
     """
-    sources = [read(path, item.start, item.samples) for path in item.more["sources"]]
-    return Example(
-        item.id,
-        torch.from_numpy(read(item.path, item.start, item.samples)),
-        torch.from_numpy(np.stack(sources)),
-    )
+    mixture = read(item.path, item.start, item.samples)
+    sources = np.stack([read(path, item.start, item.samples) for path in item.more["sources"]])
+    return Example(item.id, torch.from_numpy(mixture), torch.from_numpy(sources))
 
 
 def head(setup: Setup) -> SpectralHead:
+    """(B, T, D) features -> (B, 2, T', bins) masks."""
     protocol = setup.protocol
     masks = MaskBLSTM(
         setup.dim,
@@ -200,17 +187,13 @@ def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup:
     utterances.
     """
     pit = require("asteroid.losses", "separation", "ss").PITLossWrapper
-    pairs = torch.stack(
-        [
-            _distances(masks, example, setup)
-            for masks, example in zip(prediction, examples, strict=True)
-        ]
-    )
+    rows = zip(prediction, examples, strict=True)
+    pairs = torch.stack([_distances(masks, example, setup) for masks, example in rows])
     return pit.find_best_perm(pairs)[0].mean()
 
 
 def _distances(masks: Tensor, example: Example, setup: Setup) -> Tensor:
-    """(2, T', bins) masks -> (2, 2): how far each (rows) is from each talker (columns)."""
+    """(2, T', bins) masks -> (2, 2): the distance of each (rows) from each talker (columns)."""
     magnitude, aims = spectra(example, setup, masks.device)
     return distance(fitting(masks, magnitude)[:, None], magnitude, aims, setup.protocol)
 
@@ -222,6 +205,7 @@ def separate(prediction_row: Tensor, wav: Tensor, setup: Setup) -> Tensor:
 
 
 def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -> dict[str, Any]:
+    """Metrics of (2, T', bins) masks; the upstream's `frames` do not matter."""
     estimates = separate(prediction_row.detach().float().cpu(), example.wav.cpu(), setup)
     return judge(estimates, example, setup.protocol)
 
@@ -230,9 +214,8 @@ def unprocessed(example: Example, protocol: SSProtocol) -> dict[str, Any]:
     """The mixture as the answer for both talkers: the floor under every row, an improvement of 0
     dB whoever is whose.
     """
-    return judge(
-        torch.stack([example.wav] * SOURCES), example, replace(protocol, permutation="si_sdr")
-    )
+    both = torch.stack([example.wav] * SOURCES)
+    return judge(both, example, replace(protocol, permutation="si_sdr"))
 
 
 def judge(answer: Tensor, example: Example, protocol: SSProtocol) -> dict[str, Any]:
@@ -243,56 +226,24 @@ def judge(answer: Tensor, example: Example, protocol: SSProtocol) -> dict[str, A
     return {"si_sdr_improvement": improvement(talkers, estimates, mixture, protocol.permutation)}
 
 
-def improvement(
-    talkers: np.ndarray, estimates: np.ndarray, mixture: np.ndarray, permutation: str
-) -> float | Failure:
-    """(2, N), (2, N) in any order, (N,) -> the improvement of SI-SDR in dB, mean over the talkers;
-    a Failure where one has none.
-    """
-    gain = [
-        [si_sdr_improvement(talker, estimate, mixture) for estimate in estimates]
-        for talker in talkers
-    ]
-    for value in itertools.chain(*gain):
-        if isinstance(value, Failure):
-            return value
-    mean = {
-        order: float(np.mean([gain[t][e] for t, e in enumerate(order)]))
-        for order in itertools.permutations(range(len(estimates)))
-    }
-    return max(mean.values()) if permutation == "si_sdr" else mean[_bss_eval(talkers, estimates)]
-
-
-def _bss_eval(talkers: np.ndarray, estimates: np.ndarray) -> tuple[int, ...]:
-    """The number of each talker's estimate."""
-    separation = require("mir_eval.separation", "the permutation of superb-v1", "ss")
-    with warnings.catch_warnings():
-        # mir_eval 0.8 announces the function's removal; asteroid needs it too
-        warnings.simplefilter("ignore", FutureWarning)
-        return tuple(
-            int(e)
-            for e in separation.bss_eval_sources(talkers, estimates, compute_permutation=True)[3]
-        )
-
-
-tasks.register("ss")(
-    Task(
-        name="ss",
-        version=1,
-        metrics=(Metric("si_sdr_improvement", True, "dB"),),
-        protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)},
-        builtin="mini",
-        default="superb-v1",
-        corpus=corpus,
-        load=load,
-        head=head,
-        loss=loss,
-        score=score,
-        judge=judge,
-        unprocessed=unprocessed,
-        needs=NEEDS,
-        check=check,
-        notices=notices,
-        mini=BUILTIN,
-    )
+SEPARATION = Task(
+    name="ss",
+    version=1,
+    metrics=(Metric("si_sdr_improvement", True, "dB"),),
+    protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)},
+    builtin="mini",
+    default="superb-v1",
+    corpus=corpus,
+    load=load,
+    head=head,
+    loss=loss,
+    score=score,
+    judge=judge,
+    unprocessed=unprocessed,
+    needs=NEEDS,
+    check=check,
+    notices=notices,
+    mini=BUILTIN,
 )
+
+tasks.register("ss")(SEPARATION)

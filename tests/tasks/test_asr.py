@@ -25,6 +25,7 @@ from earlyexit_superb.tasks import asr
 from earlyexit_superb.tasks.corpora import builtin, manifest
 from earlyexit_superb.tasks.corpora.mini import asr as mini
 from earlyexit_superb.tasks.shared import ctc_decoder, ctc_text
+from earlyexit_superb.tasks.shared.error_rates import errors
 from oracles import s3prl_module
 from torch import nn
 from toys.toy import at
@@ -412,7 +413,7 @@ def test_rates_belong_to_the_corpus_and_their_kinds_add_up():
         ("DON'T GO", "DON'T X GO"),
     ]
     rates = [
-        asr.errors(reference, hypothesis, list((hypothesis + " ").replace(" ", "|")))
+        errors(reference, hypothesis, list((hypothesis + " ").replace(" ", "|")))
         for reference, hypothesis in pairs
     ]
     totals = {name: mean([rate[name] for rate in rates]) for name in asr.METRICS}
@@ -440,7 +441,7 @@ def test_random_rates_equal_the_distances():
         reference, hypothesis = (
             " ".join(draw.choices(["A", "BE", "SEE"], k=draw.randint(low, 6))) for low in (1, 0)
         )
-        rates = asr.errors(reference, hypothesis, [])
+        rates = errors(reference, hypothesis, [])
         assert rates["wer"].part == 100 * edits(reference.split(), hypothesis.split()) and rates[
             "wer"
         ].whole == len(reference.split())

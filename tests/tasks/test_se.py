@@ -15,7 +15,9 @@ from earlyexit_superb.benchmark.registry import tasks
 from earlyexit_superb.downstreams.mask_blstm import MaskBLSTM
 from earlyexit_superb.downstreams.rnn import blstm
 from earlyexit_superb.tasks import se
-from earlyexit_superb.tasks.shared import spectral
+from earlyexit_superb.tasks.shared import features as feature_frames
+from earlyexit_superb.tasks.shared.masking import without_clicks
+from earlyexit_superb.tasks.shared.stft import hop_of, notices, stft_of
 from helpers import hubert_frames, wav
 from oracles import istft_by_definition, s3prl, s3prl_function, stft_by_definition, twins
 from torch.nn.utils.rnn import pack_sequence, pad_sequence
@@ -122,7 +124,7 @@ def test_features_are_matched_as_s3prl_matches_them(stride, hop):
     samples = torch.tensor([8_000, 6_399, 6_400, 6_481])
     frames = torch.tensor([(int(n) - 400) // stride + 1 for n in samples])
     features = torch.randn(4, int(frames.max()), 3)
-    ours, spectra = spectral.match(features, frames, samples, stride, hop)
+    ours, spectra = feature_frames.match(features, frames, samples, stride, hop)
     assert spectra.tolist() == [1 + int(n) // hop for n in samples]
     rows = [features[i, :n].repeat_interleave(stride // hop, dim=0) for i, n in enumerate(frames)]
     for row, expected in zip(ours, match_length(rows, spectra.tolist()), strict=True):
@@ -131,7 +133,7 @@ def test_features_are_matched_as_s3prl_matches_them(stride, hop):
 
 
 def test_more_features_than_spectra_are_cut():
-    ours, spectra = spectral.match(
+    ours, spectra = feature_frames.match(
         torch.ones(1, 14, 2), torch.tensor([14]), torch.tensor([3_300]), 320, 320
     )
     assert ours.shape == (1, 11, 2) and int(spectra) == 11 and ours.all()
@@ -150,9 +152,9 @@ def test_what_does_not_fit_is_said_so():
     with pytest.raises(
         UsageError, match="12 frames for 8000 samples does not have a stride of 320"
     ):
-        spectral.match(ones, torch.tensor([12]), torch.tensor([8_000]), 320, 320)
+        feature_frames.match(ones, torch.tensor([12]), torch.tensor([8_000]), 320, 320)
     with pytest.raises(UsageError, match="leave audio between them"):
-        spectral.notices(at(replace(V1, n_fft=256, win=256), stride=640))
+        notices(at(replace(V1, n_fft=256, win=256), stride=640))
     with pytest.raises(UsageError, match="shorter than one window"):
         se.enhance(torch.ones(2, 257), wav(300), at(V1))
     with pytest.raises(UsageError, match="cannot cover"):
@@ -175,13 +177,9 @@ def test_what_does_not_fit_is_said_so():
     ],
 )
 def test_the_hop_follows_the_stride_or_a_part_of_it(stride, hop):
-    assert (
-        spectral.hop_of(at(V1, stride=stride))
-        == spectral.stft_of(at(V1, stride=stride), 16_000).hop
-        == hop
-    )
-    assert spectral.hop_of(at(V2, stride=stride)) == V2.hop == 160
-    said = spectral.notices(at(V1, stride=stride))
+    assert hop_of(at(V1, stride=stride)) == stft_of(at(V1, stride=stride), 16_000).hop == hop
+    assert hop_of(at(V2, stride=stride)) == V2.hop == 160
+    said = notices(at(V1, stride=stride))
     assert said == (
         []
         if stride == hop
@@ -205,7 +203,7 @@ def test_features_of_any_stride_keep_their_time(stride, hop):
     frames = torch.tensor([(int(n) - 400) // stride + 1 for n in samples])
     features = (torch.arange(int(frames.max())) + 0.5)[None, :, None].repeat(2, 1, 3) * stride
     features[1, frames[1] :] = torch.nan
-    matched, spectra = spectral.match(features, frames, samples, stride, hop)
+    matched, spectra = feature_frames.match(features, frames, samples, stride, hop)
     assert spectra.tolist() == [1 + int(n) // hop for n in samples]
     for row, n in enumerate(frames.tolist()):
         reach = min(int(spectra[row]), round(n * stride / hop - 0.01))
@@ -217,7 +215,7 @@ def test_features_of_any_stride_keep_their_time(stride, hop):
                 matched[row, :reach, 0][inner], when[inner], atol=0.01, rtol=0
             )
         assert not matched[row, reach + 1 :].any()
-        alone, _ = spectral.match(
+        alone, _ = feature_frames.match(
             features[row : row + 1, :n], frames[row : row + 1], samples[row : row + 1], stride, hop
         )
         torch.testing.assert_close(matched[row, : alone.shape[1]], alone[0])
@@ -232,7 +230,7 @@ LENGTHS = (16_000, 16_159, 16_317)  # the last has samples that no window of 512
 @pytest.mark.parametrize("samples", LENGTHS)
 def test_stft_and_its_inverse_by_definition(protocol, samples):
     x = wav(samples)
-    stft = spectral.stft_of(at(protocol), samples)
+    stft = stft_of(at(protocol), samples)
     spectrum = stft(x)
     settings = stft.n_fft, stft.win, stft.hop
     np.testing.assert_allclose(
@@ -253,7 +251,7 @@ def test_stft_equals_librosa(protocol):
         "librosa", reason="no librosa; the test by definition stands in for it"
     )
     x = wav(16_159)
-    stft = spectral.stft_of(at(protocol), len(x))
+    stft = stft_of(at(protocol), len(x))
     settings = {"hop_length": stft.hop, "win_length": stft.win, "window": "hann", "center": True}
     theirs = librosa.stft(x.numpy(), n_fft=stft.n_fft, pad_mode=stft.pad, **settings).T
     np.testing.assert_allclose(stft(x), theirs, atol=1e-5)
@@ -299,7 +297,7 @@ def test_the_ideal_mask_gives_the_clean_back(protocol):
     clean = wav(16_000)
     e = Example("u", 3 * clean, clean)
     frames = hubert_frames(16_000)
-    stft = spectral.stft_of(at(protocol), 16_000)
+    stft = stft_of(at(protocol), 16_000)
     noisy, aim = stft(e.wav).abs(), stft(clean).abs()
     mask = aim.log1p() / noisy.log1p() if protocol.domain == "log1p" else aim / noisy
     enhanced = se.enhance(mask, e.wav, at(protocol))
@@ -310,7 +308,7 @@ def test_the_ideal_mask_gives_the_clean_back(protocol):
 def test_the_ideal_mask_helps_against_other_noise():
     e, frames = example(16_000), hubert_frames(16_000)
     for protocol, least in ((V1, 5.0), (V2, 4.0)):
-        stft = spectral.stft_of(at(protocol), 16_000)
+        stft = stft_of(at(protocol), 16_000)
         noisy, clean = stft(e.wav), stft(e.target)
         mask = clean.abs() * torch.relu(torch.cos(noisy.angle() - clean.angle())) / noisy.abs()
         if protocol.domain == "log1p":
@@ -419,9 +417,7 @@ CLICKS = {
 @pytest.mark.parametrize("case", CLICKS)
 def test_clicks_are_cut_as_s3prl_cuts_them(case):
     postprocess = s3prl_function("enhancement_stft.expert", "postprocess", np=np)
-    np.testing.assert_array_equal(
-        spectral.without_clicks(CLICKS[case]), postprocess(CLICKS[case].numpy())
-    )
+    np.testing.assert_array_equal(without_clicks(CLICKS[case]), postprocess(CLICKS[case].numpy()))
 
 
 def test_clicks_are_cut_from_the_first_one_on():
@@ -430,11 +426,11 @@ def test_clicks_are_cut_from_the_first_one_on():
         ("the first of two", 5_600),
         ("exactly 512 before the end", 5_488),
     ):
-        quiet = spectral.without_clicks(CLICKS[case])
+        quiet = without_clicks(CLICKS[case])
         assert torch.equal(quiet[:first], CLICKS[case][:first]) and not quiet[first:].any()
     for case in ("no click", "before the last 512", "before too many zeros", "short"):
-        assert torch.equal(spectral.without_clicks(CLICKS[case]), CLICKS[case])
-    assert not spectral.without_clicks(torch.zeros(5_000)).any()
+        assert torch.equal(without_clicks(CLICKS[case]), CLICKS[case])
+    assert not without_clicks(torch.zeros(5_000)).any()
 
 
 # ---- the task ----
@@ -531,7 +527,7 @@ def test_corpus_to_score(tmp_path):
 
 
 def test_standardised_features_have_no_constant_part_and_ignore_padding():
-    from earlyexit_superb.tasks.shared.spectral import standardised
+    from earlyexit_superb.tasks.shared.features import standardised
 
     torch.manual_seed(0)
     features, frames = 5 + 3 * torch.randn(2, 40, 6), torch.tensor([40, 25])

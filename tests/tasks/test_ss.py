@@ -12,7 +12,7 @@ from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.metrics import Failure, si_sdr
 from earlyexit_superb.benchmark.registry import tasks
 from earlyexit_superb.tasks import ss
-from earlyexit_superb.tasks.shared import spectral
+from earlyexit_superb.tasks.shared.stft import stft_of
 from helpers import hubert_frames, wav
 from oracles import s3prl, stft_by_definition, twins
 from torch.nn.utils.rnn import pack_sequence, pad_sequence
@@ -29,7 +29,7 @@ def example(samples, seed=0):
 
 def ideal(e, protocol):
     """The masks that bring each talker's loss to nothing, as far as masks can."""
-    stft = spectral.stft_of(at(protocol), len(e.wav))
+    stft = stft_of(at(protocol), len(e.wav))
     mixture, talkers = stft(e.wav), stft(e.target)
     aim = talkers.abs() * torch.relu(torch.cos(mixture.angle() - talkers.angle()))
     return (

@@ -1,7 +1,6 @@
 """The names that published checkpoints give to HuBERT's parameters, and ours for them.
 
-Ours are those of transformers' HubertModel. Read from torchaudio's wav2vec2/model.py, fairseq's
-hubert.py and wav2vec2.py, and s3prl's upstream/hubert.
+Ours are those of transformers' HubertModel; the others are torchaudio's, fairseq's and s3prl's.
 """
 
 import re

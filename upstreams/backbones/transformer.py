@@ -13,7 +13,7 @@ TEMPERATURE = 0.1  # of the cosine similarities of the self-supervised head
 
 
 class Attention(nn.Module):
-    """(B, T, D) and a mask -> (B, T, D). The mask is True on keys that may be read, None for all."""
+    """(B, T, D) and a mask, True on keys that may be read or None, -> (B, T, D)."""
 
     def __init__(self, shape: HubertShape):
         super().__init__()
