@@ -2,7 +2,8 @@
 symbol and frame, for CTC.
 
 Yang et al., 2021 (SUPERB), sec. 3; sizes and places of dropout as in
-s3prl/downstream/asr/{config.yaml,model.py}, whose weights it can carry (tests/tasks/test_asr.py).
+s3prl/downstream/asr/{config.yaml,model.py}, whose weights it can carry
+(tests/tasks/test_asr_head.py).
 """
 
 from torch import Tensor, nn

@@ -2,8 +2,8 @@
 spectral mask a source.
 
 Tsai et al., 2022 (SUPERB-SG), sec. 3; sizes and places of dropout as in
-s3prl/downstream/enhancement_stft/model.py, whose weights it can carry (tests/tasks/test_se.py). It
-sits straight on the features, without a projection.
+s3prl/downstream/enhancement_stft/model.py, whose weights it can carry
+(tests/tasks/test_se_head.py). It sits straight on the features, without a projection.
 """
 
 import torch

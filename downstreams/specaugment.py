@@ -2,9 +2,10 @@
 weighted sum and head.
 
 Draw for draw s3prl/downstream/specaug.py: from the same torch seed both give the same numbers
-(tests/tasks/test_asr.py). A mask's place is drawn over the longest row of the batch and away from
-its end by the widest mask of the batch; torchaudio's masking transforms draw it otherwise, so they
-are not used. All draws come from torch's generator, so a resumed run repeats them.
+(tests/tasks/test_specaugment.py). A mask's place is drawn over the longest row of the batch and
+away from its end by the widest mask of the batch; torchaudio's masking transforms draw it
+otherwise, so they are not used. All draws come from torch's generator, so a resumed run repeats
+them.
 """
 
 import torch

@@ -1,17 +1,7 @@
-"""The whole way, small: one command's rows, replay against live, killed and gone on, nothing done
-twice.
-"""
+"""The whole way, small: one command's rows, what each says, and those beside the usual ones."""
 
-import importlib
 import json
-import operator
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +10,13 @@ import pytest
 import torch
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.contract import Item
-from earlyexit_superb.benchmark.engine import cost, heads, run, workers
+from earlyexit_superb.benchmark.engine import cost
 from earlyexit_superb.benchmark.engine.experiment import RunConfig
 from earlyexit_superb.benchmark.engine.resolve import resolve
-from earlyexit_superb.benchmark.engine.scoring import score_utterances, train_heads
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
-from helpers import ROOT, TOY, command, jsons, numbers
+from helpers import TOY, command, jsons
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
-
-
-@pytest.fixture(scope="module")
-def finished(corpus, tmp_path_factory):
-    os.environ["EARLYEXIT_SUPERB_CACHE"] = str(tmp_path_factory.getbasetemp() / "cache")
-    results = tmp_path_factory.mktemp("finished")
-    assert main(command(corpus, results, "--rho", "1.0")) == 0
-    return results
 
 
 def test_one_command_gives_the_promised_rows(finished):
@@ -158,20 +139,6 @@ def test_the_rows_exits_are_the_live_runs(finished, corpus):
         assert histogram == kept["exit_histogram"]
 
 
-def test_a_second_identical_command_does_no_work_and_prints_the_same(
-    finished, corpus, capsys, monkeypatch
-):
-    stamps = {p: p.stat().st_mtime_ns for p in finished.rglob("*.json")}
-    import earlyexit_superb.benchmark.engine.evaluation as running
-
-    monkeypatch.setattr(running, "cached_features", None)  # would raise if any state were needed
-    assert main(command(corpus, finished, "--rho", "1.0")) == 0
-    first = capsys.readouterr().out
-    assert main(command(corpus, finished, "--rho", "1.0")) == 0
-    assert capsys.readouterr().out == first and "unprocessed" in first and "exits by depth" in first
-    assert {p: p.stat().st_mtime_ns for p in finished.rglob("*.json")} == stamps
-
-
 def test_what_is_timed_is_everything_or_of_every_length():
     items = [
         Item(str(i), Path("x"), samples)
@@ -194,77 +161,6 @@ def test_rho_zero_is_the_full_model(finished, corpus):
     assert by["adaptive", 0.0, True]["scores"] == by["full", None, True]["scores"]
     # the branches that never fired are paid for
     assert by["adaptive", 0.0, True]["cost"]["macs_saved"] < 0
-
-
-def test_a_head_does_not_depend_on_those_trained_beside_it(finished, corpus, tmp_path):
-    assert main(command(corpus, tmp_path, "--rho", "1.0", "0.9", "--span", "mean")) == 0
-    both, alone = numbers(tmp_path), numbers(finished)
-    shared = both.keys() & alone.keys()
-    assert len(shared) == 5 and all(both[n] == alone[n] for n in shared)
-
-
-@pytest.mark.parametrize("killed", [False, True])
-def test_workers_change_no_number_and_what_a_dead_one_left_is_done(
-    killed, finished, corpus, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr(run, "worker_count", lambda asked, missing: 1)
-    asked = []
-
-    def ask(self, what, *arguments):
-        asked.append(what)
-        if killed:
-            self.process.kill()
-            self.process.join()
-        told(self, what, *arguments)
-
-    told = workers.Worker.ask
-    monkeypatch.setattr(workers.Worker, "ask", ask)
-    assert main(command(corpus, tmp_path, "--rho", "1.0")) == 0
-    assert numbers(tmp_path).items() <= numbers(finished).items() and asked == [
-        train_heads,
-        score_utterances,
-    ]
-    assert capsys.readouterr().err.count("a worker process ended early") == 2 * killed
-
-
-def test_a_worker_that_waits_ends_by_itself_and_one_at_work_is_stopped(monkeypatch):
-    monkeypatch.setattr(workers, "PATIENCE", 30.0)
-    with workers.workers(1, importlib.import_module, "math") as [waits]:
-        waits.ask(operator.methodcaller("sqrt", 9.0))
-        assert waits.answer() == 3.0
-    assert waits.process.exitcode == 0  # and so its semaphores are given back
-    monkeypatch.setattr(workers, "PATIENCE", 0.1)
-    with workers.workers(1, importlib.import_module, "time") as [works]:
-        works.ask(operator.methodcaller("sleep", 600))
-    assert works.process.exitcode == -signal.SIGTERM
-
-
-def test_killed_in_the_middle_of_training_it_goes_on_to_the_same_numbers(
-    finished, corpus, tmp_path
-):
-    slow = ["--set", "steps=60", "eval_every=5"]
-    start = [
-        sys.executable,
-        str(ROOT / "run_benchmark.py"),
-        *command(corpus, tmp_path / "killed", "--rho", "1.0", *slow),
-    ]
-    process = subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while (
-        not list((tmp_path / "killed").glob("heads/unfinished-*/last.ckpt"))
-        and process.poll() is None
-        and time.monotonic() < deadline
-    ):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert list((tmp_path / "killed").glob("heads/unfinished-*/last.ckpt")), (
-        "it was over before it could be killed"
-    )
-    assert main(command(corpus, tmp_path / "killed", "--rho", "1.0", *slow)) == 0
-    assert main(command(corpus, tmp_path / "straight", "--rho", "1.0", *slow)) == 0
-    assert numbers(tmp_path / "killed") == numbers(tmp_path / "straight")
-    assert not list((tmp_path / "killed").glob("heads/unfinished-*"))
 
 
 def test_rows_beside_the_usual_ones(finished, corpus, tmp_path, capsys):
@@ -319,17 +215,6 @@ def test_json_lines_are_the_table(finished, corpus, capsys):
     assert main(command(corpus, finished, "--rho", "1.0", "--json")) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == 6 and lines[0]["upstream"] == "unprocessed" and lines[-1]["exit_histogram"]
-
-
-def test_batches_are_a_function_of_seed_and_number():
-    rows = [heads.batch_rows(10, 4, 0, i) for i in range(6)]
-    assert (
-        sorted(chain(*rows[:3])) == sorted(chain(*rows[3:])) == list(range(10))
-        and rows[:3] != rows[3:]
-    )
-    assert rows == [heads.batch_rows(10, 4, 0, i) for i in range(6)] and rows != [
-        heads.batch_rows(10, 4, 1, i) for i in range(6)
-    ]
 
 
 def test_limits_draw_the_same_utterances_every_time():

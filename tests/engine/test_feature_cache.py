@@ -1,13 +1,8 @@
 """A trace is the live pass: evidence exactly, states to fp16; recorded once, by every caller the
-same; broken ones are told, not read.
+same.
 """
 
-import json
 import os
-import resource
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -17,41 +12,13 @@ import numpy as np
 import pytest
 import torch
 from earlyexit_superb.benchmark.cli import main
-from earlyexit_superb.benchmark.contract import Example, Item
+from earlyexit_superb.benchmark.contract import Item
 from earlyexit_superb.benchmark.engine import extract
 from earlyexit_superb.benchmark.engine import feature_cache as tracing
-from earlyexit_superb.benchmark.errors import MachineError, UsageError
-from earlyexit_superb.benchmark.exiting import Exit, replay, run_until_exit
 from earlyexit_superb.benchmark.registry import build_upstream
-from helpers import ROOT, items_of
+from helpers import items_of
+from helpers.traces import equals_live, folders
 from toys.toy import Toy
-
-
-@pytest.fixture
-def split(tmp_path, own_cache):
-    return items_of(tmp_path, (9000, 4000, 16000, 700))
-
-
-def folders(items):
-    return sorted(p for p in (items[0].path.parent / "cache" / "traces").iterdir() if p.is_dir())
-
-
-def equals_live(upstream, kept, items, load, taus):
-    for i, item in enumerate(items):
-        wav, length = load(item).wav[None], torch.tensor([item.samples])
-        with torch.no_grad():
-            states = torch.stack(list(upstream.states(wav, length)))
-        batch = kept.batch([i])
-        assert int(batch.frames) == states.shape[2]
-        error = (batch.states[False] - states).abs().max()
-        # the written error, and the batch's
-        assert error <= kept.manifest["largest_rounding_error"] + 1e-5 * states.abs().max()
-        for tau in taus:
-            exit = Exit(range(1, upstream.card.depth + 1), tau)
-            assert (
-                int(run_until_exit(upstream, wav, length, exit).depth)
-                == replay(kept.evidence[[i]], exit)[0]
-            )
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -198,178 +165,12 @@ def test_an_hour_of_hubert_base_takes_less_than_3_7_gb():
 # ---- what may go wrong ----
 
 
-def test_audio_that_is_not_what_its_header_promised_is_named(split):
-    items = split[0]
-    with pytest.raises(UsageError, match=r"u2\.raw: 5 samples were read"):
-        tracing.cached_features(
-            Toy().eval(), items, lambda item: Example(item.id, torch.zeros(5), None), "toy"
-        )
-
-
 def test_batches_cover_every_item_once_within_the_budget(split, monkeypatch):
     items = split[0]
     monkeypatch.setattr(extract, "BATCH_SECONDS", 1.2)
     batches = list(extract.by_length(items))
     assert sorted(i for rows in batches for i in rows) == [0, 1, 2, 3]
     assert all(len(rows) * max(items[i].samples for i in rows) <= 1.2 * 16000 for rows in batches)
-
-
-def test_an_interrupted_pass_goes_on_behind_its_last_whole_shard(split, monkeypatch):
-    items, load = split
-    monkeypatch.setattr(extract, "SHARD_BYTES", 1)
-    monkeypatch.setattr(extract, "BATCH_SECONDS", 0.01)
-    toy, heard = Toy().eval(), []
-
-    def breaking(item):
-        if len(heard) == 2:
-            raise KeyboardInterrupt
-        heard.append(item.id)
-        return load(item)
-
-    with pytest.raises(KeyboardInterrupt):
-        tracing.cached_features(toy, items, breaking, "toy")
-    [folder] = folders(items)
-    assert not tracing.finished(folder) and len(list(folder.glob("*.done.npz"))) == 2
-    kept = tracing.cached_features(
-        toy, items, lambda item: heard.append(item.id) or load(item), "toy"
-    )
-    assert sorted(heard) == ["u0", "u1", "u2", "u3"]  # nothing was heard twice
-    assert (
-        kept.folder == folder
-        and not list(folder.glob("*.part"))
-        and not list(folder.glob("*.done.npz"))
-    )
-    equals_live(toy, kept, items, load, [float(np.median(kept.evidence)) + 1e-6])
-
-
-def test_a_truncated_shard_and_a_foreign_trace_are_told_with_their_cure(split, capsys):
-    items, load = split
-    toy = Toy().eval()
-    folder = tracing.cached_features(toy, items, load, "toy").folder
-    shard = folder / "0000.npy"
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[:-10])
-    with pytest.raises(
-        UsageError,
-        match=(
-            rf"0000\.npy has {len(whole) - 10} bytes of {len(whole)}; remove it with .* cache rm "
-            rf"{folder.name}"
-        ),
-    ):
-        tracing.cached_features(toy, items, load, "toy")
-    shard.write_bytes(whole[:-10] + bytes(10))
-    assert main(["cache", "ls", "--check"]) == 1 and "damaged" in capsys.readouterr().out
-    shard.write_bytes(whole)
-    assert main(["cache", "ls", "--check"]) == 0 and "sound" in capsys.readouterr().out
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["about"]["weights"] = "others"
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(UsageError, match=r"is of something else \(weights differ"):
-        tracing.cached_features(toy, items, load, "toy")
-
-
-def test_a_trace_that_vanishes_while_it_is_read_is_told(split):
-    items, load = split
-    kept = tracing.cached_features(Toy().eval(), items, load, "toy")
-    assert main(["cache", "rm", "--all"]) == 0
-    with pytest.raises(
-        MachineError, match=r"removed or cut while it was in use .* repeat the command"
-    ):
-        kept.batch([0])
-
-
-def test_a_cache_that_vanishes_or_fills_up_while_it_is_written_is_told(split, monkeypatch):
-    import shutil
-
-    items, load = split
-    monkeypatch.setattr(extract, "SHARD_BYTES", 1)
-    with pytest.raises(MachineError, match=r"cannot be written .*No such file"):
-        tracing.cached_features(
-            Toy().eval(),
-            items,
-            lambda item: shutil.rmtree(items[0].path.parent / "cache" / "traces") or load(item),
-            "toy",
-        )
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
-    try:
-        with pytest.raises(MachineError, match=r"cannot be written .*large.*cache ls"):
-            tracing.cached_features(Toy().eval(), items, load, "toy")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
-    equals_live(
-        toy := Toy().eval(), tracing.cached_features(toy, items, load, "toy"), items, load, [1.0]
-    )
-
-
-def test_a_disk_with_no_room_at_all_is_refused_before_anything_runs(split, monkeypatch):
-    items = split[0]
-    monkeypatch.setattr(extract, "LEAST", 2**62)
-    with pytest.raises(MachineError, match="too few for any trace; free some space"):
-        tracing.cached_features(Toy().eval(), items, None, "toy")
-
-
-GATED = """
-import logging, os, pathlib, sys, time
-logging.basicConfig(level=logging.INFO)
-sys.path[:0] = [{tests!r}, {root!r}]
-import run_benchmark
-from earlyexit_superb.benchmark.engine import extract, feature_cache
-from helpers import items_of
-from toys.toy import Toy
-extract.SHARD_BYTES, extract.BATCH_SECONDS = 1, 0.01
-folder, free = pathlib.Path(sys.argv[1]), int(sys.argv[2])
-items, load = items_of(folder, (9000, 4000, 16000, 700))
-for item in items:
-    os.utime(item.path, ns=(1, 1))
-heard = []
-def gated(item):
-    print("heard", item.id, flush=True)
-    heard.append(item)
-    while len(heard) > free and not (folder / "go").exists():
-        time.sleep(0.02)
-    return load(item)
-feature_cache.cached_features(Toy().eval(), items, gated, "toy")
-print("done", flush=True)
-"""
-
-
-def test_two_processes_and_a_kill_leave_one_whole_trace(split):
-    """The first is killed, a second goes on from its shards, a third waits for the
-    second and hears nothing.
-    """
-    items = split[0]
-    code = GATED.format(tests=str(ROOT / "tests"), root=str(ROOT))
-
-    def start(free):
-        return subprocess.Popen(
-            [sys.executable, "-c", code, str(items[0].path.parent), str(free)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    first = start(2)
-    # longest first
-    assert [first.stdout.readline().strip() for _ in range(3)] == [
-        "heard u2",
-        "heard u0",
-        "heard u1",
-    ]
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    [folder] = folders(items)
-    assert not tracing.finished(folder) and (folder / "0001.done.npz").exists()
-    second = start(0)
-    assert second.stdout.readline() == "heard u1\n"
-    third = start(0)
-    assert any("another process is at work on the trace of toy" in line for line in third.stderr)
-    (items[0].path.parent / "go").touch()
-    assert third.communicate(timeout=60)[0] == "done\n"
-    assert second.communicate(timeout=60)[0] == "heard u3\ndone\n" and len(folders(items)) == 1
-    assert not list(folder.parent.glob("*.lock")) and tracing.finished(folder)
 
 
 def test_cache_lists_and_removes(split, capsys, monkeypatch):

@@ -11,7 +11,7 @@ from earlyexit_superb.benchmark.engine.training_start import TrainingConfig, tra
 from earlyexit_superb.upstreams.backbones.hubert_shape import HubertShape
 from earlyexit_superb.upstreams.training import hubert_recipe, masked_prediction
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
 TOY = f"{ROOT / 'tests' / 'toys' / 'toy.py'}:Toy"
 STEPS = ["--set", "steps=6", "eval_every=3", "batch=3"]

@@ -1,0 +1,70 @@
+"""Sounds, and ways to spoil the files they are in."""
+
+import numpy as np
+import soundfile
+from earlyexit_superb.benchmark.registry import tasks
+from earlyexit_superb.benchmark.validation import opened
+
+
+def voicebank(root):
+    """A folder of that layout as a run opens it."""
+    se = tasks.get("se")
+    return opened(se, root, se.protocols["mini"])
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def speechlike(seconds=1.5, seed=0):
+    """Bursts with pauses: what the active part is for."""
+    t = np.arange(int(seconds * 16_000)) / 16_000
+    return (0.2 * rng(seed).standard_normal(len(t)) * (np.sin(2 * np.pi * 1.5 * t) > 0)).astype(
+        np.float32
+    )
+
+
+def mostly_silent(draw, samples):
+    """A dog that barks once: digital silence but for 60 ms."""
+    wav = np.zeros(samples, np.float32)
+    wav[samples // 2 : samples // 2 + 960] = 0.3 * draw.standard_normal(960)
+    return wav
+
+
+def spoil(path, how):
+    """Make a good file bad; what the complaint must say."""
+    whole = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+        return "no audio file"
+    if how == "empty":
+        path.write_bytes(b"")
+        return "empty file"
+    if how == "not audio":
+        path.write_bytes(b"<html>not found</html>")
+        return "cannot be read as audio"
+    if how == "cut":
+        path.write_bytes(whole[: len(whole) // 2])
+        return "cut short|breaks off"
+    wav = {
+        "no samples": np.zeros(0),
+        "not finite": np.array([0.1, np.nan, 0.2]),
+        "silent": np.zeros(24_000),
+    }[how]
+    soundfile.write(path, wav, 16_000, subtype="FLOAT")
+    return {
+        "no samples": "holds no samples",
+        "not finite": "not finite",
+        "silent": "digital silence",
+    }[how]
+
+
+BAD = ["missing", "empty", "not audio", "cut", "no samples", "not finite"]
+
+
+def tree(folder):
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
