@@ -18,9 +18,9 @@ from ...benchmark.audio import audio_files
 from ...benchmark.contract import Builtin, Corpus, Item
 from ...benchmark.errors import UsageError
 from .builtin import made, place
+from .entry import SPLITS, Entry, notices, of_file
 from .fields import Need, usable
 from .layouts import offers, scan, wrong
-from .manifest import SPLITS, Entry, notices, of_file
 from .prepare import LAYOUTS, prepare
 from .validate import damage
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .manifest import Entry, fingerprint
+from .entry import Entry, fingerprint
 
 # fields that are further files, and how many belong to an utterance
 REFERENCES = {"clean": 1, "sources": 2}

@@ -5,8 +5,8 @@ number as its README says.
 import re
 from pathlib import Path
 
+from .entry import audio_in, of_file
 from .fields import Found, Layout, Need
-from .manifest import audio_in, of_file
 
 DIGITS = ("ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE")
 

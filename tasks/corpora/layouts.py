@@ -15,7 +15,7 @@ Layout and a line in LAYOUTS.
 from pathlib import Path
 
 from ...benchmark.errors import UsageError
-from . import manifest, validate
+from . import entry, manifest, validate
 from .fields import REFERENCES, Found, Layout, Need
 from .fsdd import FSDD
 from .librimix import LIBRI2MIX
@@ -82,7 +82,7 @@ def scan(data: Path, need: Need) -> Found:
         )
     found = Found(layout.name, root)
     layout.read(found, need)
-    found.notices += manifest.notices(found.entries)
+    found.notices += entry.notices(found.entries)
     if need.train == FINETUNING and not any(FINETUNING in e.path.parts for e in found.entries):
         found.notices.append(f"trained on this corpus' own training split, not on {FINETUNING}")
     found.notices = list(dict.fromkeys(found.notices))

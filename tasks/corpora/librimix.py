@@ -4,8 +4,8 @@
 
 from pathlib import Path
 
+from .entry import audio_in, of_file, progress
 from .fields import Found, Layout, Need
-from .manifest import audio_in, of_file, progress
 
 FOLDERS = {"train": "train-100", "dev": "dev", "test": "test"}
 SOURCES = ("s1", "s2")

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...benchmark.audio import SUFFIXES
+from .entry import SPLITS, audio_in, of_file, progress
 from .fields import Found, Layout, Need
-from .manifest import SPLITS, audio_in, of_file, progress
 
 FINETUNING = "librispeech_finetuning"  # Libri-Light's 10 h: what MiniSUPERB trains ASR on
 

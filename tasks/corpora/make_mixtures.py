@@ -25,10 +25,10 @@ import numpy as np
 from ...benchmark.audio import audio_files, read, write
 from ...benchmark.errors import UsageError
 from ...benchmark.storage import whole
+from .entry import SPLITS
 from .librimix import FOLDERS, SOURCES
-from .make_noisy import _fingerprint, _limited
-from .manifest import SPLITS
 from .mixture_rows import COLUMNS, Row, by_speaker, draw, located, read_rows
+from .recordings import fingerprint, limited
 
 VERSION = 1  # of the plan: other mixtures for the same request, other number
 SIDES = (*SOURCES, "mix_clean")  # written in this order: where the mixture is, its sources are
@@ -78,7 +78,7 @@ def make_mixtures(
             "already, so leave it out"
         )
     files = audio_files(speech)
-    told = _plan(speech, files, out, metadata, resplit, seed, limit)
+    notices = _plan(speech, files, out, metadata, resplit, seed, limit)
     rows = {
         split: read_rows(path) if (path := _table(out, split)).is_file() else [] for split in SPLITS
     }
@@ -96,7 +96,7 @@ def make_mixtures(
         "made": made,
         **counts,
         "message": f"{out} has {has} mixtures, {made} of them made now"
-        + "".join(f"; {t}" for t in told),
+        + "".join(f"; {notice}" for notice in notices),
     }
 
 
@@ -113,39 +113,21 @@ def _plan(
     was left out and why.
     """
     given = {path: read_rows(path) for path in metadata}
-    request = _fingerprint(
+    request = fingerprint(
         [VERSION, resplit, seed, limit, list(given.values())], {"speech": list(files)}
     )
     readme = out / "README.txt"
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        _, asked, told = (
-            readme.read_text(encoding="utf-8").partition(f"request: {request}\n")
-            if readme.is_file()
-            else ("", "", "")
-        )
-        if not asked:
+        text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+        _, same, notices = text.partition(f"request: {request}\n")
+        if not same:
             raise UsageError(
                 f"{out} exists and is not what this command makes (other recordings, metadata, "
                 f"seed or limit); choose another --out, or remove it: rm -r {out}"
             )
-        return told.splitlines()
-    told = []
-    if given:
-        rows, missing = located([row for some in given.values() for row in some], files, speech)
-        told += [
-            f"{missing} of the {len(rows) + missing} mixtures that the metadata lists cannot be "
-            f"rendered, their sources are not in {speech}"
-        ]
-        if resplit:
-            rows, all_of_them = by_speaker(rows, seed), len(rows)
-            told += [f"{all_of_them - len(rows)} left out whose speakers are in different splits"]
-    else:
-        rows = draw(speech, seed)
-    rows = _limited(
-        {split: some for split in SPLITS if (some := [row for row in rows if row.split == split])},
-        limit,
-        seed,
-    )
+        return notices.splitlines()
+    rows, notices = _rows(speech, files, given, resplit, seed)
+    by_split = {split: some for split in SPLITS if (some := [r for r in rows if r.split == split])}
     how = " ".join(
         [
             f"--speech {speech.name}",
@@ -155,13 +137,35 @@ def _plan(
             *([f"--limit {limit}"] if limit else []),
         ]
     )
-    _keep(out, rows, README.format(how=how, request=request) + "".join(f"{t}\n" for t in told))
-    return told
+    lines = "".join(f"{notice}\n" for notice in notices)
+    _save(out, limited(by_split, limit, seed), README.format(how=how, request=request) + lines)
+    return notices
 
 
-def _keep(out: Path, rows: Mapping[str, Sequence[Row]], readme: str) -> None:
-    """The folder with its plan appears at once."""
-    with whole(out, "README.txt") as beside:
+def _rows(
+    speech: Path,
+    files: Sequence[Path],
+    given: Mapping[Path, list[Row]],
+    resplit: bool,
+    seed: int,
+) -> tuple[list[Row], list[str]]:
+    """The mixtures that metadata lists, or new ones; and what was left out and why."""
+    if not given:
+        return draw(speech, seed), []
+    rows, missing = located([row for some in given.values() for row in some], files, speech)
+    notices = [
+        f"{missing} of the {len(rows) + missing} mixtures that the metadata lists cannot be "
+        f"rendered, their sources are not in {speech}"
+    ]
+    if resplit:
+        listed, rows = rows, by_speaker(rows, seed)
+        notices += [f"{len(listed) - len(rows)} left out whose speakers are in different splits"]
+    return rows, notices
+
+
+def _save(out: Path, rows: Mapping[str, Sequence[Row]], readme: str) -> None:
+    """Write the plan to a temporary folder, which is then renamed to `out`."""
+    with whole(out, "README.txt") as temporary:
         for split, some in rows.items():
             text = io.StringIO()
             table = csv.writer(text, lineterminator="\n")
@@ -170,9 +174,9 @@ def _keep(out: Path, rows: Mapping[str, Sequence[Row]], readme: str) -> None:
                 [row.id, row.paths[0], repr(row.gains[0]), row.paths[1], repr(row.gains[1])]
                 for row in some
             )
-            _table(beside, split).parent.mkdir(parents=True, exist_ok=True)
-            _table(beside, split).write_text(text.getvalue(), encoding="utf-8")
-        (beside / "README.txt").write_text(readme, encoding="utf-8")
+            _table(temporary, split).parent.mkdir(parents=True, exist_ok=True)
+            _table(temporary, split).write_text(text.getvalue(), encoding="utf-8")
+        (temporary / "README.txt").write_text(readme, encoding="utf-8")
 
 
 def _table(out: Path, split: str) -> Path:

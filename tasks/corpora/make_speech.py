@@ -7,7 +7,8 @@ from pathlib import Path
 from ...benchmark.audio import write
 from ...benchmark.contract import SAMPLE_RATE
 from .builtin import cast
-from .espeak import sentence, speak, voices
+from .espeak import speak, voices
+from .sentences import sentence
 
 CAST, DRAWN = 120, 180  # voices that speak, of so many drawn
 

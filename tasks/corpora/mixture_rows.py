@@ -2,7 +2,7 @@
 from any folder of speech.
 
 Drawing follows JorisCos/LibriMix, scripts/create_librimix_metadata.py: utterances of 3 s and more,
-two speakers each, every utterance once, each talker at a level of its own between -33 and -25 dB,
+two speakers each, every utterance once, each talker at a random level between -33 and -25 dB,
 turned down to a peak of 0.9 where the source would reach full scale or the sum pass 0.9. Two things
 differ: a level is the power of the active frames (`noise.py`) where LibriMix takes the loudness of
 ITU-R BS.1770, and the noise that mix_clean does not have has no part in the clipping rule.
@@ -21,9 +21,9 @@ import numpy as np
 
 from ...benchmark.audio import read
 from ...benchmark.errors import UsageError, listed
-from .make_noisy import _shares, _utterances
-from .manifest import SPLITS, progress
+from .entry import SPLITS, progress
 from .noise import active_power
+from .recordings import shares, utterances
 
 COLUMNS = ("mixture_ID", "source_1_path", "source_1_gain", "source_2_path", "source_2_gain")
 SHORTEST = 3.0  # seconds of an utterance that is drawn
@@ -46,8 +46,8 @@ class Row(NamedTuple):
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of one libri2mix_<set>.csv; the split is in its name. Everything that is wrong with
-    its lines is said at once.
+    """The rows of one libri2mix_<set>.csv, whose name states the split. UsageError that names every
+    wrong line.
     """
     named = re.search(r"(train|dev|test)", Path(path).stem)
     if not named:
@@ -151,35 +151,29 @@ def draw(speech: Path, seed: int) -> list[Row]:
     """New mixtures of the recordings below `speech`; speakers are split 8:1:1, at least
     two each.
     """
-    spoken, _ = _utterances(speech, SHORTEST, math.inf)
-    speakers, rows = _shares(spoken, "speakers", speech, seed, least=2), []
+    spoken, _ = utterances(speech, SHORTEST, math.inf)
+    speakers, rows = shares(spoken, "speakers", speech, seed, least=2), []
     for split in SPLITS:
         rng = random.Random(f"mixtures-{seed}-{split}")
-        for pair in progress(
-            _pairs([(who, path) for who in speakers[split] for path in spoken[who]], rng),
-            f"setting levels of {split}",
-        ):
-            names = [
-                path.stem if path.stem.startswith(f"{who}-") else f"{plain(who)}-{plain(path.stem)}"
-                for who, path in pair
-            ]
-            rows.append(
-                Row(
-                    "_".join(names),
-                    split,
-                    tuple(path.relative_to(speech).as_posix() for _, path in pair),
-                    levels(
-                        [read(path) for _, path in pair],
-                        [rng.uniform(SOFTEST, LOUDEST) for _ in pair],
-                    ),
-                )
-            )
+        available = [(who, path) for who in speakers[split] for path in spoken[who]]
+        for pair in progress(_pairs(available, rng), f"setting levels of {split}"):
+            name = "_".join(_source_name(who, path) for who, path in pair)
+            first, second = (path.relative_to(speech).as_posix() for _, path in pair)
+            wanted = [rng.uniform(SOFTEST, LOUDEST) for _ in pair]
+            gains = levels([read(path) for _, path in pair], wanted)
+            rows.append(Row(name, split, (first, second), gains))
     if twice := [name for name, n in Counter(row.id for row in rows).items() if n > 1]:
         raise UsageError(
             f"two mixtures in {speech} would both be called {twice[0]}; give the recordings of one "
             "speaker different names"
         )
     return rows
+
+
+def _source_name(speaker: str, path: Path) -> str:
+    """The file's name, which begins with the speaker."""
+    named = path.stem.startswith(f"{speaker}-")
+    return path.stem if named else f"{plain(speaker)}-{plain(path.stem)}"
 
 
 def _pairs(

@@ -22,10 +22,11 @@ from ...benchmark.audio import audio_files, read, write
 from ...benchmark.contract import SAMPLE_RATE
 from ...benchmark.errors import UsageError, listed
 from ...benchmark.storage import write_text
-from . import manifest
+from . import entry, manifest
+from .entry import SPLITS, Entry, of_file, progress
 from .fields import Found, Need
 from .layouts import NOTICES, recognise, scan, wrong
-from .manifest import NAME, SPLITS, Entry, of_file, progress
+from .manifest import NAME
 from .voxceleb import LISTS
 
 LAYOUTS = {
@@ -64,7 +65,7 @@ def prepare(source: Path, out: Path, need: Need, layout: str = "", seed: int = 0
             f"{source} --task {task}"
         )
     request = hashlib.sha256(
-        f"{task} {seed} {found.layout} {manifest.fingerprint(found.entries)}".encode()
+        f"{task} {seed} {found.layout} {entry.fingerprint(found.entries)}".encode()
     ).hexdigest()[:12]
     readme = out / NOTICES
     if (out / NAME).exists():
@@ -77,8 +78,8 @@ def prepare(source: Path, out: Path, need: Need, layout: str = "", seed: int = 0
             )
         return f"{out} holds this corpus already; nothing was done"
     entries = list(_joined(found, out, seed)) if found.layout == "FSDD" else found.entries
-    entries = [replace(e, sha=e.sha or manifest.sha(e)) for e in progress(entries, "hashing")]
-    notices = "".join(f"notice: {n}\n" for n in found.notices if n not in manifest.notices(entries))
+    entries = [replace(e, sha=e.sha or entry.sha(e)) for e in progress(entries, "hashing")]
+    notices = "".join(f"notice: {n}\n" for n in found.notices if n not in entry.notices(entries))
     write_text(
         readme,
         f"A list of utterances for {task}, made by: run_benchmark.py data prepare --from "
@@ -143,7 +144,7 @@ def _by_speaker(root: Path, seed: int) -> Found:
             )
     found.notices = [
         f"splits drawn here, utterance by utterance of each speaker (seed {seed})",
-        *manifest.notices(found.entries),
+        *entry.notices(found.entries),
     ]
     return found
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ...benchmark.audio import header, inspect
 from ...benchmark.errors import UsageError
+from .entry import SPLITS, Entry, progress, sha
 from .fields import REFERENCES
-from .manifest import SPLITS, Entry, progress, sha
 
 # fields that are labels, and what they are called
 PRESENT = {"text": "transcript", "speaker": "speaker"}

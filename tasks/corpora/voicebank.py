@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from ...benchmark.audio import header
 from ...benchmark.errors import UsageError
+from .entry import SPLITS, Entry, of_file, progress
 from .fields import Found, Layout, Need
-from .manifest import SPLITS, Entry, of_file, progress
 from .validate import longer
 
 DEV_SPEAKERS = ("p226", "p287")

@@ -9,8 +9,8 @@ from a table beside the tree.
 import csv
 from pathlib import Path
 
+from .entry import SPLITS, of_file, progress
 from .fields import Found, Layout, Need
-from .manifest import SPLITS, of_file, progress
 
 LISTS = ("veri_test_class.txt", "iden_split.txt")
 TRANSCRIBED = "MANIFEST.csv"  # a table beside a tree, from which transcripts are taken

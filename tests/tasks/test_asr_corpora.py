@@ -10,7 +10,7 @@ from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.registry import tasks
 from earlyexit_superb.benchmark.validation import opened
 from earlyexit_superb.tasks import asr
-from earlyexit_superb.tasks.corpora import builtin, manifest
+from earlyexit_superb.tasks.corpora import builtin, entry, manifest
 from earlyexit_superb.tasks.corpora.mini import asr as mini
 from earlyexit_superb.tasks.shared import ctc_text
 from helpers.asr import TEXTS, librispeech
@@ -102,7 +102,7 @@ def test_a_piece_of_a_recording_is_an_utterance(tmp_path):
     manifest.write(
         tmp_path / "manifest.csv",
         [
-            manifest.Entry(split, split, tmp_path / "long.wav", 16_000 * i, 16_000, "s", "ONE TWO")
+            entry.Entry(split, split, tmp_path / "long.wav", 16_000 * i, 16_000, "s", "ONE TWO")
             for i, split in enumerate(("train", "dev", "test"))
         ],
     )

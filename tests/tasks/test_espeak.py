@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from earlyexit_superb.tasks.corpora import espeak
+from earlyexit_superb.tasks.corpora.sentences import sentence
 
 
 def test_speech_does_not_depend_on_what_was_spoken_before():
     pytest.importorskip("espeakng_loader")
     cast, said = espeak.voices(12), random.Random(0)
-    jobs = [(voice, espeak.sentence(said)) for voice in cast]
+    jobs = [(voice, sentence(said)) for voice in cast]
     jobs += [
         (espeak.Voice("breathy", "en-us+f2", 50, 170), "the thief whispered"),
         (cast[0], "again"),
@@ -45,7 +46,7 @@ def test_voices_are_distinct_and_a_longer_list_begins_with_the_shorter():
 
 
 def test_sentences_are_short_plain_and_rich_in_words():
-    said = [espeak.sentence(r) for r in [random.Random(0)] for _ in range(3000)]
+    said = [sentence(r) for r in [random.Random(0)] for _ in range(3000)]
     assert all(
         3 <= len(s.split()) <= 10 and set(s) <= set("abcdefghijklmnopqrstuvwxyz' ") for s in said
     )

@@ -9,6 +9,8 @@ from earlyexit_superb.benchmark import audio as _audio
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.tasks.corpora import make_noisy
 from earlyexit_superb.tasks.corpora import noise as noises
+from earlyexit_superb.tasks.corpora.noisy_pairs import SNRS
+from earlyexit_superb.tasks.corpora.recordings import SERIES, noise_recordings
 from helpers.sounds import mostly_silent, rng, speechlike, tree, voicebank
 
 
@@ -63,7 +65,7 @@ def test_made_corpora_share_neither_speaker_nor_noise_between_splits(recordings)
             clean, noisy = (
                 soundfile.read(p, dtype="int16")[0] for p in (item.more["clean"], item.path)
             )
-            assert item.more["snr"] in make_noisy.SNRS[split]
+            assert item.more["snr"] in SNRS[split]
             assert noises.snr(clean, noisy - clean) == pytest.approx(item.more["snr"], abs=0.1)
             assert item.samples == len(clean) >= 16_000
 
@@ -105,6 +107,6 @@ def test_a_manifest_says_who_speaks(recordings):
 
 def test_hundreds_of_numbered_files_are_not_taken_for_one_recording(tmp_path):
     (tmp_path / "musan").mkdir()
-    for i in range(make_noisy.SERIES + 1):
+    for i in range(SERIES + 1):
         _audio.write(tmp_path / "musan" / f"noise-free-sound-{i:04d}.wav", np.ones(10) / 2)
-    assert len(make_noisy._recordings(tmp_path / "musan")) == make_noisy.SERIES + 1
+    assert len(noise_recordings(tmp_path / "musan")) == SERIES + 1

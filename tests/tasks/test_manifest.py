@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from earlyexit_superb.benchmark.errors import UsageError
-from earlyexit_superb.tasks.corpora import manifest
-from earlyexit_superb.tasks.corpora.manifest import Entry
+from earlyexit_superb.tasks.corpora import entry, manifest
+from earlyexit_superb.tasks.corpora.entry import Entry
 from helpers.trees import entries, sound, voxceleb
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +19,7 @@ NAMES = st.text("abcXYZ09_-", min_size=1, max_size=8)
     st.lists(
         st.tuples(
             NAMES,
-            st.sampled_from(manifest.SPLITS),
+            st.sampled_from(entry.SPLITS),
             st.integers(0, 10**9),
             st.integers(1, 10**9),
             st.text("ABC' ", max_size=12),
@@ -39,7 +39,7 @@ def test_a_manifest_reads_as_it_was_written(tmp_path_factory, rows):
             start,
             samples,
             "s,1",
-            manifest.plain(text),
+            entry.plain(text),
             (root / "a.wav", Path("/else/b.wav")),
             "ab",
             8_000,
@@ -104,10 +104,8 @@ def test_all_bad_lines_of_a_list_are_named(tmp_path):
 
 def test_the_fingerprint_is_of_what_is_listed_not_of_where_it_lies(tmp_path):
     one, two = (entries(voxceleb(tmp_path / name / "VoxCeleb1"), "sid")[0] for name in "ab")
-    assert manifest.fingerprint(one) == manifest.fingerprint(list(reversed(two)))
+    assert entry.fingerprint(one) == entry.fingerprint(list(reversed(two)))
     for changed in ({"split": "dev"}, {"speaker": "x"}, {"text": "x"}, {"start": 1}):
-        assert manifest.fingerprint([replace(one[0], **changed), *one[1:]]) != manifest.fingerprint(
-            one
-        )
+        assert entry.fingerprint([replace(one[0], **changed), *one[1:]]) != entry.fingerprint(one)
     sound(two[0].path, level=0.2)
-    assert manifest.fingerprint(one) != manifest.fingerprint(two)
+    assert entry.fingerprint(one) != entry.fingerprint(two)

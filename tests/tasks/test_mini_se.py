@@ -3,9 +3,10 @@
 import pytest
 from earlyexit_superb.benchmark.errors import MachineError
 from earlyexit_superb.benchmark.storage import cache_dir
-from earlyexit_superb.tasks.corpora import builtin, make_noisy
+from earlyexit_superb.tasks.corpora import builtin
 from earlyexit_superb.tasks.corpora import noise as noises
 from earlyexit_superb.tasks.corpora.mini import se as mini
+from earlyexit_superb.tasks.corpora.noisy_pairs import Part, write_voicebank
 from helpers.sounds import rng, speechlike, tree, voicebank
 
 
@@ -43,10 +44,10 @@ def test_the_mini_corpus_is_made_once_and_the_same_everywhere(
 
 
 def test_who_comes_second_to_a_new_corpus_keeps_the_first(tmp_path):
-    part = make_noisy.Part(
+    part = Part(
         "train", "a_001.wav", "a", "white", 5.0, "", speechlike(), noises.white(rng(), 16_000)
     )
-    made = [make_noisy.write_voicebank(tmp_path / "out", [part], 1, "", 0) for _ in range(2)]
+    made = [write_voicebank(tmp_path / "out", [part], 1, "", 0) for _ in range(2)]
     assert made[0] == made[1] and [p.name for p in tmp_path.iterdir()] == ["out"]
 
 

@@ -8,7 +8,7 @@ import soundfile
 from earlyexit_superb.benchmark import audio
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.registry import tasks
-from earlyexit_superb.tasks.corpora import fsdd, manifest
+from earlyexit_superb.tasks.corpora import entry, fsdd
 from helpers.trees import digits, entries, mixtures, sound, voicebank, voxceleb
 
 # ---- prepare ----
@@ -22,9 +22,9 @@ def test_a_prepared_list_is_the_corpus(tmp_path, make, task, capsys):
     listed, notices = entries(out, task)
     from_folder, said = entries(root, task)
     assert [replace(e, sha="") for e in listed] == from_folder and sorted(notices) == sorted(said)
-    assert all(e.sha == manifest.sha(e) for e in listed) and manifest.fingerprint(
+    assert all(e.sha == entry.sha(e) for e in listed) and entry.fingerprint(
         listed
-    ) == manifest.fingerprint(from_folder)
+    ) == entry.fingerprint(from_folder)
     assert entries(out / "manifest.csv", task)[0] == listed
     stamp = (out / "manifest.csv").stat().st_mtime_ns
     assert (
@@ -73,9 +73,7 @@ def test_digits_are_joined_to_strings(tmp_path):
             str(tmp_path / "again"),
         ]
     )
-    assert manifest.fingerprint(entries(tmp_path / "again", "asr")[0]) == manifest.fingerprint(
-        found
-    )
+    assert entry.fingerprint(entries(tmp_path / "again", "asr")[0]) == entry.fingerprint(found)
 
 
 def test_a_closed_set_is_drawn_where_no_list_gives_it(tmp_path, capsys):

@@ -14,7 +14,7 @@ from earlyexit_superb.benchmark.engine.resolve import resolve
 from earlyexit_superb.benchmark.engine.run import results
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.registry import tasks
-from earlyexit_superb.tasks.corpora import manifest
+from earlyexit_superb.tasks.corpora import entry, manifest
 from helpers import TOY
 from toys.toy import Toy, at
 
@@ -38,7 +38,7 @@ def listed(tmp_path_factory):
             for path, wav in zip(names, [sum(talkers), *talkers], strict=True):
                 audio.write(path, wav.astype(np.float32))
             entries.append(
-                manifest.of_file(f"{split}{i}", split, names[0], "s", "TWO WORDS", tuple(names[1:]))
+                entry.of_file(f"{split}{i}", split, names[0], "s", "TWO WORDS", tuple(names[1:]))
             )
     for task, keep in (("asr", ()), ("ss", None)):
         (root / task).mkdir()

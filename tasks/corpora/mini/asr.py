@@ -18,7 +18,9 @@ from ....benchmark.contract import Builtin
 from ....benchmark.storage import whole
 from .. import manifest
 from ..builtin import SEED, cast
+from ..entry import of_file
 from ..espeak import speak
+from ..sentences import filled
 
 SIZES = {"train": (40, 480), "dev": (6, 48), "test": (14, 112)}  # voices, utterances
 FASTEST = 150  # words a minute: every voice has two frames of 20 ms a letter and more
@@ -56,9 +58,7 @@ BUILTIN = Builtin(FOLDER, "60 espeak voices, sentences of 34 words", _make, PCM,
 
 def sentence(rng: random.Random) -> str:
     """4 to 7 lower-case words."""
-    return " ".join(
-        rng.choice(_WORDS[slot]) if slot in _WORDS else slot for slot in rng.choice(_SHAPES).split()
-    )
+    return filled(rng, _SHAPES, _WORDS)
 
 
 def _speak_all(folder: Path) -> None:
@@ -74,17 +74,15 @@ def _speak_all(folder: Path) -> None:
         mininterval=1,
     ) as bar:
         for split, (speakers, utterances) in SIZES.items():
-            talkers, rng = (
-                [next(voices) for _ in range(speakers)],
-                random.Random(f"mini-asr-{SEED}-{split}"),
-            )
+            talkers = [next(voices) for _ in range(speakers)]
+            rng = random.Random(f"mini-asr-{SEED}-{split}")
             for i in range(utterances):
                 text, who = sentence(rng), f"{split}{i % speakers:02d}"
                 pcm = to_pcm(speak(talkers[i % speakers], text))
                 digest.update(pcm.tobytes())
                 path = folder / split / f"{who}_{i // speakers:03d}.wav"
                 write(path, pcm)
-                entries.append(manifest.of_file(path.stem, split, path, who, text))
+                entries.append(of_file(path.stem, split, path, who, text))
                 bar.update()
     (folder / STAMP).write_text(digest.hexdigest())
     manifest.write(folder / manifest.NAME, entries)

@@ -16,13 +16,14 @@ import numpy as np
 
 from ....benchmark.contract import Builtin
 from ..builtin import SEED, cast
-from ..espeak import Voice, lasting, sentence, speak
-from ..make_noisy import SNRS, Part, write_voicebank
+from ..espeak import Voice, speak
 from ..noise import GENERATORS, active_power, babble
+from ..noisy_pairs import SNRS, Part, write_voicebank
+from ..sentences import lasting, sentence
 
 VERSION = 1
 SIZES = {"train": (24, 320), "dev": (4, 32), "test": (8, 64)}  # voices, utterances
-TALKERS = 8  # voices of a split's babble, heard nowhere else
+TALKERS = 8  # voices of a split's babble, who speak nowhere else
 SHORTEST, LONGEST = 2.0, 4.0  # seconds
 SOFTEST, LOUDEST = -30.0, -22.0  # dB, active level: recordings differ so much
 # sha256 of all samples, x86-64, espeak-ng 1.52
@@ -35,9 +36,8 @@ recipe: {VERSION}
 
 
 def _make(folder: Path) -> None:
-    write_voicebank(
-        folder, _parts(), sum(utterances for _, utterances in SIZES.values()), README, SEED
-    )
+    total = sum(utterances for _, utterances in SIZES.values())
+    write_voicebank(folder, _parts(), total, README, SEED)
 
 
 BUILTIN = Builtin(
@@ -62,11 +62,10 @@ def _parts() -> Iterator[Part]:
             voice = targets[i % speakers]
             words, speech = _utterance(voice, rng)
             draw, samples = np.random.default_rng([SEED, number, i]), len(speech)
-            noise = (
-                babble(draw, samples, crowd)
-                if kind == "babble"
-                else GENERATORS[kind](draw, samples)
-            )
+            if kind == "babble":
+                noise = babble(draw, samples, crowd)
+            else:
+                noise = GENERATORS[kind](draw, samples)
             name = f"{split}{i % speakers:02d}"
             yield Part(
                 split, f"{name}_{i // speakers:03d}.wav", name, kind, ratio, words, speech, noise
@@ -74,8 +73,7 @@ def _parts() -> Iterator[Part]:
 
 
 def _utterance(voice: Voice, rng: random.Random) -> tuple[str, np.ndarray]:
-    """A sentence of 2 to 4 s at a level of its own."""
+    """A sentence of 2 to 4 s at a random level: its words, (N,) float64."""
     words, wav = lasting(voice, rng, SHORTEST, LONGEST)
-    return words, wav.astype(np.float64) * 10 ** (
-        rng.uniform(SOFTEST, LOUDEST) / 20
-    ) / active_power(wav) ** 0.5
+    level = 10 ** (rng.uniform(SOFTEST, LOUDEST) / 20)
+    return words, wav.astype(np.float64) * level / active_power(wav) ** 0.5

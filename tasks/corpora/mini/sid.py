@@ -1,6 +1,6 @@
 """The built-in corpus of identification: two dozen espeak voices, made on first use and kept.
 
-Each is an accent and a vocal tract with a pitch and a rate of its own. Sentences are short, and
+Each is an accent and a vocal tract with a fixed pitch and rate. Sentences are short, and
 every one is at another level, with another spectral tilt and under another faint noise, as if
 recorded elsewhere, so that loudness and the colour of a microphone give nobody away. In folders and
 with a list like VoxCeleb1's. Its numbers say that things work and in which order models come,
@@ -18,8 +18,9 @@ import numpy as np
 from ....benchmark.audio import to_pcm, write
 from ....benchmark.contract import Builtin
 from ....benchmark.storage import whole
-from ..espeak import lasting, voices
+from ..espeak import voices
 from ..noise import active_power
+from ..sentences import lasting
 
 VERSION = 1
 SEED = 20_28
@@ -73,24 +74,17 @@ def _speak_all(folder: Path) -> None:
 def utterances() -> Iterator[tuple[int, str, np.ndarray]]:
     """(part of the list, speaker/file, (N,) int16) of every utterance."""
     for number, voice in enumerate(voices(SPEAKERS, SEED)):
-        words, draw = (
-            random.Random(f"mini-speakers-{SEED}-{number}"),
-            np.random.default_rng([SEED, number]),
-        )
+        words = random.Random(f"mini-speakers-{SEED}-{number}")
+        draw = np.random.default_rng([SEED, number])
         for i, part in enumerate(part for part, count in PARTS.items() for _ in range(count)):
-            yield (
-                part,
-                f"voice{number:02d}/{i:03d}.wav",
-                to_pcm(
-                    _disguised(lasting(voice, words, SHORTEST, LONGEST)[1].astype(np.float64), draw)
-                ),
-            )
+            _, wav = lasting(voice, words, SHORTEST, LONGEST)
+            pcm = to_pcm(_disguised(wav.astype(np.float64), draw))
+            yield part, f"voice{number:02d}/{i:03d}.wav", pcm
 
 
 def _disguised(wav: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    """As another microphone at another distance would have it."""
+    """As another microphone at another distance would record it."""
     tilted = wav - draw.uniform(-TILT, TILT) * np.concatenate([[0.0], wav[:-1]])
     noise = draw.standard_normal(len(wav)) * 10 ** (draw.uniform(FAINTEST, STRONGEST) / 20)
-    return (
-        tilted * 10 ** (draw.uniform(SOFTEST, LOUDEST) / 20) / active_power(tilted) ** 0.5 + noise
-    )
+    level = 10 ** (draw.uniform(SOFTEST, LOUDEST) / 20)
+    return tilted * level / active_power(tilted) ** 0.5 + noise

@@ -8,6 +8,7 @@ order models come; LibriMix, where half of the pairs are of one sex, is harder.
 
 import hashlib
 import random
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,34 +17,16 @@ import numpy as np
 from ....benchmark.audio import read, to_pcm
 from ....benchmark.contract import Builtin
 from ....benchmark.storage import write_text
-from ..espeak import Voice, lasting, voices
+from ..espeak import Voice, voices
 from ..make_mixtures import FOLDERS, SIDES, Mixture, write_librimix
 from ..noise import active_power
+from ..sentences import lasting
 
 VERSION = 4
 SEED = 20_27
 SIZES = {"train": (64, 400), "dev": (8, 32), "test": (16, 64)}  # voices, mixtures
-LOW = {
-    "m1",
-    "m2",
-    "m3",
-    "m4",
-    "m5",
-    "m6",
-    "m7",
-    "m8",
-    "Alex",
-    "Andy",
-    "Denis",
-    "Gene",
-    "Michael",
-    "Mike",
-    "ed",
-    "max",
-    "paul",
-    "quincy",
-    "rob",
-}
+_LOW = "m1 m2 m3 m4 m5 m6 m7 m8 Alex Andy Denis Gene Michael Mike ed max paul quincy rob"
+LOW = set(_LOW.split())
 HIGH = {"f1", "f2", "f3", "f4", "f5", "belinda", "Annie", "grandma"}
 LOWEST, HIGHEST = 35, 60  # espeak's pitch: low voices are below, high ones above
 SHORTEST, LONGEST = 2.0, 4.0  # seconds of a sentence; a mixture is as long as its shorter one
@@ -61,7 +44,7 @@ pcm: {{pcm}}
 
 
 def _make(out: Path) -> None:
-    """A killed making goes on."""
+    """A run that was killed is continued."""
     mixtures = _mixtures()
     write_librimix(out, mixtures)
     write_text(out / "README.txt", README.format(pcm=_pcm(out, mixtures)))
@@ -74,15 +57,9 @@ def _pcm(out: Path, mixtures: list[Mixture]) -> str:
     digest = hashlib.sha256()
     for mixture in mixtures:
         for side in SIDES:
-            digest.update(
-                to_pcm(
-                    read(
-                        out / "wav16k" / "min" / FOLDERS[mixture.split] / side / f"{mixture.id}.wav"
-                    )
-                )
-                .astype("<i2")
-                .tobytes()
-            )
+            folder = out / "wav16k" / "min" / FOLDERS[mixture.split] / side
+            pcm = to_pcm(read(folder / f"{mixture.id}.wav"))
+            digest.update(pcm.astype("<i2").tobytes())
     return digest.hexdigest()
 
 
@@ -101,25 +78,20 @@ def _mixtures() -> list[Mixture]:
                 (f"{split}high{b:02d}-{i:04d}", light[b]),
             ]
             rng.shuffle(pair)
-            mixtures.append(
-                Mixture(
-                    "_".join(name for name, _ in pair),
-                    split,
-                    partial(_spoken, [voice for _, voice in pair], rng.random()),
-                )
-            )
+            names, talkers = zip(*pair, strict=True)
+            sources = partial(_spoken, talkers, rng.random())
+            mixtures.append(Mixture("_".join(names), split, sources))
     return mixtures
 
 
-def _spoken(cast: list[Voice], seed: float) -> tuple[np.ndarray, np.ndarray]:
+def _spoken(cast: Sequence[Voice], seed: float) -> tuple[np.ndarray, np.ndarray]:
     rng = random.Random(seed)
     first, second = (_utterance(voice, rng) for voice in cast)
     return first, second
 
 
 def _utterance(voice: Voice, rng: random.Random) -> np.ndarray:
-    """(N,) float32: a sentence of 2 to 4 s at a level of its own."""
+    """(N,) float32: a sentence of 2 to 4 s at a random level."""
     _, wav = lasting(voice, rng, SHORTEST, LONGEST)
-    return (wav * 10 ** (rng.uniform(SOFTEST, LOUDEST) / 20) / active_power(wav) ** 0.5).astype(
-        np.float32
-    )
+    level = 10 ** (rng.uniform(SOFTEST, LOUDEST) / 20)
+    return (wav * level / active_power(wav) ** 0.5).astype(np.float32)

@@ -1,0 +1,110 @@
+"""Which recordings of anybody's speech and noise make a corpus, and how its splits share them."""
+
+import csv
+import hashlib
+import random
+import re
+from collections import defaultdict
+from pathlib import Path
+
+from ...benchmark.audio import audio_files, length
+from ...benchmark.contract import SAMPLE_RATE
+from ...benchmark.errors import UsageError
+
+# seconds; other utterances are left out, since cutting them would cut words
+SHORTEST, LONGEST = 1.0, 10.0
+SERIES = 30  # more files than this that differ in a number only are separate recordings
+
+
+def utterances(
+    folder: Path, shortest: float = SHORTEST, longest: float = LONGEST
+) -> tuple[dict[str, list[Path]], int]:
+    """Speaker -> files of a usable length, and how many are not."""
+    known, found, skipped = _column_of_manifest(folder, "speaker"), defaultdict(list), 0
+    for path in audio_files(folder):
+        if shortest <= length(path) / SAMPLE_RATE <= longest:
+            found[known.get(path.resolve()) or _speaker(path)].append(path)
+        else:
+            skipped += 1
+    return dict(found), skipped
+
+
+def _speaker(path: Path) -> str:
+    """LibriSpeech's <speaker>/<chapter>/<speaker>-<chapter>-<number>.flac,
+    else the folder's name.
+    """
+    speaker, chapter = path.parent.parent.name, path.parent.name
+    return speaker if path.name.startswith(f"{speaker}-{chapter}-") else chapter
+
+
+def noise_recordings(folder: Path) -> dict[str, list[Path]]:
+    """Recording -> its files: cuts and channels of one recording belong together.
+
+    That is what a MANIFEST.csv calls source_path, and without one the folder and the name less its
+    last number or take letter: rain-00 and rain-03, ch01 and ch16 (DEMAND), 1-211527-A-20 and
+    1-211527-B-20 (ESC). Numbering hundreds of unrelated files is common too (MUSAN's
+    noise-free-sound-0001), hence SERIES.
+    """
+    known, found = _column_of_manifest(folder, "source_path"), defaultdict(list)
+    for path in audio_files(folder):
+        origin = Path(known.get(path.resolve()) or path.relative_to(folder))
+        stem = re.sub(r"([-_][A-Z]([-_]\d+)?|[-_ ]?\d+)$", "", origin.stem)
+        found[(origin.parent / (stem or origin.stem)).as_posix()].append(path)
+    for name, files in list(found.items()):
+        if len(files) > SERIES:
+            del found[name]
+            found.update({path.relative_to(folder).as_posix(): [path] for path in files})
+    return dict(found)
+
+
+def _column_of_manifest(folder: Path, column: str) -> dict[Path, str]:
+    """Absolute path -> `column`, from the MANIFEST.csv in the folder or the nearest one above it;
+    its paths are relative to its own folder or the one above that.
+    """
+    for home in (folder.resolve(), *folder.resolve().parents):
+        if (home / "MANIFEST.csv").is_file():
+            with open(home / "MANIFEST.csv", newline="", encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file) if row.get("path") and row.get(column)]
+            return {base / row["path"]: row[column] for row in rows for base in (home, home.parent)}
+    return {}
+
+
+def shares(
+    groups: dict[str, list[Path]], what: str, folder: Path, seed: int, least: int = 1
+) -> dict[str, list[str]]:
+    """Group names, shuffled and split 8:1:1 with at least `least` each."""
+    names = sorted(groups)
+    if len(names) < 3 * least:
+        raise UsageError(
+            f"{folder} has {len(names)} {what} to use and train, dev and test need "
+            f"{'one' if least == 1 else least} of their own; add recordings, each in its folder, "
+            "or list them in a MANIFEST.csv (columns path, speaker, source_path)"
+        )
+    random.Random(f"{what}-{seed}").shuffle(names)
+    n = max(least, round(len(names) / 10))
+    return {"train": names[2 * n :], "dev": names[:n], "test": names[n : 2 * n]}
+
+
+def limited(
+    chosen: dict[str, list[tuple[str, Path]]], limit: int | None, seed: int
+) -> dict[str, list[tuple[str, Path]]]:
+    """About `limit` files in all, every split in proportion and none empty."""
+    total = sum(map(len, chosen.values()))
+    if limit is None or limit >= total:
+        return chosen
+    return {
+        split: sorted(
+            random.Random(f"limit-{seed}-{split}").sample(
+                files, max(1, round(limit * len(files) / total))
+            )
+        )
+        for split, files in chosen.items()
+    }
+
+
+def fingerprint(options: list, *sources: dict[str, list[Path]]) -> str:
+    files = [
+        [(group, p.name, p.stat().st_size) for group, paths in source.items() for p in paths]
+        for source in sources
+    ]
+    return hashlib.sha256(repr((options, files)).encode()).hexdigest()[:16]
