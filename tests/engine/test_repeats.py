@@ -79,7 +79,7 @@ def test_a_worker_that_waits_ends_by_itself_and_one_at_work_is_stopped(monkeypat
 def test_killed_in_the_middle_of_training_it_goes_on_to_the_same_numbers(
     finished, corpus, tmp_path
 ):
-    slow = ["--set", "steps=60", "eval_every=5"]
+    slow = ["--span", "mean", "--set", "steps=25", "eval_every=5"]
     start = [
         sys.executable,
         str(ROOT / "run_benchmark.py"),
