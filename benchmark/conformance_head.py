@@ -1,11 +1,11 @@
-"""What a task's head, loss and scores must do: the part of `check task NAME` that needs a
-few real utterances.
+"""What a task's head and loss must do: the part of `check task NAME` that needs a few real
+utterances.
 
 Heads are built, not trained, and fed with random features of the right shapes.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,13 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .contract import Corpus, Example, Item, Metric, Protocol, Setup, Task
+from .contract import Corpus, Example, Item, Protocol, Setup, Task
 from .errors import listed
 from .metrics import Failure, Ratio
 
 DIM, STRIDES = 24, (320, 640)
 NEAR = 1e-3  # of a value: what a row may change by in other company
-CLOSE = 0.01  # of a value: how near to its best the truth must be judged
 
 Findings = Iterator[tuple[bool, str]]
 
@@ -153,7 +152,7 @@ def keeps_rows_apart(case: Case) -> Findings:
         ]
     mean, off = sum(parts) / len(parts), []
     yield (
-        _near(whole, mean),
+        near(whole, mean),
         f"the loss of a batch is the mean of its members' ({whole:.5g}, {mean:.5g})",
     )
     for i, example in enumerate(case.examples):
@@ -164,7 +163,7 @@ def keeps_rows_apart(case: Case) -> Findings:
         off += [
             f"{example.id} by {m.name}"
             for m in case.task.metrics
-            if not _same(a.get(m.name), b.get(m.name))
+            if not same(a.get(m.name), b.get(m.name))
         ]
     yield (
         not off,
@@ -187,89 +186,6 @@ def sees_means_alone(case: Case) -> Findings:
     )
 
 
-# ---- its scores ----
-
-
-def _complete(task: Task, scored: Mapping[str, Any]) -> bool:
-    values = [scored.get(metric.name) for metric in task.metrics]
-    return all(
-        isinstance(v, Failure) or (isinstance(v, (int, float, Ratio)) and math.isfinite(_number(v)))
-        for v in values
-    )
-
-
-def scores(case: Case) -> Findings:
-    again = {}
-    for example, row, n, scored in case.scored:
-        yield (
-            _complete(case.task, scored),
-            (
-                f"{example.id} gets every metric, a finite number, a ratio or a failure "
-                f"({_told(case.task, scored)})"
-            ),
-        )
-        again[example.id] = all(
-            _same(
-                case.task.score(row, example, n, case.setup()).get(m.name),
-                scored.get(m.name),
-                exactly=True,
-            )
-            for m in case.task.metrics
-        )
-    yield all(again.values()), f"scored twice an utterance gets the same{_but(again)}"
-
-
-def selects(case: Case) -> Findings:
-    if not case.task.select:
-        return
-    first = case.task.metrics[0].name
-    agree = {
-        e.id: _same(
-            case.task.select(row, e, n, case.setup()).get(first), scored.get(first), exactly=True
-        )
-        for e, row, n, scored in case.scored
-    }
-    yield all(agree.values()), f"select gives the {first} that score gives{_but(agree)}"
-
-
-def judges(case: Case) -> Findings:
-    task, floors = (
-        case.task,
-        {"an untrained head": {e.id: scored for e, _, _, scored in case.scored}},
-    )
-    if case.floors:
-        floors["doing nothing"] = case.floors
-    judged = {
-        e.id: task.judge(task.truth(e) if task.truth else e.target, e, case.protocol)
-        for e in case.examples
-    }
-    for metric in task.metrics:
-        values = {id: scored.get(metric.name) for id, scored in judged.items()}
-        told = ", ".join(map(_plain, values.values()))
-        if metric.best is not None:
-            best = {id: _is(value, metric.best) for id, value in values.items()}
-            yield (
-                all(best.values()),
-                f"the truth has the best {metric.name} there is, {metric.best:g} ({told})",
-            )
-            continue
-        for what, floor in floors.items():
-            better = {
-                id: _at_least(value, floor[id].get(metric.name), metric)
-                for id, value in values.items()
-            }
-            yield (
-                all(better.values()),
-                f"the truth has no worse {metric.name} than {what} ({told}){_but(better)}",
-            )
-
-
-def starts_from_a_floor(case: Case) -> Findings:
-    if case.floors:
-        whole = {id: _complete(case.task, floor) for id, floor in case.floors.items()}
-        yield all(whole.values()), f"doing nothing gets every metric{_but(whole)}"
-
-
 def notes(case: Case) -> Findings:
     for stride in STRIDES if case.task.notices else ():
         said = list(case.task.notices(case.setup(stride)))
@@ -279,64 +195,18 @@ def notes(case: Case) -> Findings:
         )
 
 
-def _but(holds: Mapping[str, bool]) -> str:
-    """Of which utterances it does not hold, for the end of a sentence."""
-    wrong = [id for id, ok in holds.items() if not ok]
-    return f" (not for {listed(wrong, 3)})" if wrong else ""
-
-
-def _is(value: Any, best: float) -> bool:
-    return (
-        value is not None
-        and not isinstance(value, Failure)
-        and abs(_number(value) - best) <= CLOSE * max(1.0, abs(best))
-    )
-
-
-def _number(value: Any) -> float:
+def number(value: Any) -> float:
     return value.part / value.whole if isinstance(value, Ratio) else float(value)
 
 
-def _near(a: float, b: float) -> bool:
+def near(a: float, b: float) -> bool:
     return abs(a - b) <= NEAR * max(1.0, abs(a), abs(b))
 
 
-def _same(a: Any, b: Any, exactly: bool = False) -> bool:
+def same(a: Any, b: Any, exactly: bool = False) -> bool:
     if a is None or b is None or isinstance(a, Failure) or isinstance(b, Failure):
         return a == b and a is not None
-    return a == b if exactly else _near(_number(a), _number(b))
+    return a == b if exactly else near(number(a), number(b))
 
 
-def _at_least(value: Any, other: Any, metric: Metric) -> bool:
-    if value is None or isinstance(value, Failure):
-        return False
-    if other is None or isinstance(other, Failure):
-        return True
-    gain = _number(value) - _number(other)
-    return (gain if metric.higher_is_better else -gain) >= -CLOSE * max(1.0, abs(_number(other)))
-
-
-def _plain(value: Any) -> str:
-    return (
-        value.reason
-        if isinstance(value, Failure)
-        else "missing"
-        if value is None
-        else f"{_number(value):.4g}"
-    )
-
-
-def _told(task: Task, scored: Mapping[str, Any]) -> str:
-    return ", ".join(f"{metric.name} {_plain(scored.get(metric.name))}" for metric in task.metrics)
-
-
-CHECKS = (
-    learns,
-    keeps_rows_apart,
-    sees_means_alone,
-    scores,
-    selects,
-    judges,
-    starts_from_a_floor,
-    notes,
-)
+CHECKS = (learns, keeps_rows_apart, sees_means_alone, notes)

@@ -1,8 +1,8 @@
 """What a submitted task must pass, told in plain sentences: the same checks `check task NAME`
 prints and the tests run.
 
-Here is what a task says of itself, its corpus and what it reads of it; `conformance_head.py` has
-what its functions do.
+Here is what a task says of itself, its corpus and what it reads of it; `conformance_head.py` and
+`conformance_scores.py` have what its functions do.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import conformance_head
+from . import conformance_head, conformance_scores
 from .conformance import Finding
 from .contract import FIELDS, Corpus, Example, Item, Protocol, Task
 from .errors import BenchmarkError, listed
@@ -47,7 +47,7 @@ def check_task(
         findings += _made("load", reads(task, items, examples))
         if len(examples) == len(items):
             case = conformance_head.Case(task, protocol, corpus, items, examples)
-            for check in conformance_head.CHECKS:
+            for check in (*conformance_head.CHECKS, *conformance_scores.CHECKS):
                 findings += _made(check.__name__.replace("_", " "), check(case))
     return findings
 

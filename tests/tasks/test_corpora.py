@@ -28,15 +28,15 @@ def test_neither_readers_nor_verbs_know_a_task():
 
 def test_what_a_corpus_can_serve_follows_from_fields_alone(tmp_path, monkeypatch):
     """A task that nobody has heard of, with a need that a reader can meet."""
-    from earlyexit_superb.benchmark.commands import data
+    from earlyexit_superb.benchmark.commands import data_verify
 
     monkeypatch.setitem(tasks._found, "words", replace(tasks.get("asr"), name="words"))
     monkeypatch.setattr(tasks, "names", lambda: ["asr", "se", "sid", "ss", "words"])
-    assert data.served(
+    assert data_verify.served(
         librispeech(tmp_path / "LibriSpeech", ("train-clean-100", "dev-clean", "test-clean"))
     ) == ["asr", "words"]
-    assert data.served(digits(tmp_path / "fsdd")) == ["asr", "words", "sid"]
-    assert data.served(voicebank(tmp_path / "vb")) == ["se"] and data.served(
+    assert data_verify.served(digits(tmp_path / "fsdd")) == ["asr", "words", "sid"]
+    assert data_verify.served(voicebank(tmp_path / "vb")) == ["se"] and data_verify.served(
         mixtures(tmp_path / "mix")
     ) == ["ss"]
     assert main(["data", "verify", str(tmp_path / "fsdd"), "--task", "words"]) == 0
