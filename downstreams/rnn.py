@@ -6,13 +6,14 @@ from torch.nn import functional as F
 
 
 def blstm(lstm: nn.LSTM, x: Tensor, frames: Tensor) -> Tensor:
-    """A bidirectional `lstm` read so that no row hears its padding: (B, T, D), (B,) -> (B, T, 2H),
-    zeros behind a row's end.
+    """A bidirectional `lstm` over padded rows, none of which reads its padding.
+
+    Shape: (B, T, D) and (B,) valid frames -> (B, T, 2H), zeros in the padding.
 
     That is what packed sequences are for, and on a GPU they are used. On a CPU torch steps through
     packed sequences one frame at a time; whole padded ones go to oneDNN, six times faster in
-    training. Forward, padding cannot be heard before it comes; for the way back each row is turned
-    round within its own length, so that there too it comes last.
+    training. Forward, padding comes last; for the backward direction each row is reversed within
+    its valid length, so that it comes last there, too.
     """
     if x.is_cuda:
         packed = nn.utils.rnn.pack_padded_sequence(
@@ -23,7 +24,9 @@ def blstm(lstm: nn.LSTM, x: Tensor, frames: Tensor) -> Tensor:
         )[0]
     frames, time = frames[:, None].to(x.device), torch.arange(x.shape[1], device=x.device)
     valid = time < frames
-    turned = torch.where(valid, frames - 1 - time, time)[..., None]  # (B, T, 1): its own inverse
+    turned = torch.where(valid, frames - 1 - time, time)[
+        ..., None
+    ]  # (B, T, 1), its inverse is itself
     start = x.new_zeros(1, x.shape[0], lstm.hidden_size)
 
     def one_way(x: Tensor, which: str) -> Tensor:

@@ -36,21 +36,15 @@ class SpecAugment(nn.Module):
         time_width: int = 40,
     ):
         super().__init__()
-        self.warp, self.features, self.times = (
-            warp,
-            (feature_masks, feature_width),
-            (time_masks, time_width),
-        )
+        self.warp = warp
+        self.features = feature_masks, feature_width
+        self.times = time_masks, time_width
 
     def forward(self, x: Tensor, frames: Tensor) -> Tensor:
         if not self.training:
             return x
-        x = torch.stack(
-            [
-                F.pad(self._warped(row[:n]), (0, 0, 0, x.shape[1] - n))
-                for row, n in zip(x, frames.tolist(), strict=True)
-            ]
-        )
+        rows, time = zip(x, frames.tolist(), strict=True), x.shape[1]
+        x = torch.stack([F.pad(self._warped(row[:n]), (0, 0, 0, time - n)) for row, n in rows])
         x = x.masked_fill(_stretches(len(x), x.shape[2], *self.features, x.device)[:, None, :], 0.0)
         return x.masked_fill(_stretches(len(x), x.shape[1], *self.times, x.device)[:, :, None], 0.0)
 
@@ -64,14 +58,11 @@ class SpecAugment(nn.Module):
         point = int(torch.randint(self.warp, frames - self.warp, (1,)))
         moved = 1 + int(torch.randint(point - self.warp, point + self.warp, (1,)))
         parts = [(row[:point], moved), (row[point:], frames - moved)]
-        return torch.cat(
-            [
-                F.interpolate(part[None, None], (length, dim), mode="bicubic", align_corners=False)[
-                    0, 0
-                ]
-                for part, length in parts
-            ]
-        )
+        resized = [
+            F.interpolate(part[None, None], (length, dim), mode="bicubic", align_corners=False)
+            for part, length in parts
+        ]
+        return torch.cat([part[0, 0] for part in resized])
 
 
 def _stretches(rows: int, length: int, count: int, width: int, device: torch.device) -> Tensor:

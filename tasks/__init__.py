@@ -1,3 +1,5 @@
-"""Tasks: one file each = data + head + loss + score + the published recipe; files with a leading
-underscore are shared.
+"""Tasks: one file each registers one frozen Task: data, head, loss, score, recipes.
+
+corpora/   where a corpus is read: the door is `open_corpus`
+shared/    what several tasks use: CTC text and decoding, spectra, masks
 """

@@ -31,7 +31,7 @@ NEEDS = ("clean",)
 
 @dataclass(frozen=True)
 class SEProtocol(SpectralProtocol):
-    """A recipe of enhancement: the shared fields of a masking recipe, and none of its own."""
+    """A recipe of enhancement: the shared fields of a masking recipe, and no others."""
 
 
 SUPERB_V1 = SEProtocol(

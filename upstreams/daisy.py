@@ -1,10 +1,10 @@
-"""DAISY (Lin, Lee and Tang, Interspeech 2024): leave at the first block whose guess of HuBERT's own
-units is sure enough.
+"""DAISY (Lin, Lee and Tang, Interspeech 2024): exit at the first block that predicts HuBERT's units
+with an entropy below a threshold.
 
 Every block has one linear branch that guesses, frame by frame, the unit HuBERT's self-supervised
 head names at the end. Its mean frame entropy (eq. 2) against tau = rho (Emax + Emin) / 2 (eq. 3)
 decides. The branches are trained once, without any task's labels, by `run_benchmark.py train
-daisy.<tag>`; `daisy.py` says how.
+daisy.<tag>` (training/daisy.py).
 """
 
 import inspect
@@ -30,8 +30,8 @@ BRANCHES = {"tiny": str(Path(__file__).with_name("daisy.tiny.safetensors"))}
 def backbone_of(tag: str, backbone: str = "", **options: Any) -> Upstream:
     """hubert.<tag>, or any other upstream, with those of the options that it takes."""
     known = inspect.signature(upstream_class(backbone or "hubert")).parameters
-    own = {name: value for name, value in options.items() if name in known}
-    return build_upstream(backbone or f"hubert.{tag}", own)
+    taken = {name: value for name, value in options.items() if name in known}
+    return build_upstream(backbone or f"hubert.{tag}", taken)
 
 
 def train(recipe: BranchRecipe, data: TrainingData, run: TrainingRun) -> None:
@@ -74,8 +74,8 @@ class Daisy(ExitRule):
         backbone: str = "",
     ):
         inner = backbone_of(tag, backbone, weights=weights, front=front, seed=seed)
-        own = "" if backbone else BRANCHES.get(tag, "")
-        branches = branches or ("random" if weights == "random" else own)
+        shipped = "" if backbone else BRANCHES.get(tag, "")
+        branches = branches or ("random" if weights == "random" else shipped)
         loaded, revision = entropy_branches.load(branches, inner, seed)
         super().__init__(
             inner,
@@ -96,7 +96,7 @@ class Daisy(ExitRule):
 
     def evidence(self, depth: int, state: Tensor, previous: Tensor, frames: Tensor) -> Tensor:
         branch = self.branches[depth - 1]
-        # each utterance by itself, as its states were made: no padding is asked
+        # each utterance by itself, as its states were computed: no branch runs on padding
         if state.device.type == "cpu":
             rows = zip(state, frames.tolist(), strict=True)
             return torch.stack([entropy(branch(row[:n])).mean() for row, n in rows])
@@ -117,9 +117,8 @@ class Daisy(ExitRule):
 
     def evidence_macs(self, samples: int, depth: int) -> int:
         branch: nn.Linear = self.branches[depth - 1]
-        return (
-            int(self.inner.frames(torch.tensor(samples))) * branch.in_features * branch.out_features
-        )
+        frames = int(self.inner.frames(torch.tensor(samples)))
+        return frames * branch.in_features * branch.out_features
 
 
 def entropy(logits: Tensor) -> Tensor:

@@ -9,6 +9,20 @@
     place         where a built-in corpus is, and whether it is there
 
 Nothing is decoded here: headers and labels are read, and `data verify` decodes.
+
+Where a corpus is read: one file per reader, librispeech.py, voxceleb.py, voicebank.py, librimix.py,
+fsdd.py, and manifest.py for anybody's list. `layouts.py` recognises which one a folder needs.
+
+To add a reader, say for Common Voice:
+
+1. Write commonvoice.py here with a `Layout` (fields.py): its name, the fields that it delivers
+   ("text", "speaker", "clean", "sources"), `is_it`: whether a folder is laid out like this, and
+   `read`: append an `Entry` (entry.py; `of_file` makes one from a path) for each utterance, and
+   state where the splits come from. fsdd.py does all this in 30 lines.
+2. Add it to LAYOUTS in layouts.py, and to the table in its docstring.
+3. Check it: run_benchmark.py data verify DIR --task asr.
+
+A corpus that has its splits in a list needs no reader: `data prepare` and a CSV serve it.
 """
 
 from collections.abc import Sequence

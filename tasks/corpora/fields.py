@@ -39,7 +39,7 @@ class Found:
         notices: what a reader of its rows should know.
         problems: what makes it unusable, as far as its reader can tell.
         hints: split -> where its utterances would come from, when there are none.
-        digest: its hash, where a layout has one of its own; None = of what is listed.
+        digest: computes its hash, where the layout defines one; None = that of the listed entries.
     """
 
     layout: str

@@ -8,8 +8,8 @@
     VoxCeleb1         [{dev,test}/][wav/]<speaker>/... and a list of identification speaker
     speakers          any tree with a folder a speaker and iden_split.txt           speaker, text
 
-One file a reader; each says at its head where its splits come from. A new one is a file with a
-Layout and a line in LAYOUTS.
+One file per reader; each states in its docstring where its splits come from. `__init__.py` says how
+to add one.
 """
 
 from pathlib import Path

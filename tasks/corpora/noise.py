@@ -83,8 +83,8 @@ def fit(noise: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray
             "the noise is digital silence, so there is no signal-to-noise ratio; take that "
             "recording out"
         )
-    heard = int(rng.choice(np.flatnonzero(active))) * FRAME
-    start = heard - int(rng.integers(max(1, samples - FRAME)))
+    chosen = int(rng.choice(np.flatnonzero(active))) * FRAME
+    start = chosen - int(rng.integers(max(1, samples - FRAME)))
     return np.take(np.asarray(noise, np.float64), np.arange(start, start + samples), mode="wrap")
 
 

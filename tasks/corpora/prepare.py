@@ -53,7 +53,7 @@ def prepare(source: Path, out: Path, need: Need, layout: str = "", seed: int = 0
     Args:
         need: the fields that a line must have, and whose splits to take where tasks split
             a corpus differently.
-        layout: a key of LAYOUTS; "" = what the folder looks like.
+        layout: a key of LAYOUTS; "" = as recognised from the folder.
         seed: of digit strings, and of splits by speaker where no list gives them.
     """
     source, out = Path(source), Path(out)
@@ -160,10 +160,10 @@ def _joined(found: Found, out: Path, seed: int) -> Iterator[Entry]:
         f"single digits joined to strings of {STRING[0]} to {STRING[1]} with pauses of digital "
         "silence"
     )
-    for (split, speaker), own in progress(sorted(clips.items()), "joining digits"):
+    for (split, speaker), digits in progress(sorted(clips.items()), "joining digits"):
         rng, number = random.Random(f"{seed}-{split}-{speaker}"), 0
         for _ in range(PASSES[split]):
-            left = rng.sample(own, len(own))
+            left = rng.sample(digits, len(digits))
             while left:
                 string, left = _string(left, rng)
                 path = out / "wav" / split / f"{speaker}_{number:04d}.flac"

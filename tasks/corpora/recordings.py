@@ -59,7 +59,7 @@ def noise_recordings(folder: Path) -> dict[str, list[Path]]:
 
 def _column_of_manifest(folder: Path, column: str) -> dict[Path, str]:
     """Absolute path -> `column`, from the MANIFEST.csv in the folder or the nearest one above it;
-    its paths are relative to its own folder or the one above that.
+    its paths are relative to that folder or the one above it.
     """
     for home in (folder.resolve(), *folder.resolve().parents):
         if (home / "MANIFEST.csv").is_file():

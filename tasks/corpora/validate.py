@@ -2,7 +2,7 @@
 training finds the first.
 
 Of what a field promises only its presence is checked here; what a task needs it to say is
-the task's own check.
+left to the check of the task.
 """
 
 from collections import Counter

@@ -53,7 +53,7 @@ def _entry(pair: Pair, problems: list[str]) -> Entry:
     entry = of_file(pair.id, "", pair.noisy, pair.speaker, references=(pair.clean,))
     try:
         samples = header(pair.clean).samples
-    except UsageError:  # `_check.problems` says why
+    except UsageError:  # `validate.problems` gives the reason
         return entry
     if samples > entry.samples > 0:
         problems.append(longer(pair.clean, samples, pair.noisy, entry.samples))
@@ -158,14 +158,13 @@ def _split(
     """
     splits: dict[str, list[Entry]] = {split: [] for split in SPLITS}
     for pair, entry in zip(pairs, entries, strict=True):
-        own = (
-            "test"
-            if pair.part == FOLDERS["test"]
-            else "dev"
-            if pair.speaker in DEV_SPEAKERS
-            else "train"
-        )
-        splits[pair.row["split"] if listed else own].append(entry)
+        if listed:
+            split = pair.row["split"]
+        elif pair.part == FOLDERS["test"]:
+            split = "test"
+        else:
+            split = "dev" if pair.speaker in DEV_SPEAKERS else "train"
+        splits[split].append(entry)
     notices = []
     if listed and not all(splits.values()):
         empty = [split for split in SPLITS if not splits[split]]

@@ -1,6 +1,6 @@
-"""DAISY's branches as they are kept and loaded: one linear classifier a block, with bias.
+"""DAISY's branches, loaded and saved: one linear classifier per block, with bias.
 
-`daisy.py` makes them.
+`training/daisy.py` trains them.
 """
 
 import json
@@ -49,7 +49,7 @@ def new(backbone: Upstream, units: int) -> nn.ModuleList:
 
 
 def save(branches: nn.ModuleList, path: Path, backbone: Upstream, facts: dict[str, Any]) -> None:
-    """The weights as fp16, and beside them the card: what they are, and what is known of them."""
+    """The weights as fp16, and in a JSON file of the same name the card with `facts`."""
     write(branches, path, backbone=backbone.card.revision, targets=facts["targets"])
     card = {
         "name": path.stem,

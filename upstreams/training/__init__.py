@@ -1,1 +1,1 @@
-"""How upstreams get their own weights."""
+"""How the weights of upstreams are trained."""

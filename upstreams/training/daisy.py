@@ -1,10 +1,10 @@
 """Training DAISY's branches (Lin, Lee and Tang, 2024, sec. 3.1) on any backbone.
 
-The backbone is frozen, in evaluation mode and hears no masks. Every block's branch learns to name,
-frame by frame, the unit that the backbone itself would name at the end (`Upstream.units`): the
-cross entropy over all frames, summed over blocks, which are independent. A backbone without units
-of its own (the Hugging Face and torchaudio checkpoints of HuBERT lack the head) gets k-means units
-of a middle block instead, and the card says so.
+The backbone is frozen, in evaluation mode, and its input is not masked. Every block's branch learns
+to name, frame by frame, the unit that the backbone names at the end (`Upstream.units`): the cross
+entropy over all frames, summed over blocks, which are independent. A backbone without units (the
+Hugging Face and torchaudio checkpoints of HuBERT lack the head) gets k-means units of a middle
+block instead, and the card says so.
 """
 
 import json
@@ -40,7 +40,7 @@ def train(recipe: BranchRecipe, data: TrainingData, run: TrainingRun, backbone: 
     mean, spread = frames.moments()
 
     def loss(i: int) -> Tensor:
-        """Summed over the blocks, mean over the step's frames, whichever process hears them."""
+        """Summed over the blocks, mean over the step's frames, whichever process has them."""
         states, units, together = frames.step(i)
         x = (states.float() - mean) / spread
         every = (F.cross_entropy(b(x[k]), units, reduction="sum") for k, b in enumerate(branches))

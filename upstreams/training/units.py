@@ -1,4 +1,4 @@
-"""Discrete units of speech by k-means: what a frame should be told to be, where nobody knows."""
+"""Discrete units of speech by k-means: targets for frames without labels."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -34,7 +34,7 @@ def units_of(
     with distributed.in_turn():
         if not file.exists():
             labels = _clustered(features, clips, count, folder.name, seed)
-            with atomic(file, durable=True) as beside, open(beside, "wb") as out:
+            with atomic(file, durable=True) as temporary, open(temporary, "wb") as out:
                 np.savez(out, units=np.concatenate(labels), ends=np.cumsum([*map(len, labels)]))
         with np.load(file) as flat:
             return np.split(flat["units"], flat["ends"][:-1])

@@ -1,6 +1,6 @@
 """Unlabelled speech as whole utterances, read from disk when their turn comes.
 
-For corpora too large for the memory, as published recipes hear them;
+For corpora too large for the memory, as in published recipes;
 `pretraining_data.py` holds small ones.
 """
 
@@ -21,9 +21,8 @@ from ...benchmark.training_data import files
 
 SHORTEST = 2.0  # seconds; shorter utterances are left out (fairseq's min_sample_size 32,000)
 FEWEST = 50  # utterances
-HELD_OUT = (
-    64  # utterances that are heard for the training log alone, or one of 20 where they are few
-)
+# utterances that are used for the training log alone, or one of 20 where there are few
+HELD_OUT = 64
 READERS = 4  # threads that read ahead
 
 
@@ -31,15 +30,15 @@ class Utterances:
     """Every utterance once an epoch, in an order that is a function of the seed and the epoch.
 
     Args:
-        longest: seconds; of a longer utterance a part is heard, another one each epoch.
-        batch: utterances heard together.
+        longest: seconds; of a longer utterance a part is used, another one each epoch.
+        batch: utterances of a step.
     Attributes:
         sources: hours by folder.
     """
 
     def __init__(self, folders: Sequence[Path], longest: float, batch: int, seed: int):
         self.longest, self.size, self.seed = round(longest * SAMPLE_RATE), batch, seed
-        self.own = distributed.share(batch)
+        self.share = distributed.share(batch)
         self.paths, self.sources = _long_enough(folders)
         if len(self.paths) < FEWEST:
             raise UsageError(
@@ -79,7 +78,7 @@ class Utterances:
         return -(-len(self.held_out) // self.size)
 
     def _reads(self, i: int) -> list[Future]:
-        rows = self._rows(i)[self.own]
+        rows = self._rows(i)[self.share]
         return [self._threads.submit(read, path, at, stop - at) for path, at, stop in rows]
 
     def _rows(self, i: int) -> list[tuple[Path, int, int]]:
