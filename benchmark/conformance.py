@@ -34,6 +34,7 @@ def check_upstream(upstream: Upstream) -> list[Finding]:
         compaction,
         short_and_long,
         costs,
+        backbone,
         evidence,
         answers,
         exits,
@@ -216,6 +217,21 @@ def costs(up: Upstream) -> Iterator[tuple[bool, str]]:
     yield (
         all(b > a > 0 for a, b in pairwise(counts)),
         (f"macs() grows with depth and starts above 0 ({counts[0]:,} to {counts[-1]:,} for 5 s)"),
+    )
+
+
+def backbone(up: Upstream) -> Iterator[tuple[bool, str]]:
+    base = up.backbone  # what full-depth and fixed-depth rows are named after
+    if base is up:
+        return
+    pairs = zip(full(up, noise(1.0)), full(base, noise(1.0)), strict=True)
+    yield (
+        all(torch.equal(a, b) for a, b in pairs) and base.card.stride == up.card.stride,
+        f"its backbone, {base.card.name}, gives the same states",
+    )
+    yield (
+        base.card.name != up.card.name,
+        f"its backbone has a name of its own, {base.card.name}",
     )
 
 

@@ -125,6 +125,15 @@ def upstream_class(spec: str) -> Any:
     return upstreams.get(spec if ".py:" in spec else spec.partition(".")[0])
 
 
+def knob_of(spec: str, settings: Mapping[str, str]) -> str | None:
+    """The name of an upstream's knob. A wrapper's is the inner one's: it is built to be asked."""
+    cls = upstream_class(spec)
+    if "knob" not in getattr(cls, "passed_on", ()):
+        return cls.knob
+    own = inspect.signature(cls).parameters
+    return build_upstream(spec, {k: v for k, v in settings.items() if k in own}).knob
+
+
 def coerce(
     given: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter], who: str
 ) -> dict[str, Any]:

@@ -123,7 +123,8 @@ class Hubert(Upstream):
     def with_blocks(self, blocks: Sequence[int]) -> "Hubert":
         other = copy.copy(self)
         other._modules = dict(self._modules, net=self.net.with_blocks(blocks))
-        other.card = replace(self.card, depth=len(blocks))
+        name = f"{self.card.name}(blocks={'/'.join(map(str, blocks))})"
+        other.card = replace(self.card, name=name, depth=len(blocks))
         return other
 
     def macs(self, samples: int, depth: int) -> int:

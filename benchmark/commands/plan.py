@@ -50,6 +50,7 @@ class Counts:
     state_bytes: int
     kept: bool  # whether the disk has room for the states
     audio: dict[str, float]  # seconds of each split
+    passed: list[str]  # splits that the upstream goes over
     heard: float  # seconds of different audio: what is listed twice is heard once
     micro_batches: int
     looks: int  # at the dev split
@@ -131,18 +132,23 @@ def counted(run: Experiment) -> Counts:
     trained = {(row.normalise, row.depth, row.cell.value, row.taus) for row in rows}
     if run.answers:
         trained = set()
-    early = [row for row in rows if row.depth != run.upstream.card.depth]
+    last = run.upstream.card.depth
+    early = [row for row in rows if row.depth != last and not row.replayed_only]
     protocol, splits = run.protocol, run.splits
+    passed = list(splits)
+    if run.answers:  # no head is trained
+        passed = ["train", "test"] if any(row.cell.knob for row in rows) else ["test"]
     keep = "evidence" if run.answers else "means" if run.task.pooled else "states"
     state_bytes = sum(size(run.upstream, of, keep) for of in splits.values())
     return Counts(
         rows=len(rows),
         heads=len(trained) * len(run.recipe.rates),
-        exits=1 + len({(row.depth, row.cell.value, row.cell.span) for row in early}),
+        exits=1 + len({(row.depth, row.taus, row.cell.value, row.cell.span) for row in early}),
         state_bytes=state_bytes,
         kept=shutil.disk_usage(cache_dir()).free - state_bytes > SPARE,
         audio={split: cost.audio_seconds(of) for split, of in splits.items()},
-        heard=sum(cost.audio_seconds(pieces(of)[0]) for of in splits.values()),
+        passed=passed,
+        heard=sum(cost.audio_seconds(pieces(splits[split])[0]) for split in passed),
         micro_batches=protocol.steps * protocol.accumulate,
         looks=-(-protocol.steps // protocol.eval_every),
     )
@@ -158,8 +164,9 @@ def _lines(run: Experiment, counts: Counts) -> Iterator[str]:
         yield f"  {split:5} {len(items):7} utterances {counts.audio[split] / 3600:9.3f} h"
     hours = counts.heard / 3600
     yield (
-        f"upstream passes: each split once, {hours:.3f} h of audio; for timing "
-        f"{len(cost.timed(run.splits['test']))} test utterances at most {cost.PASSES} times an exit"
+        f"upstream passes: {', '.join(counts.passed)} once each, {hours:.3f} h of audio; for "
+        f"timing {len(cost.timed(run.splits['test']))} test utterances at most "
+        f"{cost.PASSES} times an exit"
     )
     gib = counts.state_bytes / 2**30
     yield (

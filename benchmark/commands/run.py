@@ -18,7 +18,9 @@ def command(argv: Sequence[str]) -> int:
     configs = requested(args)
     from ..engine.resolve import resolve
     from ..engine.run import results as made
+    from ..registry import tasks
     from ..report.leaderboard import against, aggregated, load_all, row, table
+    from ..report.result import slug
 
     results, refused = {}, []
     for config in configs:
@@ -26,9 +28,10 @@ def command(argv: Sequence[str]) -> int:
         results |= {result.cell: result for result in some}  # the seeds share what has none
         refused += sentences
     results = list(results.values())
+    task = tasks.get(args.task).name
     lines = [row(result) for result in results]
     if args.reference:
-        others = [row(result) for result in load_all(args.results, args.task)]
+        others = [row(result) for result in load_all(args.results, task)]
         lines = against(lines, args.reference, others)
     if args.json:
         for line, result in zip(lines, results, strict=True):
@@ -53,9 +56,7 @@ def command(argv: Sequence[str]) -> int:
         for result in results:
             if result.cell.knob:
                 print(_histogram(result))
-    from ..registry import tasks
-
-    print(f"results: {args.results}/leaderboard_{tasks.get(args.task).name}.csv", file=sys.stderr)
+    print(f"results: {args.results}/leaderboard_{slug(task)}.csv", file=sys.stderr)
     for sentence in refused:
         print(f"error: {sentence}", file=sys.stderr)
     return 2 if refused else 0

@@ -202,7 +202,7 @@ def _parser():
 def grid(args) -> list[Job]:
     """The cells in a fixed order, checked as far as can be without loading weights or corpora."""
     from ..config import knobs, seeds
-    from ..registry import tasks, upstream_class
+    from ..registry import knob_of, tasks
 
     for wanted in ("upstream", "task"):
         if not getattr(args, wanted):
@@ -215,7 +215,7 @@ def grid(args) -> list[Job]:
             raise UsageError(f"sweep: --{what} is a whole number from {least}, not {value}")
     args.seed = seeds(args.seed)
     data, turned = _data(args.data or [], args.task), knobs(args.rho, args.knob)
-    own = {u: upstream_class(u).knob for u in args.upstream}
+    own = {u: knob_of(u, args.set) for u in args.upstream}
     for task, protocol in product(args.task, args.protocol or ()):
         if protocol not in tasks.get(task).protocols:
             raise UsageError(
@@ -395,6 +395,8 @@ def _run(jobs: Sequence[Job], args) -> tuple[list[dict], list[str]]:
     """
     from tqdm import tqdm
 
+    from ..report.leaderboard import LEADING
+
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -426,8 +428,8 @@ def _run(jobs: Sequence[Job], args) -> tuple[list[dict], list[str]]:
                 file=sys.stderr,
             )
             bar.update()
-    # cells share a backbone's rows
-    unique = {json.dumps(row, sort_keys=True): row for job in jobs for row in rows.get(job, [])}
+    # cells share a backbone's rows; two that made one at once timed it apart
+    unique = {tuple(map(r.get, LEADING)): r for job in jobs for r in rows.get(job, [])}
     return list(unique.values()), failed
 
 

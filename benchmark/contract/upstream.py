@@ -158,7 +158,8 @@ class Upstream(nn.Module):
 
     def with_blocks(self, blocks: Sequence[int]) -> "Upstream":
         """The same weights with these blocks alone, in this order: depth k is the output of the
-        k-th of them. Only a backbone that can step block by block offers it."""
+        k-th of them; its card's name says which. Only a backbone that can step block by block
+        offers it."""
         raise UsageError(
             f"{self.card.name} cannot skip, drop or reorder blocks; choose a backbone that steps "
             "block by block, such as hubert"

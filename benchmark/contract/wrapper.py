@@ -108,7 +108,10 @@ class ExitRule(Wrapper):
         super().__init__(inner, name, revision)
         self.card = replace(self.card, source=source, evidence=evidence)
 
-    exits = Upstream.exits
+    @property
+    def exits(self) -> tuple[int, ...]:
+        """Every depth; where the inner upstream answers, those at which it does."""
+        return self.inner.exits if self.answers else tuple(range(1, self.card.depth + 1))
 
     @property
     def backbone(self) -> Upstream:

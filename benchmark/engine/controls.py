@@ -35,10 +35,15 @@ class Extra:
     batches: Mapping[str, int] = field(default_factory=dict)
 
 
-def extra(text: str, upstream: Upstream) -> Extra:
-    """ "3,static,tau:0.9,tau:0.9/0.8/0.7,oracle,random,batch:4" -> the rows it asks for."""
+def extra(text: str, upstream: Upstream, answers: bool = False) -> Extra:
+    """ "3,static,tau:0.9,tau:0.9/0.8/0.7,oracle,random,batch:4" -> the rows it asks for.
+
+    Args:
+        answers: the upstream answers the task by itself, so it has something to say at its exits
+            alone; a head reads any depth.
+    """
     depths, taus, controls, batches = [], [], [], {}
-    allowed = leaving(upstream) if upstream.answers else range(upstream.card.depth + 1)
+    allowed = leaving(upstream) if answers else range(upstream.card.depth + 1)
     for word in filter(None, (w.strip() for w in text.strip("[]").split(","))):
         kind, _, given = word.partition(":")
         if word == "static":

@@ -108,16 +108,23 @@ class Experiment:
         return self.task.name in self.upstream.answers
 
     @cached_property
+    def backbone(self) -> Upstream:
+        """Whose full-depth and fixed-depth rows these are: the upstream's backbone; itself where
+        that has no answer to give."""
+        of = self.upstream.backbone
+        return self.upstream if self.answers and self.task.name not in of.answers else of
+
+    @cached_property
     def rows(self) -> list[Row]:
         """Unprocessed; full depth with and without layer-norm; a fixed exit in the middle; every
         knob value with every span; then what else was asked for."""
-        backbone, upstream, blocks = self.upstream.backbone, self.upstream, self.upstream.card.depth
+        backbone, upstream, blocks = self.backbone, self.upstream, self.upstream.card.depth
         ways = (None,) if self.answers else (True, False)  # layer-norm is on the way to a head
         usual = ways[0]
         places = leaving(upstream) if self.answers else range(1, blocks + 1)
-        middle = places[max(0, len(places) // 2 - 1)]
+        middle = [k for k in places if k < blocks][: len(places) // 2][-1:]
         rows = [Row(self._cell(backbone, "full", way), way, blocks) for way in ways]
-        for depth in dict.fromkeys((middle, *self.extra.depths)):
+        for depth in dict.fromkeys((*middle, *self.extra.depths)):
             rows.append(Row(self._cell(backbone, f"depth {depth}", usual), usual, depth))
         for exit in ("adaptive", *self.extra.controls, *self.extra.batches):
             for value in self.values:

@@ -45,10 +45,11 @@ def resolve(config: RunConfig) -> Experiment:
     _refuse_unknown(fields_given, config, task, upstream, options)
     values, spans = _knob(config, upstream, knob_given)
     _refuse_task(upstream, task)
-    extra = controls.extra(str(exits), upstream)
+    answers = task.name in upstream.answers
+    extra = controls.extra(str(exits), upstream, answers)
     resolved = run_protocol(task.protocols[name], fields_given, config.lr)
     # where no head is trained, no target has to fit the upstream's frames: any number will do
-    frames = torch.clone if task.name in upstream.answers else upstream.frames
+    frames = torch.clone if answers else upstream.frames
     corpus = opened(task, config.data, resolved.protocol, frames)
     splits = {
         s: limited(

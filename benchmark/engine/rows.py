@@ -43,12 +43,12 @@ class Measured:
 
     Attributes:
         seconds: by exit, (passes, utterances timed), all exits by turns; "full" is no exit at all.
-        parameters: of the upstream, by depth.
+        parameters: by the name of the upstream that a row is of: itself or its backbone.
         peak_mib: by exit, of a live run.
     """
 
     seconds: Mapping[str, np.ndarray]
-    parameters: Parameters
+    parameters: Mapping[str, Parameters]
     peak_mib: Mapping[str, float | None]
 
 
@@ -65,7 +65,8 @@ def measure(ev: Evaluation) -> Measured:
         name: cost.peak_memory(exp.upstream, items, exp.task.load, exit, device, exp.answers)
         for name, exit in exits.items()
     }
-    return Measured(seconds, Parameters(exp.upstream, exp.answers), peak)
+    both = (exp.backbone, exp.upstream)
+    return Measured(seconds, {u.card.name: Parameters(u, exp.answers) for u in both}, peak)
 
 
 def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -> None:
@@ -83,7 +84,8 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
     weights: Sequence[float] = ()
     if row in ev.plans:
         readout, training = load_head(ev, row)
-        weights = readout.mix.scores.detach().softmax(0).tolist()
+        seen = blocks if row.depth is None else row.depth  # a fixed head has no deeper weights
+        weights = readout.mix.scores[: seen + 1].detach().softmax(0).tolist()
         detail |= {"training": training} | _training_detail(ev, row)
     Result(
         row.cell,
@@ -93,7 +95,7 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
         cost=_cost(ev, row, depth, measured),
         device=machine(exp.config.device),
         answered_by="upstream" if exp.answers else "head",
-        tuned_on=exp.upstream.card.tuned_on,
+        tuned_on=(exp.upstream if row.depth is None else exp.backbone).card.tuned_on,
         layer_weights=weights,
         detail=detail,
     ).save(exp.config.results, plain(utterances))
@@ -113,14 +115,16 @@ def _cost(ev: Evaluation, row: Row, depth: np.ndarray, measured: Measured) -> Co
         return spent, 100 * (1 - spent / cost.macs(exp.upstream, some, whole, full, exp.answers))
 
     spent, macs_saved = saved(items, depth)
-    deepest = int(depth.max())
-    tested = {k for k in exit.tested if k <= deepest} | ({deepest} if exp.answers else set())
+    deepest, parameters = int(depth.max()), measured.parameters[row.cell.upstream]
+    tested = {k for k in exit.tested if k <= deepest} | (
+        set(depth.tolist()) if exp.answers else set()
+    )
     known = Cost(
         gmacs_per_s=spent / cost.audio_seconds(items) / 1e9,
         macs_saved=macs_saved,
-        params_m=measured.parameters.needed(deepest, tested) / 1e6,
-        params_all_m=measured.parameters.all / 1e6,
-        reference=exp.upstream.backbone.card.name,
+        params_m=parameters.needed(deepest, tested) / 1e6,
+        params_all_m=parameters.all / 1e6,
+        reference=exp.backbone.card.name,
     )
     if row.replayed_only:
         return known

@@ -10,7 +10,7 @@ import pandas as pd
 from ..contract import Metric
 from ..errors import UsageError
 from ..storage import locked, write_text
-from .result import FIX, Result, load_all
+from .result import FIX, Result, load_all, slug
 
 LEADING = [
     "upstream",
@@ -42,6 +42,7 @@ COST = [
     "timed",
     "timed_macs_saved",
 ]
+MEASURED = ["rtfx", "peak_mib", "time_saved", "time_saved_low", "time_saved_high"]
 TRAILING = ["n", "failed", "depth", *COST, "device"]
 RUN = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
 DIGITS = {"peak_mib": 1, "macs_saved": 2, "time_saved": 2, "timed_macs_saved": 2}
@@ -98,13 +99,16 @@ def metrics_of(line: Iterable[str]) -> list[str]:
 
 def aggregated(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A line for every cell that was run with several seeds: the mean over seeds of each metric's
-    mean, its standard deviation (n - 1) in <metric>_sd, no interval, the mean of every cost."""
-    cells: dict[tuple, list[dict]] = {}
+    mean, its standard deviation (n - 1) in <metric>_sd, no interval, the mean of every cost; what
+    is measured only where all seeds ran on one device."""
+    cells: dict[tuple, dict[str, dict]] = {}
     for line in lines:
-        cells.setdefault(tuple(line[k] for k in LEADING if k != "seed"), []).append(line)
+        if line["seed"] is not None:
+            same = tuple(line[k] for k in LEADING if k != "seed")
+            cells.setdefault(same, {})[line["seed"]] = line
     out = []
-    for group in cells.values():
-        seeds = sorted({line["seed"] for line in group if line["seed"] is not None}, key=int)
+    for by_seed in cells.values():
+        group, seeds = list(by_seed.values()), sorted(by_seed, key=int)
         if len(seeds) < 2:
             continue
         names = metrics_of(group[0])
@@ -121,6 +125,8 @@ def aggregated(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 f"{name}_high": None,
                 f"{name}_sd": _rounded(float(spread)),
             }
+        if frame["device"].nunique() > 1:
+            line |= dict.fromkeys((*MEASURED, "device"))
         line |= {"n": int(frame["n"].min()), "failed": int(frame["failed"].max())}
         out.append(line)
     return out
@@ -142,7 +148,7 @@ def against(
         if line["gmacs_per_s"] is None:
             out.append(line)
             continue
-        full = _full_depth([*lines, *others], reference, line["corpus"])
+        full = _full_depth([*lines, *others], reference, line)
         same = line["device"] == full["device"] and None not in (line["rtfx"], full["rtfx"])
         out.append(
             line
@@ -160,20 +166,25 @@ def against(
     return out
 
 
-def _full_depth(lines: Sequence[dict[str, Any]], reference: str, corpus: str) -> dict[str, Any]:
-    for line in lines:
-        name = line["upstream"]
-        if (
-            line["exit"].startswith("full")
-            and line["corpus"] == corpus
-            and (name == reference or name.startswith(f"{reference}("))
-        ):
-            return line
-    known = sorted({li["upstream"] for li in lines if li["exit"].startswith("full")})
+def _full_depth(
+    lines: Sequence[dict[str, Any]], reference: str, like: dict[str, Any]
+) -> dict[str, Any]:
+    """On the corpus of `like`; of several, one of exactly that name, and one of its device."""
+    full = [line for line in lines if line["exit"].startswith("full")]
+    found = [
+        line
+        for line in full
+        if line["corpus"] == like["corpus"]
+        and (line["upstream"] == reference or line["upstream"].startswith(f"{reference}("))
+    ]
+    if found:
+        exactly = [line for line in found if line["upstream"] == reference] or found
+        return next((x for x in exactly if x["device"] == like["device"]), exactly[0])
+    known = sorted({line["upstream"] for line in full})
     raise UsageError(
-        f"--reference {reference}: there is no full-depth row of it on {corpus} (there are: "
-        f"{', '.join(known) or 'none'}); make one with: run_benchmark.py --upstream {reference} "
-        f"--task {lines[0]['task']}"
+        f"--reference {reference}: there is no full-depth row of it on {like['corpus']} (there "
+        f"are: {', '.join(known) or 'none'}); make one with: run_benchmark.py "
+        f"--upstream {reference} --task {lines[0]['task']}"
     )
 
 
@@ -198,9 +209,9 @@ def board(results: Sequence[Result], reference: str = "") -> pd.DataFrame:
 
 def write(root: Path, task: str, reference: str = "") -> list[Path]:
     """Rebuild leaderboard_<task>.csv and .md in `root` from the JSONs below it."""
-    paths = [root / f"leaderboard_{task}.csv", root / f"leaderboard_{task}.md"]
+    paths = [root / f"leaderboard_{slug(task)}{end}" for end in (".csv", ".md")]
     # of two who write at once the later has read both's rows
-    with locked(root / f"leaderboard_{task}.lock"):
+    with locked(paths[0].with_suffix(".lock")):
         frame = board(load_all(root, task), reference)
         write_text(paths[0], _safe(frame).to_csv(index=False, lineterminator="\n"), FIX)
         write_text(paths[1], f"# {task}\n\n{markdown(screen(frame))}\n", FIX)
@@ -231,7 +242,7 @@ def screen(frame: pd.DataFrame) -> pd.DataFrame:
         out[name] = [_text(v, 1) + (" %" if v == v else "") for v in frame[name].astype(float)]
     out["failed"] = frame["failed"].astype(int).astype(str)
     out["n"] = frame["n"].astype(int).astype(str)
-    out["value"] = [_text(v, 2) for v in frame["value"].astype(float)]
+    out["value"] = [_knob(v) for v in frame["value"].astype(float)]
     return out.fillna("").astype(str)
 
 
@@ -257,6 +268,11 @@ def _with_spread(mean: float, low: float, high: float, sd: float) -> str:
 
 def _text(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if value == value else ""
+
+
+def _knob(value: float) -> str:
+    """Two digits, and more where they tell thresholds apart (0.0025, 0.965)."""
+    return max(_text(value, 2), f"{value:g}", key=len) if value == value else ""
 
 
 def _rounded(value: Any, digits: int = 4) -> Any:

@@ -142,7 +142,8 @@ class Result:
         exit_histogram: utterances that left at depth 0, 1, ..., L.
         answered_by: "head", or "upstream" where no head was trained.
         tuned_on: the labelled data that the upstream's weights have seen.
-        layer_weights: the softmax of the learned weighted sum, depth 0, 1, ...; () without a head.
+        layer_weights: the softmax of the learned weighted sum, depth 0, 1, ..., to a fixed exit or
+            the last; () without a head.
         detail: exit, calibration, training, protocol fields, versions, command.
     """
 
@@ -187,5 +188,11 @@ class Result:
 
 
 def load_all(root: Path, task: str | None = None) -> list[Result]:
-    """Every result below `root`, in the order of their paths."""
-    return [Result.load(p) for p in sorted(root.glob(f"{task or '*'}/*/*/*/*.json"))]
+    """Every cell below `root`, in the order of their paths; of a cell that is there twice, once
+    where an older version wrote it, the one at its own path."""
+    found: dict[Cell, tuple[Path, Result]] = {}
+    for path in sorted(root.glob(f"{slug(task) if task else '*'}/*/*/*/*.json")):
+        result = Result.load(path)
+        if result.cell not in found or path == result.cell.path(root):
+            found[result.cell] = path, result
+    return [result for _, result in sorted(found.values(), key=lambda at: at[0])]

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from earlyexit_superb.benchmark.conformance import check_upstream
+from earlyexit_superb.benchmark.contract import Wrapper
 from earlyexit_superb.benchmark.registry import Registry, build_upstream, upstreams
 from toys.toy import Toy
 
@@ -61,6 +62,17 @@ class Nan(Toy):
             yield state / state.abs().sum() * 0 / (wavs.abs().sum() > 0)
 
 
+class Lost(Wrapper):  # exits, and does not say what it is without them
+    def __init__(self):
+        super().__init__(build_upstream("daisy.tiny", {"weights": "random"}))
+
+
+class Mistaken(Toy):  # names another model as its backbone
+    @property
+    def backbone(self):
+        return Toy(stride=640)
+
+
 @pytest.mark.parametrize(
     "broken, said",
     [
@@ -70,6 +82,8 @@ class Nan(Toy):
         (Crowd, "does not depend on the batch"),
         (Boastful, "stride of 160"),
         (Nan, "silence are finite"),
+        (Lost, "does not say how it wraps another"),
+        (Mistaken, "gives the same states"),
     ],
 )
 def test_each_check_finds_its_defect(broken, said):

@@ -13,16 +13,30 @@ from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.conformance import check_upstream
 from earlyexit_superb.benchmark.engine.experiment import RunConfig
 from earlyexit_superb.benchmark.engine.feature_cache import cached_features
+from earlyexit_superb.benchmark.engine.parameters import Parameters
 from earlyexit_superb.benchmark.engine.resolve import resolve
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.exiting import Exit, leaving, run_until_exit
 from earlyexit_superb.benchmark.registry import build_upstream, tasks
 from helpers import ROOT, STEPS
-from toys.contract import AnswersAfterwards, Halved, SelfAnswering, Slow, Slower, Tuned, TwoBlocks
+from toys.contract import (
+    AnswersAfterwards,
+    AnswersAtTheEnd,
+    AnswersBesides,
+    Halved,
+    SelfAnswering,
+    Slow,
+    Slower,
+    Tuned,
+    TwoBlocks,
+)
 from toys.toy import Toy
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
-TOYS = (SelfAnswering, AnswersAfterwards, Slow, Slower, Tuned, TwoBlocks, Halved)
+TOYS = (
+    *(SelfAnswering, AnswersAfterwards, AnswersAtTheEnd, AnswersBesides),
+    *(Slow, Slower, Tuned, TwoBlocks, Halved),
+)
 ANSWERING = (SelfAnswering, AnswersAfterwards)
 
 
@@ -169,6 +183,35 @@ def test_a_row_says_that_its_upstream_answered_and_no_head_is_trained(
     )
 
 
+def test_one_answer_at_the_end_is_one_row(spoken, tmp_path):
+    assert main(flags(AnswersAtTheEnd, spoken, "asr", tmp_path)) == 0
+    [made] = rows(tmp_path, "asr")
+    assert made["cell"]["exit"] == "full" and made["answered_by"] == "upstream"
+
+
+def test_an_exit_rule_around_whoever_answers_leaves_where_that_has_an_answer(spoken, tmp_path):
+    settings = {"backbone": spec(SelfAnswering)}
+    up = build_upstream("layer_similarity", settings)
+    assert up.exits == (2, 4) and [f.sentence for f in check_upstream(up) if not f.ok] == []
+    more = ("--knob", "target_depth=4", f"--set=backbone={spec(SelfAnswering)}")
+    assert (
+        main(["--upstream", "layer_similarity", *flags(Slow, spoken, "asr", tmp_path, *more)[2:]])
+        == 0
+    )
+    made = {r["cell"]["exit"]: r for r in rows(tmp_path, "asr")}
+    assert set(made) == {"full", "depth 2", "adaptive"}
+    assert made["full"]["cell"]["upstream"] == "selfanswering"
+    assert made["adaptive"]["exit_histogram"][1::2] == [0, 0, 0]
+
+
+def test_a_task_that_it_does_not_answer_gets_heads_at_any_depth(corpus, tmp_path):
+    more = ("--span", "mean", "--set", "exits=3")
+    assert main(flags(AnswersBesides, corpus, "se", tmp_path, *more)) == 0
+    made = {r["cell"]["exit"]: r for r in rows(tmp_path, "se")}
+    assert {"full", "depth 3", "adaptive", "unprocessed"} == set(made)
+    assert {r["answered_by"] for r in made.values()} == {"head"}
+
+
 def test_a_tuned_upstream_is_refused_elsewhere_and_shown_where_it_belongs(
     corpus, spoken, tmp_path, capsys
 ):
@@ -238,6 +281,7 @@ def test_a_block_plan_is_the_same_blocks_in_another_order():
     ):
         with pytest.raises(UsageError, match=said):
             build_upstream("block_plan", {"blocks": bad})
+    assert whole.with_blocks((1, 3)).card.name == "hubert.tiny(blocks=1/3)"
     with pytest.raises(UsageError, match="toy cannot skip, drop or reorder blocks"):
         Toy().with_blocks((1,))
 
@@ -246,6 +290,18 @@ def test_entropy_branches_sit_on_any_backbone():
     up = build_upstream("daisy", {"backbone": spec(Slow), "branches": "random"}).eval()
     assert up.card.stride == 640 and up.card.depth == 3 and up.backbone is up.inner
     assert [f.sentence for f in check_upstream(up) if not f.ok] == []
+
+
+def test_a_backbones_row_is_the_same_whoever_exits_from_it(corpus, tmp_path):
+    more = ("--span", "mean", f"--set=backbone={spec(Slow)}", "--set=branches=random")
+    assert main(["--upstream", "daisy", *flags(Slow, corpus, "se", tmp_path, *more)[2:]]) == 0
+    alone = Parameters(Slow()).all / 1e6
+    for made in rows(tmp_path, "se"):
+        if made["cell"]["exit"] in ("full", "depth 1"):
+            assert made["cell"]["upstream"] == "toy(stride=640)"
+            assert made["cost"]["params_all_m"] == pytest.approx(alone)
+        elif made["cell"]["exit"] == "adaptive":
+            assert made["cost"]["params_all_m"] != pytest.approx(alone)
 
 
 def test_layout_and_comments_of_an_upstream_do_not_change_the_key_of_its_trace(tmp_path):

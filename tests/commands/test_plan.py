@@ -2,6 +2,7 @@
 estimate and say so."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from earlyexit_superb.benchmark.cli import main
@@ -11,7 +12,7 @@ from earlyexit_superb.benchmark.engine.experiment import RunConfig
 from earlyexit_superb.benchmark.engine.resolve import resolve
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.upstreams import hubert
-from helpers import TOY, command
+from helpers import ROOT, TOY, command
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
 MINI = {"steps": "6", "eval_every": "3", "batch": "3"}
@@ -40,6 +41,22 @@ def test_counts_are_the_runs(corpus, tmp_path):
     assert made.seconds["training the heads"] > 0
     assert made.seconds["upstream again, a batch at a time"] == 0
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_whoever_answers_hears_what_is_asked_of_it_alone(corpus, tmp_path):
+    answering = f"{ROOT / 'tests' / 'toys' / 'contract.py'}:AnswersBesides"
+    run = resolve(config(corpus, tmp_path, answering, knobs={"rho": (1.0,)}))
+    answers = replace(run.task, name="asr")  # which it does
+    counts = planning.counted(replace(run, task=answers))
+    assert counts.passed == ["train", "test"] and counts.heads == 0
+    assert planning.counted(replace(run, task=answers, values=())).passed == ["test"]
+    assert planning.counted(run).passed == ["train", "dev", "test"]
+
+
+def test_own_thresholds_are_timed_each_and_controls_are_not(corpus, tmp_path):
+    few = {**MINI, "exits": "tau:0.5,tau:0.6,oracle,random,batch:2"}
+    config_ = config(corpus, tmp_path, settings=few, knobs={"rho": (1.0,)}, span=("mean",))
+    assert planning.counted(resolve(config_)).exits == 5  # full, depth 1, adaptive, two thresholds
 
 
 def test_states_that_do_not_fit_cost_passes(corpus, tmp_path, monkeypatch):

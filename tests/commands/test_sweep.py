@@ -11,6 +11,7 @@ from earlyexit_superb.benchmark.commands import sweep
 from earlyexit_superb.benchmark.commands.parser import with_config
 from helpers import ROOT, STEPS, TOY
 
+HALVED = f"{ROOT / 'tests' / 'toys' / 'contract.py'}:Halved"
 MORTAL = """
 import os, signal, sys
 from pathlib import Path
@@ -61,6 +62,11 @@ def test_the_grid_is_a_product_and_rhos_stay_together():
         len(jobs("--upstream", "daisy", "hubert", "--task", "se", "--rho", "0.7", "1.0", "--apart"))
         == 3
     )
+
+
+def test_a_wrapper_turns_the_knob_of_what_it_wraps():
+    [line] = jobs("--upstream", HALVED, "--task", "se", "--rho", "0.5", "--span", "mean")
+    assert "--knob rho=0.5 --span mean" in line
 
 
 def test_shards_share_the_grid_out():

@@ -4,6 +4,7 @@ score.
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
@@ -257,6 +258,49 @@ def test_seeds_have_a_line_each_and_one_for_all():
         list(frame["seed"]) == ["1", "mean of 2", "0"]
         and leaderboard.screen(frame)["pesq"][1] == "2.250 ±0.354"
     )
+
+
+def test_one_seed_counts_once_and_two_machines_have_no_common_time():
+    lines = [leaderboard.row(result(seed=s, pesq=p)) for s, p in ((0, 2.0), (0, 2.0), (1, 3.0))]
+    assert leaderboard.aggregated(lines)[0]["pesq_sd"] == round(0.5**0.5, 4)
+    lines[-1]["device"] = "another"
+    [both] = leaderboard.aggregated(lines)
+    assert both["rtfx"] is both["time_saved"] is both["device"] is None
+    assert both["gmacs_per_s"] == 5.0 and both["timed"] == 4
+
+
+def test_a_reference_is_the_one_of_that_name_on_the_same_device():
+    lines = [
+        leaderboard.row(result(name, device=device, cost=Cost(gmacs_per_s=5.0, rtfx=rtfx)))
+        for name, device, rtfx in (
+            ("small(bf16)", "cpu", 90.0),
+            ("small", "gpu", 900.0),
+            ("small", "cpu", 30.0),
+        )
+    ]
+    saved = [line["time_saved"] for line in leaderboard.against(lines, "small")]
+    assert saved == [66.67, 0.0, 0.0]
+
+
+def test_thresholds_are_told_apart():
+    lines = [leaderboard.row(result(knob="t", value=v)) for v in (0.7, 0.0025, 0.965)]
+    told = leaderboard.screen(leaderboard.pd.DataFrame(lines))["value"]
+    assert list(told) == ["0.70", "0.0025", "0.965"]
+
+
+def test_a_cell_of_an_older_path_is_there_once_and_a_task_may_have_any_name(tmp_path):
+    new = result(pesq=3.0)
+    path = new.save(tmp_path)
+    old = path.with_name("aaa,full.json")
+    old.write_text(path.read_text().replace("3.0", "2.0"))
+    assert load_all(tmp_path, "se") == [new]
+    path.unlink()
+    assert load_all(tmp_path, "se")[0].scores["pesq"].mean == 2.0
+    metrics = {"metrics": [{"name": "pesq", "higher_is_better": True}]}
+    named = replace(new, cell=replace(new.cell, task="key_words"), detail=metrics)
+    named.save(tmp_path)
+    assert load_all(tmp_path, "key_words") == [named]
+    assert "u," in leaderboard.write(tmp_path, "key_words")[0].read_text()
 
 
 def test_savings_are_against_the_upstream_that_is_named():

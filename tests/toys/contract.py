@@ -117,3 +117,21 @@ class Halved(WaveformTransform):
 
     def transform_macs(self, samples):
         return samples
+
+
+class AnswersAtTheEnd(SelfAnswering):
+    """As a fine-tuned model without exits: one answer, at the last depth."""
+
+    knob, knob_values, exits, evidence_reads_answer = None, (), (), False
+
+    def __init__(self):
+        super().__init__()
+        self.card = replace(self.card, name="answersattheend", evidence="")
+
+
+class AnswersBesides(SelfAnswering):
+    """Answers one task and may be used for any."""
+
+    def __init__(self):
+        super().__init__()
+        self.card = replace(self.card, name="answersbesides", tuned_on="", tasks=())
