@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from . import conformance_head, conformance_scores
+from .audio import read
 from .conformance import Finding
 from .contract import FIELDS, Corpus, Example, Item, Protocol, Task
 from .errors import BenchmarkError, listed
@@ -175,6 +176,11 @@ def reads(task: Task, items: Sequence[Item], examples: list[Example]) -> Finding
                 f"{item.id} is read as its {item.samples} finite samples in float32 (read: "
                 f"{tuple(wav.shape)}, {wav.dtype})"
             ),
+        )
+        yield (
+            sound and torch.equal(wav, torch.from_numpy(read(item.path, item.start, item.samples))),
+            f"{item.id} is heard as its file has it: what an upstream made of a file is recorded "
+            "once for all tasks",
         )
         if task.target:
             yield (

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..benchmark.calibration import for_mean_depth
 from ..benchmark.contract.wrapper import ExitRule
+from ..benchmark.exiting import leaving
 from ..benchmark.masking import valid_mask
 from ..benchmark.registry import build_upstream, spelled, upstreams
 
@@ -21,7 +22,7 @@ from ..benchmark.registry import build_upstream, spelled, upstreams
 class Similarity(ExitRule):
     """`backbone` is any upstream's name, `weights` its weights option."""
 
-    knob, knob_values = "target_depth", (6.0,)
+    knob, knob_values = "target_depth", (6.0,)  # of 12 blocks; else half-way, too
     stand_in = {"weights": "random"}
 
     def __init__(self, backbone: str = "hubert.tiny", weights: str = ""):
@@ -32,6 +33,8 @@ class Similarity(ExitRule):
             source="Zaiem et al., 2023, arXiv:2303.06740",
             evidence="1 - mean cosine of successive depths' frames",
         )
+        places = leaving(self)
+        self.knob_values = (float(places[max(0, len(places) // 2 - 1)]),)
 
     def evidence(self, depth: int, state: Tensor, previous: Tensor, frames: Tensor) -> Tensor:
         valid = valid_mask(frames, state.shape[1])

@@ -101,7 +101,7 @@ class Task:
         corpus: (folder or list, protocol) -> Corpus; None asks for the built-in mini corpus. What
             is wrong with single utterances goes into its `problems`; UsageError where nothing can
             be read at all.
-        load: an item's audio and target.
+        load: an item's audio, as its file has it, and its target.
         head: setup -> a module of (B, T, D) features, (B,) frames and (B,) samples -> predictions.
         loss: (prediction, examples, (B,) frames, setup) -> (), differentiable, mean over
             utterances.

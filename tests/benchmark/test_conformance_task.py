@@ -178,6 +178,11 @@ def short(item):
     return replace(example, wav=example.wav[:-1])
 
 
+def louder(item):
+    example = KEYWORDS.load(item)
+    return replace(example, wav=2 * example.wav)
+
+
 class Neighbours(torch.nn.Module):
     """Rows that depend on what else is in the batch."""
 
@@ -226,6 +231,7 @@ BROKEN = {
         "its corpus can be used: too few of them",
     ),
     "short": ({"load": short}, "is read as its"),
+    "louder": ({"load": louder}, "is heard as its file has it"),
     "two targets": ({"target": lambda item: "other"}, "is the same without its audio"),
     "nan loss": (
         {"loss": lambda p, e, f, s: toy_task.loss(p, e, f, s) * torch.nan},

@@ -304,6 +304,14 @@ def test_a_backbones_row_is_the_same_whoever_exits_from_it(corpus, tmp_path):
             assert made["cost"]["params_all_m"] != pytest.approx(alone)
 
 
+def test_layer_similarity_aims_half_way_on_any_backbone():
+    assert build_upstream("layer_similarity").knob_values == (6.0,)
+    for backbone, aim in ((Slow, 1.0), (SelfAnswering, 2.0)):
+        up = build_upstream("layer_similarity", {"backbone": spec(backbone)})
+        assert up.knob_values == (aim,)
+        assert [f.sentence for f in check_upstream(up) if not f.ok] == []
+
+
 def test_layout_and_comments_of_an_upstream_do_not_change_the_key_of_its_trace(tmp_path):
     from earlyexit_superb.benchmark.engine.feature_cache import _parsed
 
