@@ -247,7 +247,8 @@ def run(page, folder, commands):
             _session(block, names)
         elif block.language == "sh" and commands(block):
             for line in block.commands:
-                _command(block, line)
+                if not line.startswith("make "):  # runs by itself what it says
+                    _command(block, line)
 
 
 def _session(block, names):
