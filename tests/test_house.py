@@ -44,7 +44,11 @@ def test_help_imports_no_torch():
 
 
 def test_files_are_one_idea_long():
-    assert {str(p): n for p in FILES if (n := len(p.read_text().splitlines())) > 550} == {}
+    tests = (ROOT / "tests").rglob("*.py")
+    lines = {p.relative_to(ROOT): len(p.read_text().splitlines()) for p in [*FILES, *tests]}
+    assert {
+        str(p): n for p, n in lines.items() if n > (300 if p.parts[0] == "tests" else 490)
+    } == {}
 
 
 @pytest.fixture(scope="module")

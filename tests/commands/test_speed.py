@@ -87,6 +87,8 @@ def test_any_upstream_can_be_timed(tmp_path, capsys):
     assert main(["speed", "--upstream", TOY, *few]) == 0
     out, err = capsys.readouterr()
     assert "unavailable" not in err and "toy, all depths tested" in out
+    audio.write(tmp_path / "a.wav", np.full(8000, 0.1, np.float32))
+    few += ["--data", str(tmp_path)]
     assert main(["speed", "--upstream", "hubert.tiny", "--only", "exits", *few]) == 0
     out, _ = capsys.readouterr()
     assert main(["speed", "--upstream", TOYS + "SelfAnswering", "--only", "exits", *few]) == 0

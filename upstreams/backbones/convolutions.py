@@ -32,7 +32,8 @@ class Convolutions(nn.Module):
             inputs = 1 if i == 0 else shape.conv_dim
             layer = nn.Module()
             layer.conv = nn.Conv1d(inputs, shape.conv_dim, kernel, stride, bias=shape.conv_bias)
-            nn.init.kaiming_normal_(layer.conv.weight)
+            if not layer.conv.weight.is_meta:  # where there is nothing to fill, it imports dynamo
+                nn.init.kaiming_normal_(layer.conv.weight)
             # The shape is (out, in, kernel) as usual; in memory the inputs of one tap are
             # contiguous, for `alone`.
             layer.conv.weight = nn.Parameter(layer.conv.weight.data.mT.contiguous().mT)
