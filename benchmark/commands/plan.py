@@ -16,8 +16,9 @@ import torch
 
 from ..contract import SAMPLE_RATE, Item
 from ..engine import cost, heads, workers
+from ..engine.cache_layout import pieces, size
 from ..engine.experiment import Experiment, RunConfig
-from ..engine.extract import SPARE, pieces, size
+from ..engine.extract import SPARE
 from ..engine.resolve import resolve
 from ..engine.timing import paired
 from ..errors import BenchmarkError

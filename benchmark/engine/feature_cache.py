@@ -1,12 +1,12 @@
-"""One full-depth pass over a split, kept: the states and the evidence of every depth, from which
+"""One full-depth pass over a split, stored: the states and the evidence of every depth, from which
 every exit is replayed.
 
 Evidence is stored as computed (fp32), so a replayed exit is exactly the live one. States are stored
 in fp16 and widened when read; the worst rounding error met is written in the manifest. Where the
-states would not fit, only the evidence is kept and states are recomputed batch by batch, through
+states would not fit, only the evidence is stored and states are recomputed batch by batch, through
 the same `batch` call.
 
-What is kept beside the evidence depends on who reads it (`keep`):
+What is stored beside the evidence depends on who reads it (`keep`):
 
     states    of every depth, for heads that read frames
     means     of each state over its valid frames, in fp32, as it is and layer-normed: a
@@ -16,45 +16,59 @@ What is kept beside the evidence depends on who reads it (`keep`):
               itself
     evidence  alone, where thresholds are all that is wanted
 
-A trace is a folder named by a hash of all that its numbers depend on (`about`). `extract.py`
-writes it; here it is found, checked and read, a batch at a time, so that memory does not
-grow with the corpus.
+A feature cache is a folder named by a hash (`cache_key.py`). `extract.py` writes it; here it is
+found, checked and read, a batch at a time, so that memory does not grow with the corpus.
 """
 
-import ast
-import hashlib
-import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..audio import RESAMPLER
 from ..contract import Example, Item, Upstream
 from ..errors import MachineError, UsageError
 from ..exiting import layer_normed
 from ..storage import cache_dir, locked
-from .extract import extract, padded, pieces
-
-VERSION = 4  # of the pass and of its files; part of the key
+from .cache_key import about, key
+from .cache_layout import padded, pieces
+from .extract import extract
 
 
 @dataclass(frozen=True)
 class Batch:
-    # layer-normed or not -> (depths, B, T, D), zeros where padded; T = 1 where pooled
+    """States of some items.
+
+    Attributes:
+        states: layer-normed or not -> (depths, B, T, D) float32, zeros where padded; T = 1 where
+            means are stored.
+        frames: (B,) valid frames.
+        samples: (B,) samples of audio.
+    """
+
     states: Mapping[bool, Tensor]
-    frames: Tensor  # (B,)
-    samples: Tensor  # (B,)
+    frames: Tensor
+    samples: Tensor
 
 
 class FeatureCache:
-    """What an upstream made of the items of one split, in their order."""
+    """What an upstream made of the items of one split, in their order.
+
+    Attributes:
+        index: (n, 3) int64: shard, first row in it, rows of each item.
+        evidence: (n, E) float32, NaN where there is none.
+        kept: whether rows or answers are stored, not the evidence alone.
+        keep: which of states, means, answers and evidence were asked for.
+
+    Raises:
+        UsageError: a shard is missing or truncated.
+    """
 
     def __init__(
         self,
@@ -64,84 +78,82 @@ class FeatureCache:
         load: Callable[[Item], Example],
         device: str,
     ):
-        self.folder, self.upstream, self.items, self.load, self.device = (
-            folder,
-            upstream,
-            items,
-            load,
-            device,
-        )
-        self.manifest = json.loads((folder / "manifest.json").read_text())
-        self.depths = self.manifest["about"]["deepest"] + 1
+        self.folder = folder
+        self.upstream = upstream
+        self.items = items
+        self.load = load
+        self.device = device
+        self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+        self.depths: int = self.manifest["about"]["deepest"] + 1
         self.piece = pieces(items)[1]
-        # (n, 3): shard, first row in it, rows
         self.index: np.ndarray = np.load(folder / "index.npy")[self.piece]
-        # (n, E), nan where there is none
         self.evidence: np.ndarray = np.load(folder / "evidence.npy")[self.piece]
-        self.kept, self.keep = self.manifest["kept"], self.manifest["about"]["keep"]
-        for shard in self.manifest["shards"] if self.kept else ():
-            path = folder / shard["file"]
-            found = path.stat().st_size if path.exists() else 0
-            if found != shard["bytes"]:
-                raise UsageError(
-                    f"the trace {folder} is damaged: {path.name} has {found} bytes of "
-                    f"{shard['bytes']}; remove it with run_benchmark.py cache rm {folder.name} and "
-                    "repeat the command, which records it again"
-                )
+        self.kept: bool = self.manifest["kept"]
+        self.keep: str = self.manifest["about"]["keep"]
+        if self.kept:
+            self._check_shards()
 
     def batch(self, rows: Sequence[int]) -> Batch:
         """The states of some items, padded to the longest of them."""
         samples = torch.tensor([self.items[i].samples for i in rows], device=self.device)
         if self.kept and self.keep == "means":
-            plain, normed = torch.from_numpy(np.stack([self._stored(i)[0] for i in rows], 2)).to(
-                self.device
-            )[:, :, :, None]
+            stored = np.stack([self._stored(i)[0] for i in rows], 2)  # (2, depths, B, D)
+            plain, normed = torch.from_numpy(stored).to(self.device)[:, :, :, None]
             return Batch({False: plain, True: normed}, torch.ones_like(samples), samples)
         states, frames = self._widened(rows) if self.kept else self._recomputed(rows)
         return Batch({False: states, True: layer_normed(states)}, frames, samples)
 
     def answer(self, row: int, depth: int) -> Tensor:
-        """What one item was answered at a depth, as recorded; of a trace that keeps answers."""
+        """The answer to one item at a depth, as it was given; where answers are stored."""
         shard = self.manifest["shards"][int(self.index[row, 0])]
         with np.load(self.folder / shard["file"]) as answers:
             return torch.from_numpy(answers[f"{self.piece[row]}.{depth}"]).to(self.device)
 
+    def _check_shards(self) -> None:
+        for shard in self.manifest["shards"]:
+            path = self.folder / shard["file"]
+            found = path.stat().st_size if path.exists() else 0
+            if found != shard["bytes"]:
+                raise UsageError(
+                    f"the feature cache {self.folder} is damaged: {path.name} has {found} bytes of "
+                    f"{shard['bytes']}; remove it with run_benchmark.py cache rm "
+                    f"{self.folder.name} and repeat the command, which extracts it again"
+                )
+
     def _stored(self, row: int) -> np.ndarray:
-        """(1, 2, depths, D) of means, else (T, depths, D). Mapped for this one look, so that no
+        """(1, 2, depths, D) of means, else (T, depths, D). Mapped for this one read, so that no
         pages stay.
         """
         number, first, count = (int(x) for x in self.index[row])
         shard, shape = self.manifest["shards"][number], self.manifest["row"]
         dtype = np.dtype(self.manifest["about"]["dtype"])
-        path, at = (
-            self.folder / shard["file"],
-            shard["at"] + first * int(np.prod(shape)) * dtype.itemsize,
-        )
+        path = self.folder / shard["file"]
+        at = shard["at"] + first * int(np.prod(shape)) * dtype.itemsize
         try:
             return np.array(np.memmap(path, dtype, "r", at, (count, *shape)))
         except (OSError, ValueError) as error:
             raise MachineError(
-                f"the trace {path} was removed or cut while it was in use ({error}); repeat the "
-                "command, which goes on from the last look at the dev split and records what is "
+                f"the feature cache {path} was removed or truncated while it was in use ({error}); "
+                "repeat the command, which resumes from the last validation and extracts what is "
                 "missing"
             ) from error
 
     def _widened(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Stored states: (depths, B, T, D) float32, and (B,) frames."""
         frames = torch.from_numpy(self.index[list(rows), 2])
-        out = np.zeros(
-            (self.depths, len(rows), int(frames.max()), self.manifest["row"][1]), np.float32
-        )
+        shape = (self.depths, len(rows), int(frames.max()), self.manifest["row"][1])
+        states = np.zeros(shape, np.float32)
         for b, i in enumerate(rows):
-            own = self._stored(i)
-            out[:, b, : len(own)] = own.transpose(1, 0, 2)
-        return torch.from_numpy(out).to(self.device), frames.to(self.device)
+            valid = self._stored(i)
+            states[:, b, : len(valid)] = valid.transpose(1, 0, 2)
+        return torch.from_numpy(states).to(self.device), frames.to(self.device)
 
     @torch.no_grad()
     def _recomputed(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The same from the audio."""
         wavs, lengths = padded([self.load(self.items[i]).wav for i in rows], self.device)
-        return torch.stack(
-            list(islice(self.upstream.states(wavs, lengths), self.depths))
-        ), self.upstream.frames(lengths).to(self.device)
+        states = list(islice(self.upstream.states(wavs, lengths), self.depths))
+        return torch.stack(states), self.upstream.frames(lengths).to(self.device)
 
 
 def cached_features(
@@ -153,112 +165,56 @@ def cached_features(
     keep: str = "states",
     deepest: int | None = None,
 ) -> FeatureCache:
-    """The trace of `items`, from the cache or recorded now (progress and size on stderr).
+    """The features of `items`, from the cache or extracted now (progress and size on stderr).
 
     Args:
         what: for people, as in "se train".
-        keep: what to keep beside the evidence: states, means, answers or evidence (nothing more).
-        deepest: the last depth that anybody will ask for; a trace that goes deeper will do. None:
-            all.
+        keep: what to store beside the evidence: states, means, answers or evidence (nothing more).
+        deepest: the last depth that is needed; a cache that goes deeper will do. None: all.
+
+    Raises:
+        MachineError: the disk is full or cannot be written.
+        UsageError: what was found is damaged or belongs to something else; or an audio file has
+            another length than its header said.
     """
     blocks, root = upstream.card.depth, cache_dir() / "traces"
     known = about(upstream, items, device, keep)
-    for depth in range(blocks if deepest is None else deepest, blocks + 1):
-        folder = root / key(known | {"deepest": depth})
+    wanted = blocks if deepest is None else deepest
+    for depth in range(wanted, blocks + 1):
+        complete = known | {"deepest": depth}
+        folder = root / key(complete)
         if finished(folder):
             break
     else:
-        known["deepest"] = blocks if deepest is None else deepest
-        folder = root / key(known)
-        with locked(folder.with_suffix(".lock"), f"the trace of {what}"):
+        complete = known | {"deepest": wanted}
+        folder = root / key(complete)
+        with locked(folder.with_suffix(".lock"), f"the feature cache of {what}"):
             if not finished(folder):
-                extract(folder, known, upstream, items, load, what, device)
-        depth = known["deepest"]
+                extract(folder, complete, upstream, items, load, what, device)
     found = FeatureCache(folder, upstream, items, load, device)
-    if other := [
-        k for k, v in (known | {"deepest": depth}).items() if found.manifest["about"].get(k) != v
-    ]:
-        raise UsageError(
-            f"the trace {folder} is of something else ({', '.join(other)} differ: was it copied or "
-            f"edited?); remove it: run_benchmark.py cache rm {folder.name}"
-        )
+    _check_about(found, complete)
     if not found.kept and keep != "evidence":
         print(
-            f"{what}: states did not fit when it was recorded, so they are recomputed for every "
-            f"batch; once there is room, run_benchmark.py cache rm {folder.name} lets them be kept",
+            f"{what}: states did not fit when they were extracted, so they are recomputed for "
+            f"every batch; once there is room, run_benchmark.py cache rm {folder.name} lets them "
+            "be stored",
             file=sys.stderr,
         )
     return found
 
 
 def finished(folder: Path) -> bool:
-    """Whether a whole trace lies there; its manifest says so last of all."""
+    """Whether a complete feature cache is there; its manifest says so last of all."""
     path = folder / "manifest.json"
     return path.exists() and json.loads(path.read_text())["shards"] is not None
 
 
-def about(upstream: Upstream, items: Sequence[Item], device: str, keep: str) -> dict:
-    """All that the numbers of a trace depend on, and nothing else.
-
-    The audio is known by path, place, size and time of change, so that asking opens no file. The
-    front-end's policy and every other option are in the upstream's name; code and weights count as
-    they are, whatever the card says.
-    """
-    files = {path: path.stat() for path in dict.fromkeys(i.path for i in items)}
-    audio = [
-        (str(i.path), i.start, i.samples, files[i.path].st_size, files[i.path].st_mtime_ns)
-        for i in pieces(items)[0]
-    ]
-    return {
-        "format": VERSION,
-        "upstream": upstream.card.name,
-        "revision": upstream.card.revision,
-        "evidence": upstream.card.evidence,
-        "exits": list(upstream.exits),
-        "weights": _weights(upstream),
-        "code": _code(upstream),
-        "device": torch.device(device).type,
-        "keep": keep,
-        "resampler": RESAMPLER,
-        "dtype": {"states": "float16", "means": "float32"}.get(keep, "as given"),
-        "audio": _hash(json.dumps(audio).encode()),
-    }
-
-
-def key(known: Mapping) -> str:
-    return _hash(json.dumps(known, sort_keys=True).encode())
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
-
-
-def _weights(upstream: Upstream) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in upstream.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _code(upstream: Upstream) -> str:
-    """Of the files in which the upstream's own modules are written (torch's are not among them), as
-    the interpreter sees them: comments, docstrings and layout change no number.
-    """
-    kinds = {kind for module in upstream.modules() for kind in type(module).__mro__} - {object}
-    files = {
-        inspect.getsourcefile(kind) for kind in kinds if kind.__module__.split(".")[0] != "torch"
-    }
-    return _hash("".join(_parsed(Path(file)) for file in sorted(f for f in files if f)).encode())
-
-
-def _parsed(file: Path) -> str:
-    """A Python file as a syntax tree without docstrings."""
-    tree = ast.parse(file.read_bytes())
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-            and ast.get_docstring(node) is not None
-        ):
-            node.body = node.body[1:]
-    return ast.dump(tree)
+def _check_about(found: FeatureCache, expected: Mapping[str, Any]) -> None:
+    written = found.manifest["about"]
+    other = [name for name, value in expected.items() if written.get(name) != value]
+    if other:
+        raise UsageError(
+            f"the feature cache {found.folder} is of something else ({', '.join(other)} differ: "
+            "was it copied or edited?); remove it: run_benchmark.py cache rm "
+            f"{found.folder.name}"
+        )

@@ -24,8 +24,9 @@ import torch
 from earlyexit_superb.benchmark import calibration
 from earlyexit_superb.benchmark.config import pairs
 from earlyexit_superb.benchmark.engine import cost, heads
+from earlyexit_superb.benchmark.engine.cache_layout import padded
 from earlyexit_superb.benchmark.engine.experiment import Experiment, RunConfig
-from earlyexit_superb.benchmark.engine.feature_cache import Batch, padded
+from earlyexit_superb.benchmark.engine.feature_cache import Batch
 from earlyexit_superb.benchmark.engine.resolve import resolve
 from earlyexit_superb.benchmark.engine.run import results
 from earlyexit_superb.benchmark.exiting import Exit, layer_normed, replay, run_until_exit

@@ -313,7 +313,7 @@ def test_layer_similarity_aims_half_way_on_any_backbone():
 
 
 def test_layout_and_comments_of_an_upstream_do_not_change_the_key_of_its_trace(tmp_path):
-    from earlyexit_superb.benchmark.engine.feature_cache import _parsed
+    from earlyexit_superb.benchmark.engine.cache_key import _parsed
 
     plain, dressed, other = (tmp_path / f"{n}.py" for n in "abc")
     plain.write_text("def f(x):\n    return x + 1\n")

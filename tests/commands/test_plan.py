@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.commands import plan as planning
-from earlyexit_superb.benchmark.engine import cost, extract
+from earlyexit_superb.benchmark.engine import cache_layout, cost
 from earlyexit_superb.benchmark.engine.experiment import RunConfig
 from earlyexit_superb.benchmark.engine.resolve import resolve
 from earlyexit_superb.benchmark.errors import UsageError
@@ -27,7 +27,7 @@ def test_counts_are_the_runs(corpus, tmp_path):
     asked = config(corpus, tmp_path, knobs={"rho": (1.0, 0.5)}, lr="sweep")
     run, made = resolve(asked), planning.plan(asked)
     text = "\n".join(made.lines)
-    gib = sum(extract.size(run.upstream, items) for items in run.splits.values()) / 2**30
+    gib = sum(cache_layout.size(run.upstream, items) for items in run.splits.values()) / 2**30
     audio = {split: cost.audio_seconds(items) / 3600 for split, items in run.splits.items()}
     hours = sum(audio.values())
     for split, items in run.splits.items():

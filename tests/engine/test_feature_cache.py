@@ -24,8 +24,8 @@ from toys.toy import Toy
 @pytest.mark.parametrize("seed", range(6))
 def test_replay_is_the_live_run_over_random_traces(tmp_path, monkeypatch, seed):
     monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(extract, "SHARD_BYTES", 2000)
-    monkeypatch.setattr(extract, "BATCH_SECONDS", 2.0)
+    monkeypatch.setattr(cache_layout, "SHARD_BYTES", 2000)
+    monkeypatch.setattr(cache_layout, "BATCH_SECONDS", 2.0)
     rng, toy = np.random.default_rng(seed), Toy(dim=int(8 + 8 * seed), blocks=2 + seed % 3).eval()
     with torch.no_grad():
         for parameter in toy.parameters():
@@ -139,7 +139,7 @@ def test_another_upstream_or_audio_gets_another_trace(split, change, monkeypatch
     elif change == "audio":
         os.utime(items[1].path, ns=(1, 1))
     else:
-        monkeypatch.setattr(tracing, "_code", lambda _: "edited")
+        monkeypatch.setattr(cache_key, "_code", lambda _: "edited")
     assert tracing.cached_features(b, items, load, "toy").folder != first
 
 
@@ -148,7 +148,7 @@ def test_size_is_known_before_and_right(split):
     toy = Toy().eval()
     for keep in ("states", "means"):
         kept = tracing.cached_features(toy, items, load, "toy", keep=keep)
-        assert extract.size(toy, items, keep) == sum(
+        assert cache_layout.size(toy, items, keep) == sum(
             s["bytes"] - s["at"] for s in kept.manifest["shards"]
         )
 
@@ -159,7 +159,7 @@ def test_an_hour_of_hubert_base_takes_less_than_3_7_gb():
     base = Upstream()
     base.card = UpstreamCard("hubert.base", 12, 768, 320, "", "")
     base.frames = lambda lengths: (lengths - 80) // 320
-    assert extract.size(base, [Item(str(i), Path(), 10 * 16_000) for i in range(360)]) <= 3.7e9
+    assert cache_layout.size(base, [Item(str(i), Path(), 10 * 16_000) for i in range(360)]) <= 3.7e9
 
 
 # ---- what may go wrong ----
@@ -167,8 +167,8 @@ def test_an_hour_of_hubert_base_takes_less_than_3_7_gb():
 
 def test_batches_cover_every_item_once_within_the_budget(split, monkeypatch):
     items = split[0]
-    monkeypatch.setattr(extract, "BATCH_SECONDS", 1.2)
-    batches = list(extract.by_length(items))
+    monkeypatch.setattr(cache_layout, "BATCH_SECONDS", 1.2)
+    batches = list(cache_layout.by_length(items))
     assert sorted(i for rows in batches for i in rows) == [0, 1, 2, 3]
     assert all(len(rows) * max(items[i].samples for i in rows) <= 1.2 * 16000 for rows in batches)
 
