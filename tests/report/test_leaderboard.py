@@ -1,0 +1,157 @@
+"""Boards: lines of seeds, references, thresholds; the committed ones are what their JSONs say."""
+
+from dataclasses import replace
+
+import pytest
+from earlyexit_superb.benchmark.errors import UsageError
+from earlyexit_superb.benchmark.report import leaderboard
+from earlyexit_superb.benchmark.report.result import Cost, load_all
+from helpers import ROOT
+from helpers.rows import result
+
+
+def test_the_same_files_give_the_same_bytes_in_any_order_of_writing(tmp_path):
+    rows = [
+        result(f"u{i}", pesq=2 + i / 7, exit="adaptive", knob="rho", value=0.7, span="mean")
+        for i in range(4)
+    ]
+    for r in rows:
+        r.save(tmp_path / "a")
+    for r in reversed(rows):
+        r.save(tmp_path / "b")
+    for name in ("leaderboard_se.csv", "leaderboard_se.md"):
+        leaderboard.write(tmp_path / "a", "se"), leaderboard.write(tmp_path / "b", "se")
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    first = (tmp_path / "a" / "leaderboard_se.csv").read_text().splitlines()
+    assert first[0].startswith(
+        "upstream,revision,tuned_on,answered_by,task,task_version,protocol,corpus,exit,knob,value,r"
+        "ho,span,seed,pesq,stoi,si_sdr_improvement,pesq_low"
+    )
+    assert first[0].endswith(
+        "n,failed,depth,gmacs_per_s,rtfx,params_m,params_all_m,peak_mib,reference,macs_saved,time_s"
+        "aved,time_saved_low,time_saved_high,timed,timed_macs_saved,device"
+    ) and first[1].startswith("u3,")
+
+
+def test_names_that_a_spreadsheet_would_run_are_defused(tmp_path):
+    result("=cmd()").save(tmp_path)
+    assert "\n'=cmd()" in leaderboard.write(tmp_path, "se")[0].read_text()
+
+
+COMMITTED = ROOT / "results"
+
+
+def test_the_committed_boards_are_what_their_jsons_say(tmp_path):
+    tasks_there = {r.cell.task for r in load_all(COMMITTED)}
+    assert tasks_there, "results/ holds the rows of the built-in models"
+    for task in tasks_there:
+        for r in load_all(COMMITTED, task):
+            r.save(tmp_path)
+        for path in leaderboard.write(tmp_path, task):
+            assert path.read_bytes() == (COMMITTED / path.name).read_bytes(), (
+                f"run: run_benchmark.py leaderboard {COMMITTED.name}"
+            )
+
+
+def test_the_committed_rows_keep_the_promises_made_of_them():
+    """The full model is clearly above the unprocessed input, and random weights of the same shape
+    clearly below the model.
+    """
+    pesq = {
+        (r.cell.upstream, r.cell.exit, r.cell.layer_norm): r.scores["pesq"].mean
+        for r in load_all(COMMITTED, "se")
+    }
+    noisy, full = (
+        pesq["unprocessed", "unprocessed", None],
+        pesq["hubert.tiny(front=projection)", "full", False],
+    )
+    control = pesq["hubert.tiny(weights=random, front=projection)", "full", False]
+    assert full - noisy >= 0.15 and full - control >= 0.05
+
+
+def test_seeds_have_a_line_each_and_one_for_all():
+    lines = [leaderboard.row(result(seed=s, pesq=p)) for s, p in ((0, 2.0), (1, 2.5), (2, 3.0))] + [
+        leaderboard.row(result("v"))
+    ]
+    [both] = leaderboard.aggregated(lines)
+    assert (
+        both["upstream"] == "u"
+        and both["seed"] == "mean of 3"
+        and both["pesq"] == 2.5
+        and both["pesq_sd"] == 0.5
+    )
+    assert both["pesq_low"] is None and both["gmacs_per_s"] == 5.0 and both["n"] == 4
+    frame = leaderboard.board([result(seed=s, pesq=p) for s, p in ((0, 2.0), (1, 2.5))])
+    assert (
+        list(frame["seed"]) == ["1", "mean of 2", "0"]
+        and leaderboard.screen(frame)["pesq"][1] == "2.250 ±0.354"
+    )
+
+
+def test_one_seed_counts_once_and_two_machines_have_no_common_time():
+    lines = [leaderboard.row(result(seed=s, pesq=p)) for s, p in ((0, 2.0), (0, 2.0), (1, 3.0))]
+    assert leaderboard.aggregated(lines)[0]["pesq_sd"] == round(0.5**0.5, 4)
+    lines[-1]["device"] = "another"
+    [both] = leaderboard.aggregated(lines)
+    assert both["rtfx"] is both["time_saved"] is both["device"] is None
+    assert both["gmacs_per_s"] == 5.0 and both["timed"] == 4
+
+
+def test_a_reference_is_the_one_of_that_name_on_the_same_device():
+    lines = [
+        leaderboard.row(result(name, device=device, cost=Cost(gmacs_per_s=5.0, rtfx=rtfx)))
+        for name, device, rtfx in (
+            ("small(bf16)", "cpu", 90.0),
+            ("small", "gpu", 900.0),
+            ("small", "cpu", 30.0),
+        )
+    ]
+    saved = [line["time_saved"] for line in leaderboard.against(lines, "small")]
+    assert saved == [66.67, 0.0, 0.0]
+
+
+def test_thresholds_are_told_apart():
+    lines = [leaderboard.row(result(knob="t", value=v)) for v in (0.7, 0.0025, 0.965)]
+    told = leaderboard.screen(leaderboard.pd.DataFrame(lines))["value"]
+    assert list(told) == ["0.70", "0.0025", "0.965"]
+
+
+def test_a_cell_of_an_older_path_is_there_once_and_a_task_may_have_any_name(tmp_path):
+    new = result(pesq=3.0)
+    path = new.save(tmp_path)
+    old = path.with_name("aaa,full.json")
+    old.write_text(path.read_text().replace("3.0", "2.0"))
+    assert load_all(tmp_path, "se") == [new]
+    path.unlink()
+    assert load_all(tmp_path, "se")[0].scores["pesq"].mean == 2.0
+    metrics = {"metrics": [{"name": "pesq", "higher_is_better": True}]}
+    named = replace(new, cell=replace(new.cell, task="key_words"), detail=metrics)
+    named.save(tmp_path)
+    assert load_all(tmp_path, "key_words") == [named]
+    assert "u," in leaderboard.write(tmp_path, "key_words")[0].read_text()
+
+
+def test_savings_are_against_the_upstream_that_is_named():
+    small = Cost(gmacs_per_s=2.0, rtfx=60.0, reference="small", macs_saved=0.0, time_saved=0.0)
+    lines = [
+        leaderboard.row(result("large")),
+        leaderboard.row(result("small(x=1)", cost=small)),
+        leaderboard.row(result("small(x=1)", exit="depth 6", cost=small, device="another")),
+    ]
+    large, own, elsewhere = leaderboard.against(lines, "small")
+    assert (
+        large["reference"] == "small(x=1)"
+        and large["macs_saved"] == -150.0
+        and large["time_saved"] == -100.0
+    )
+    assert own["macs_saved"] == own["time_saved"] == 0.0
+    # seconds of two machines
+    assert elsewhere["macs_saved"] == 0.0 and elsewhere["time_saved"] is None
+    with pytest.raises(
+        UsageError,
+        match=(
+            r"--reference medium: there is no full-depth row .*large, small.*--upstream medium "
+            r"--task se"
+        ),
+    ):
+        leaderboard.against(lines, "medium")
