@@ -8,7 +8,7 @@ import pytest
 import torch
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.commands import sweep
-from earlyexit_superb.benchmark.commands.parser import with_config
+from earlyexit_superb.benchmark.engine import sweep_grid, sweep_local
 from helpers import ROOT, STEPS, TOY
 
 HALVED = f"{ROOT / 'tests' / 'toys' / 'contract.py'}:Halved"
@@ -28,13 +28,8 @@ class Mortal(Toy):
 
 
 def jobs(*words):
-    parser = sweep._parser()
-    args = with_config(
-        parser,
-        parser.parse_args(words),
-        listed=("upstream", "task", "rho", "knob", "span", "seed", "protocol", "data"),
-    )
-    return [job.command.removeprefix("run_benchmark.py ") for job in sweep.grid(args)]
+    cells = sweep_grid.grid(sweep.parsed(words))
+    return [cell.command.removeprefix("run_benchmark.py ") for cell in cells]
 
 
 def test_the_grid_is_a_product_and_rhos_stay_together():
@@ -71,7 +66,7 @@ def test_a_wrapper_turns_the_knob_of_what_it_wraps():
 
 def test_shards_share_the_grid_out():
     cells = list(range(11))
-    shares = [sweep._shard(cells, f"{i}/4") for i in range(1, 5)]
+    shares = [sweep_grid.shard(cells, f"{i}/4") for i in range(1, 5)]
     assert (
         sorted(cell for share in shares for cell in share) == cells
         and max(map(len, shares)) - min(map(len, shares)) <= 1
@@ -114,14 +109,16 @@ def test_a_cell_that_died_is_started_again_and_one_that_says_why_is_not(tmp_path
         "print('{}') if n == 2 else os.kill(os.getpid(), 9)"
     )
     (tmp_path / "count").write_text("")
-    assert sweep.attempt(
+    assert sweep_local.attempt(
         ["-c", code, str(tmp_path / "count")], str(tmp_path / "log"), {}, ".", 2
     ) == (0, "{}\n", 3)
     (tmp_path / "count").write_text("")
-    assert sweep.attempt(["-c", code, str(tmp_path / "count")], str(tmp_path / "log"), {}, ".", 1)[
+    assert sweep_local.attempt(
+        ["-c", code, str(tmp_path / "count")], str(tmp_path / "log"), {}, ".", 1
+    )[::2] == (-9, 2)
+    assert sweep_local.attempt(["-c", "raise SystemExit(2)"], str(tmp_path / "log"), {}, ".", 5)[
         ::2
-    ] == (-9, 2)
-    assert sweep.attempt(["-c", "raise SystemExit(2)"], str(tmp_path / "log"), {}, ".", 5)[::2] == (
+    ] == (
         2,
         1,
     )
@@ -132,12 +129,12 @@ def test_a_failed_cell_is_one_sentence_with_its_command_and_the_others_are_made(
 ):
     row = {"task": "se", "upstream": "toy"}
     monkeypatch.setattr(
-        sweep,
-        "_words",
-        lambda job: [
+        sweep_local,
+        "words",
+        lambda cell: [
             "-c",
             "import sys; print('error: it is too loud', file=sys.stderr); sys.exit(2)"
-            if "1" in job.argv
+            if "1" in cell.argv
             else f"print({json.dumps(json.dumps(row))})",
         ],
     )
@@ -166,10 +163,7 @@ def test_a_failed_cell_is_one_sentence_with_its_command_and_the_others_are_made(
         and "seed 1: exit status 2: it is too loud" in said[0]
         and "alone: run_benchmark.py --upstream" in said[0]
     )
-    assert (
-        "1 of 3 cells could not be made" in said[1]
-        and len(list((tmp_path / "sweep").glob("*.log"))) == 1
-    )
+    assert "1 of 3 cells failed" in said[1] and len(list((tmp_path / "sweep").glob("*.log"))) == 1
 
 
 def lasting(results):

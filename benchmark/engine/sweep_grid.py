@@ -1,0 +1,138 @@
+"""The cells of a sweep: each combination of task, protocol, upstream and seed is one `run` command.
+
+All values of a knob stay in one cell, because one pass and one reading of the batches serves them
+all; `--apart` gives each value a cell of its own.
+"""
+
+import shlex
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from ..config import knobs, seeds, short_hash
+from ..errors import UsageError, did_you_mean
+from ..registry import tasks, upstream_class
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the grid.
+
+    Attributes:
+        argv: the words of a `run` command.
+        log: the file of what it writes to stderr; removed when the cell succeeds.
+    """
+
+    argv: tuple[str, ...]
+    log: Path
+
+    @property
+    def command(self) -> str:
+        return shlex.join(["run_benchmark.py", *self.argv])
+
+    @property
+    def name(self) -> str:
+        value = dict(zip(self.argv, self.argv[1:], strict=False))
+        shown = ("--upstream", "--task", "--protocol", "--knob")
+        return " ".join([*(value[f] for f in shown if f in value), f"seed {value['--seed']}"])
+
+
+def grid(args: Namespace) -> list[Cell]:
+    """The cells in a fixed order, checked as far as can be without loading weights or corpora.
+
+    Args:
+        args: the options of `run_benchmark.py sweep`.
+    Raises: UsageError: an option is missing or wrong, or a name is unknown.
+    """
+    _check(args)
+    folders = _data(args.data or [], args.task)
+    turned = knobs(args.rho, args.knob)
+    knob_of = {upstream: upstream_class(upstream).knob for upstream in args.upstream}
+    cells = []
+    axes = (args.task, args.protocol or (None,), args.upstream, seeds(args.seed))
+    for task, protocol, upstream, seed in product(*axes):
+        knob = knob_of[upstream]
+        values = turned.get(knob, ())
+        data = folders.get(task, folders.get(""))
+        for some in [(v,) for v in values] if args.apart and values else [values]:
+            argv = ["--upstream", upstream, "--task", task, "--seed", str(seed)]
+            argv += ["--results", str(args.results), "--device", args.device]
+            argv += _flag("--protocol", protocol) + _flag("--lr", args.lr)
+            argv += _flag("--precision", args.precision if args.precision != "fp32" else None)
+            if some:
+                argv += _flag("--knob", f"{knob}={','.join(f'{v:g}' for v in some)}")
+            argv += _flag("--span", *(args.span or ()) if knob else ()) + _flag("--data", data)
+            argv += _flag("--set", *(f"{k}={v}" for k, v in args.set.items()))
+            cells.append(_cell((*argv, "--json"), args.results))
+    return list(dict.fromkeys(cells))
+
+
+def shard(cells: Sequence[Cell], text: str) -> Sequence[Cell]:
+    """The cells of one share: "2/5" is the second of five. The same grid gives the same shares
+    everywhere.
+    """
+    first, _, count = text.partition("/")
+    if not (first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise UsageError(f"sweep: --shard is I/N with I from 1 to N, such as 1/4, not {text!r}")
+    return cells[int(first) - 1 :: int(count)]
+
+
+def _check(args: Namespace) -> None:
+    for wanted in ("upstream", "task"):
+        if not getattr(args, wanted):
+            raise UsageError(
+                f"sweep: --{wanted} is missing; for example: run_benchmark.py sweep --upstream "
+                "daisy layer_similarity --task se --seed 0 1"
+            )
+    for what, least in (("workers", 1), ("threads", 1), ("retries", 0)):
+        value = getattr(args, what)
+        if value is not None and value < least:
+            raise UsageError(f"sweep: --{what} is a whole number from {least}, not {value}")
+    for task in args.task:
+        known = tasks.get(task).protocols
+        for protocol in args.protocol or ():
+            if protocol not in known:
+                raise UsageError(
+                    f"task {task} has no protocol {protocol!r}: {did_you_mean(protocol, known)}"
+                )
+
+
+def _flag(name: str, *values: Any) -> list[str]:
+    """An option and its values; nothing where there is no value."""
+    given = [str(value) for value in values if value is not None]
+    return [name, *given] if given else []
+
+
+def _cell(argv: tuple[str, ...], results: Path) -> Cell:
+    return Cell(argv, results.resolve() / "sweep" / f"{short_hash(argv)}.log")
+
+
+def _data(given: Sequence[Any], names: Sequence[str]) -> dict[str, str]:
+    """The corpus of each task, "" for all of them.
+
+    Args:
+        given: "DIR" or "task=DIR"; from a YAML file also {task: DIR}.
+        names: the tasks of the grid.
+    """
+    folders: dict[str, str] = {}
+    for entry in given:
+        if isinstance(entry, Mapping):
+            folders |= entry
+        else:
+            before, named, after = str(entry).partition("=")
+            folders[before if named else ""] = after if named else before
+    for task, folder in folders.items():
+        if task and task not in names:
+            raise UsageError(
+                f"sweep: --data {task}={folder}: the grid has no task {task!r}; "
+                f"{did_you_mean(task, names)}"
+            )
+        if not Path(folder).exists():
+            raise UsageError(
+                f"sweep: --data {folder}: there is no such folder; leave the flag out to use "
+                "the built-in corpora"
+            )
+    return folders
