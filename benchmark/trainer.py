@@ -2,8 +2,7 @@
 
 Micro-batch i of a training is a pure function of (seed, i), dropout included, so no random state
 needs saving. Fabric places the model, takes gradients and steps. The resume point is a plain
-dictionary, written at each look at the dev split (beside its place, then renamed; read with
-weights_only).
+dictionary, written at each validation (beside its place, then renamed; read with weights_only).
 """
 
 import json
@@ -35,10 +34,10 @@ class Schedule:
 
     Attributes:
         steps: optimiser updates in all.
-        every: updates between two looks; there is another look at the end.
+        every: updates between two validations; there is another validation at the end.
         accumulate: micro-batches of an update, whose gradients are averaged.
         clip: the norm to which each parameter group of the optimiser is clipped by itself.
-        factor: update number from 0 -> factor on the learning rates; None = 1.
+        factor: update number from 0 -> factor of the learning rates; None = 1.
     """
 
     steps: int
@@ -53,9 +52,9 @@ class Outcome:
     """What a training did.
 
     Attributes:
-        resumed: the update it went on from; 0 = a new training.
-        skipped: updates that each parameter group of the optimiser sat out, because its gradient
-            was not finite.
+        resumed: the update it resumed from; 0 = a new training.
+        skipped: of each parameter group of the optimiser, the updates that were left out because
+            its gradient was not finite.
     """
 
     resumed: int
@@ -72,34 +71,48 @@ def train(
     seed: int,
     what: str,
     device: str = "cpu",
-    look: Callable[[], Mapping[str, float]] = dict,
-    keep: Mapping[str, bool] | None = None,
+    validate: Callable[[], Mapping[str, float]] = dict,
+    save_best: Mapping[str, bool] | None = None,
 ) -> Outcome:
-    """Train `model` in `folder`, going on from what is there.
+    """Train `model` in `folder`, resuming from what is there.
 
     Args:
-        loss: micro-batch number -> scalar. Its randomness is seeded before each call.
-        folder: of the resume point last.ckpt, the best models and log.jsonl, a line a look.
-        what: is being trained, as the progress bar names it.
-        look: called at each look, without gradients; its numbers go to the log.
-        keep: names among look()'s numbers -> whether higher is better; best-<name>.ckpt holds that
-            best model, or of a model with a part of that name that part alone.
+        loss: micro-batch number -> () tensor. Its randomness is seeded before each call.
+        folder: of the resume point last.ckpt, the best models, and log.jsonl with a line for each
+            validation.
+        what: is trained, as the progress bar names it.
+        validate: called without gradients, in evaluation mode; its numbers go to the log.
+        save_best: names among validate()'s numbers -> whether higher is better; best-<name>.ckpt
+            holds the best model by that number, or, of a model with a part of that name, that part
+            alone.
+
+    Raises:
+        MachineError: lightning-fabric is not installed, or `folder` cannot be written.
+        UsageError: the processes of a torchrun cannot share a batch equally.
     """
     fabric = _fabric(device)
     folder.mkdir(parents=True, exist_ok=True)
-    course = _Course(
-        fabric, fabric.to_device(model), loss, optimiser, schedule, folder, seed, look, keep or {}
+    training = _Training(
+        fabric=fabric,
+        model=fabric.to_device(model),
+        loss=loss,
+        optimiser=optimiser,
+        schedule=schedule,
+        folder=folder,
+        seed=seed,
+        validate=validate,
+        save_best=save_best or {},
     )
-    resumed = course.resume()
+    resumed = training.resume()
     if resumed < schedule.steps:
         model.train()
-        course.run(what)
+        training.run(what)
         model.eval()
-    return Outcome(resumed, tuple(course.skipped))
+    return Outcome(resumed, tuple(training.skipped))
 
 
 @dataclass
-class _Course:
+class _Training:
     """One training: what it is made of, and how far it has come."""
 
     fabric: Any  # lightning_fabric.Fabric
@@ -109,21 +122,21 @@ class _Course:
     schedule: Schedule
     folder: Path
     seed: int
-    look: Callable[[], Mapping[str, float]]
-    keep: Mapping[str, bool]
+    validate: Callable[[], Mapping[str, float]]
+    save_best: Mapping[str, bool]
     step: int = 0  # optimiser updates done, of this run and the ones before it
     best: dict[str, float] = field(default_factory=dict)
     last_loss: float | Tensor = math.nan
     started: float = field(default_factory=time.monotonic)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.groups = [group["params"] for group in self.optimiser.param_groups]
         self.skipped = [0] * len(self.groups)
         factor = self.schedule.factor or (lambda _: 1.0)
         self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimiser, factor)
 
     def resume(self) -> int:
-        """Take up the last resume point, if there is one; the update it stands at."""
+        """Load the last resume point, if there is one; returns its update number."""
         last = self.folder / "last.ckpt"
         if last.exists():
             point = torch.load(last, map_location="cpu", weights_only=True)
@@ -134,19 +147,13 @@ class _Course:
         return self.step
 
     def run(self, what: str) -> None:
-        """From where it stands to the end, with a bar and its ETA on stderr."""
+        """Train to the end, with a progress bar on stderr."""
         from tqdm import tqdm
 
-        steps = self.schedule.steps
+        steps, style = self.schedule.steps, {"unit": "step", "dynamic_ncols": True}
         stepper = self.fabric.setup_optimizers(self.optimiser)
         with tqdm(
-            total=steps,
-            initial=self.step,
-            desc=what,
-            file=sys.stderr,
-            unit="step",
-            dynamic_ncols=True,
-            mininterval=1,
+            total=steps, initial=self.step, desc=what, file=sys.stderr, mininterval=1, **style
         ) as bar:
             while self.step < steps:
                 self.update(stepper)
@@ -154,7 +161,7 @@ class _Course:
                     bar.set_postfix(loss=f"{float(self.last_loss):.4g}", refresh=False)
                 bar.update(1)
                 if self.step % self.schedule.every == 0 or self.step == steps:
-                    self.look_now()
+                    self.validate_now()
 
     def update(self, stepper: torch.optim.Optimizer) -> None:
         """One update of the optimiser, from the mean gradient of its micro-batches."""
@@ -179,8 +186,8 @@ class _Course:
                 for parameter in group:
                     parameter.grad = None
 
-    def look_now(self) -> None:
-        """Look, keep the best models, write a line of the log and the resume point.
+    def validate_now(self) -> None:
+        """Validate, save the best models, write a line of the log and the resume point.
 
         One process does it for all.
         """
@@ -188,35 +195,34 @@ class _Course:
             return
         self.model.eval()
         with torch.no_grad():
-            looked = {name: float(value) for name, value in self.look().items()}
+            scores = {name: float(value) for name, value in self.validate().items()}
         self.model.train()
-        for name, higher in self.keep.items():
-            self._keep_if_best(name, looked[name], higher)
+        for name, higher in self.save_best.items():
+            self._save_if_best(name, scores[name], higher)
         line = {
             "step": self.step,
             "loss": round(float(self.last_loss), 5),
             "skipped": sum(self.skipped),
             "seconds": round(time.monotonic() - self.started, 1),
-            **{k: round(v, 5) for k, v in looked.items()},
+            **{k: round(v, 5) for k, v in scores.items()},
         }
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
-        # Last of all: a process killed before this repeats the stretch and finds the same best.
-        save(
-            {
-                "step": self.step,
-                "skipped": self.skipped,
-                "best": self.best,
-                "model": self.model.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "scheduler": self.rates.state_dict(),
-            },
-            self.folder / "last.ckpt",
-        )
+        # Last of all: a process killed before this repeats these updates and finds the same best.
+        point = {
+            "step": self.step,
+            "skipped": self.skipped,
+            "best": self.best,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scheduler": self.rates.state_dict(),
+        }
+        save(point, self.folder / "last.ckpt")
 
-    def _keep_if_best(self, name: str, value: float, higher: bool) -> None:
-        so_far = self.best.get(name, -math.inf if higher else math.inf)
-        if value > so_far if higher else value < so_far:
+    def _save_if_best(self, name: str, value: float, higher: bool) -> None:
+        best = self.best.get(name, -math.inf if higher else math.inf)
+        better = value > best if higher else value < best
+        if better:
             self.best[name] = value
             whole = self.model.state_dict()
             part = {k: v for k, v in whole.items() if k.startswith(f"{name}.")}
@@ -231,7 +237,7 @@ def best(folder: Path, name: str) -> dict[str, Tensor]:
 def save(state: Mapping, path: Path) -> None:
     """Plain data and tensors to `path`, whole or not at all."""
     fix = (
-        "free some space or choose another folder and repeat the command: it goes on from the "
+        "free some space or choose another folder and repeat the command: it resumes from the "
         "last checkpoint"
     )
     # torch reports a full disk as RuntimeError
@@ -240,10 +246,10 @@ def save(state: Mapping, path: Path) -> None:
 
 
 def _fabric(device: str) -> Any:
-    """The library on one device.
+    """Lightning Fabric on one device.
 
-    It asks for the version of torchmetrics by importing it, which takes seconds, for a feature
-    that is not used here: so it is told that there is none.
+    Fabric imports torchmetrics to learn its version, which takes seconds, for a feature that is
+    not used here: so torchmetrics is hidden from it.
     """
     hidden = {} if "torchmetrics" in sys.modules else {"torchmetrics": None}
     with warnings.catch_warnings():

@@ -85,7 +85,7 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
     if row in ev.plans:
         readout, training = load_head(ev, row)
         seen = blocks if row.depth is None else row.depth  # a fixed head has no deeper weights
-        weights = readout.mix.scores[: seen + 1].detach().softmax(0).tolist()
+        weights = readout.featurizer.scores[: seen + 1].detach().softmax(0).tolist()
         detail |= {"training": training} | _training_detail(ev, row)
     Result(
         row.cell,

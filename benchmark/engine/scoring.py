@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..exiting import leaving, replay, replay_batches
-from . import controls, heads
+from . import controls, head_files, head_training, heads
 from .evaluation import Evaluation
 from .experiment import Row
 from .workers import Worker
@@ -38,7 +38,7 @@ def train_heads(ev: Evaluation, keys: Sequence[str]) -> None:
     """Train those of the heads that are not there."""
     if keys:
         exp = ev.experiment
-        heads.fit(
+        head_training.fit(
             {key: ev.heads[key] for key in keys},
             exp.task,
             replace(exp.setup, protocol=exp.recipe.training),
@@ -52,7 +52,7 @@ def train_heads(ev: Evaluation, keys: Sequence[str]) -> None:
 
 def chosen(ev: Evaluation, row: Row) -> tuple[str, dict]:
     """The key of a row's head, and of every learning rate tried what the dev split said."""
-    return heads.choose(ev.folder, ev.keys[row], ev.experiment.task)
+    return head_files.choose(ev.folder, ev.keys[row], ev.experiment.task)
 
 
 def _judge_rates(ev: Evaluation) -> None:
@@ -161,4 +161,4 @@ def _by_heads(ev: Evaluation) -> Callable[[int], Scorer]:
 def load_head(ev: Evaluation, row: Row) -> tuple[heads.Downstream, dict]:
     exp, key = ev.experiment, chosen(ev, row)[0]
     blocks = exp.upstream.card.depth
-    return heads.load(ev.folder, key, bool(row.normalise), exp.task, exp.setup, blocks)
+    return head_files.load(ev.folder, key, bool(row.normalise), exp.task, exp.setup, blocks)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..config import knobs, seeds, short_hash
 from ..errors import UsageError, did_you_mean
-from ..registry import tasks, upstream_class
+from ..registry import knob_of, tasks
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ def grid(args: Namespace) -> list[Cell]:
     _check(args)
     folders = _data(args.data or [], args.task)
     turned = knobs(args.rho, args.knob)
-    knob_of = {upstream: upstream_class(upstream).knob for upstream in args.upstream}
+    turns = {upstream: knob_of(upstream, args.set) for upstream in args.upstream}
     cells = []
     axes = (args.task, args.protocol or (None,), args.upstream, seeds(args.seed))
     for task, protocol, upstream, seed in product(*axes):
-        knob = knob_of[upstream]
+        knob = turns[upstream]
         values = turned.get(knob, ())
         data = folders.get(task, folders.get(""))
         for some in [(v,) for v in values] if args.apart and values else [values]:

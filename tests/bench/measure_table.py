@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from earlyexit_superb.benchmark import calibration
 from earlyexit_superb.benchmark.config import pairs
-from earlyexit_superb.benchmark.engine import cost, heads
+from earlyexit_superb.benchmark.engine import cost, head_files, head_training, heads
 from earlyexit_superb.benchmark.engine.cache_layout import padded
 from earlyexit_superb.benchmark.engine.experiment import Experiment, RunConfig
 from earlyexit_superb.benchmark.engine.feature_cache import Batch
@@ -94,10 +94,10 @@ def alone(run: Experiment, row, folder: Path) -> tuple[list[int], dict[str, floa
         for s, e in (("train", train_exit), ("dev", train_exit), ("test", test_exit))
     )
     plan = heads.Plan("alone", row.normalise, run.protocol.lr, train.depth, dev.depth)
-    heads.fit({"alone": plan}, run.task, run.setup, train, dev, folder, run.request.seed)
-    readout = heads.load(folder, "alone", row.normalise, run.task, run.setup, upstream.card.depth)[
-        0
-    ]
+    head_training.fit({"alone": plan}, run.task, run.setup, train, dev, folder, run.request.seed)
+    readout = head_files.load(
+        folder, "alone", row.normalise, run.task, run.setup, upstream.card.depth
+    )[0]
     depths, scores = [], []
     for i, item in enumerate(test.items):
         out, example = test.run([i]), run.task.load(item)

@@ -65,7 +65,7 @@ def test_what_goes_wrong_inside_leaves_the_old_file(tmp_path):
 def test_a_full_disk_is_one_sentence(tmp_path, small_disk):
     state = {"weights": torch.zeros(2**16)}
     with pytest.raises(
-        MachineError, match=r"last.ckpt cannot be written \(.*goes on from the last"
+        MachineError, match=r"last.ckpt cannot be written \(.*resumes from the last"
     ):
         trainer.save(state, tmp_path / "last.ckpt")
     with pytest.raises(

@@ -39,7 +39,7 @@ def toy_training(folder, die_at=None, steps=23, poison=()):
             float("nan") if i in poison else 1.0
         )
 
-    def look():
+    def validate():
         x = torch.linspace(-1, 1, 32).reshape(8, 4)
         return {"error": float((model(x) - x.sum(1, keepdim=True)).square().mean())}
 
@@ -54,8 +54,8 @@ def toy_training(folder, die_at=None, steps=23, poison=()):
         folder=folder,
         seed=3,
         what="toy",
-        look=look,
-        keep={"error": False},
+        validate=validate,
+        save_best={"error": False},
     )
     return model, seen, done
 

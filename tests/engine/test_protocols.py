@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from earlyexit_superb.benchmark.cli import main
-from earlyexit_superb.benchmark.engine import heads
+from earlyexit_superb.benchmark.engine import head_files, head_training, heads
 from earlyexit_superb.benchmark.engine.protocols import run_protocol
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.registry import tasks
@@ -129,7 +129,7 @@ def test_a_heads_numbers_do_not_depend_on_its_neighbours(swept, corpus, tmp_path
 
 
 def test_few_at_a_time_are_the_same_as_all_together(swept, corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(heads, "side_by_side", lambda *_: 5)
+    monkeypatch.setattr(head_training, "side_by_side", lambda *_: 5)
     assert main(command(corpus, tmp_path, "--rho", "1.0", *SWEEP)) == 0
     assert numbers(tmp_path) == numbers(swept) and lr(tmp_path) == lr(swept)
 
@@ -138,12 +138,12 @@ def test_a_rate_that_scores_nothing_is_left_out(tmp_path):
     task = tasks.get("se")
     for key, dev in (("a", None), ("b", 1.5), ("c", 1.2)):
         (tmp_path / f"{key}.json").write_text(json.dumps({"dev_pesq": dev}))
-    assert heads.choose(tmp_path, {1.0: "a", 0.1: "b", 0.01: "c"}, task) == (
+    assert head_files.choose(tmp_path, {1.0: "a", 0.1: "b", 0.01: "c"}, task) == (
         "b",
         {"metric": "pesq", "grid": [1.0, 0.1, 0.01], "dev": [None, 1.5, 1.2], "chosen": 0.1},
     )
     with pytest.raises(UsageError, match="no dev utterance could be scored"):
-        heads.choose(tmp_path, {1.0: "a"}, task)
+        head_files.choose(tmp_path, {1.0: "a"}, task)
 
 
 def test_custom_is_said_in_one_line_and_kept_in_json(swept, corpus, capsys):

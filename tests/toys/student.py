@@ -69,7 +69,7 @@ def train(recipe, data, run):
         folder=run.work / "steps",
         seed=run.seed,
         what=run.name,
-        look=lambda: {"error": loss(10_000)},
+        validate=lambda: {"error": loss(10_000)},
     )
     if distributed.is_leader():
         save_file(student.state_dict(), run.weights)

@@ -63,7 +63,7 @@ def train(recipe: BranchRecipe, data: TrainingData, run: TrainingRun, backbone: 
         seed=run.seed,
         device=run.device,
         what=f"{run.name} branches",
-        look=lambda: _look(branches, frames.held_out(), mean, spread),
+        validate=lambda: _look(branches, frames.held_out(), mean, spread),
     )
     _fold(branches, mean, spread)
     if distributed.is_leader():

@@ -69,7 +69,7 @@ def front_end(shape: HubertShape, recipe: HubertRecipe, pool: Pool, run: Trainin
         folder=run.work / "front",
         seed=run.seed,
         device=run.device,
-        look=lambda: {"log_mel_error": error(np.random.default_rng(run.seed), True)},
+        validate=lambda: {"log_mel_error": error(np.random.default_rng(run.seed), True)},
         what=f"front-end, {pool.hours:.1f} h",
     )
     return model.net.eval()

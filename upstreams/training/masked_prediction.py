@@ -181,7 +181,7 @@ def _predict(
         seed=run.seed,
         device=run.device,
         what=f"hubert, {stage.name} units: {heard.pool.hours:.1f} h",
-        look=lambda: _look(model, draw.held_out(run.seed), run.device),
+        validate=lambda: _look(model, draw.held_out(run.seed), run.device),
     )
     return model.net.eval()
 
