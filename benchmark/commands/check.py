@@ -46,7 +46,7 @@ def command(argv: Sequence[str]) -> int:
 
     room, name = _room(args.name)
     if room == "task":
-        from ..conformance_task import check_task
+        from ..conformance import check_task
         from ..registry import tasks
 
         task = tasks.get(name)

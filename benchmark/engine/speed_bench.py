@@ -107,7 +107,7 @@ def built_in(count: int) -> list[Tensor]:
     """`count` pieces of seeded noise, log-normal in length like read sentences, in seeded order."""
     from statistics import NormalDist
 
-    from ..conformance import noise
+    from ..conformance.probe import noise
 
     median, spread, shortest, longest = LENGTHS
     quantiles = [NormalDist().inv_cdf((i + 0.5) / count) for i in range(count)]

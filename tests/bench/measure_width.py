@@ -10,7 +10,7 @@ share is that of the branches within the same pass, as `speed` prints it.
 import sys
 
 import torch
-from earlyexit_superb.benchmark.conformance import noise
+from earlyexit_superb.benchmark.conformance.probe import noise
 from earlyexit_superb.benchmark.engine.speed_bench import Bench
 from earlyexit_superb.benchmark.engine.speed_exits import Walks
 from earlyexit_superb.benchmark.engine.timing import paired

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from earlyexit_superb.benchmark.cli import main
-from earlyexit_superb.benchmark.conformance_task import check_task
+from earlyexit_superb.benchmark.conformance import check_task
 from earlyexit_superb.benchmark.contract import Metric
 from earlyexit_superb.benchmark.engine.experiment import RunConfig
 from earlyexit_superb.benchmark.engine.resolve import resolve
