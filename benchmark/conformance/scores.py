@@ -65,7 +65,9 @@ def starts_from_a_floor(case: Case) -> Findings:
 
 def notes(case: Case) -> Findings:
     notices = case.task.notices
-    for stride in STRIDES if notices else ():
+    if not notices:
+        return
+    for stride in STRIDES:
         sentences = list(notices(case.setup(stride)))
         sound = all(isinstance(sentence, str) and sentence for sentence in sentences)
         yield sound, f"of a stride of {stride} it notes: {listed(sentences) or 'nothing'}"
