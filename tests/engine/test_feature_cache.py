@@ -13,7 +13,7 @@ import pytest
 import torch
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.contract import Item
-from earlyexit_superb.benchmark.engine import extract
+from earlyexit_superb.benchmark.engine import cache_key, cache_layout, extract
 from earlyexit_superb.benchmark.engine import feature_cache as tracing
 from earlyexit_superb.benchmark.registry import build_upstream
 from helpers import items_of

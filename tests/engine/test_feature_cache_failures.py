@@ -11,7 +11,7 @@ import pytest
 import torch
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.contract import Example
-from earlyexit_superb.benchmark.engine import extract
+from earlyexit_superb.benchmark.engine import cache_layout, extract
 from earlyexit_superb.benchmark.engine import feature_cache as tracing
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from helpers import ROOT
@@ -29,8 +29,8 @@ def test_audio_that_is_not_what_its_header_promised_is_named(split):
 
 def test_an_interrupted_pass_goes_on_behind_its_last_whole_shard(split, monkeypatch):
     items, load = split
-    monkeypatch.setattr(extract, "SHARD_BYTES", 1)
-    monkeypatch.setattr(extract, "BATCH_SECONDS", 0.01)
+    monkeypatch.setattr(cache_layout, "SHARD_BYTES", 1)
+    monkeypatch.setattr(cache_layout, "BATCH_SECONDS", 0.01)
     toy, heard = Toy().eval(), []
 
     def breaking(item):
@@ -86,7 +86,7 @@ def test_a_trace_that_vanishes_while_it_is_read_is_told(split):
     kept = tracing.cached_features(Toy().eval(), items, load, "toy")
     assert main(["cache", "rm", "--all"]) == 0
     with pytest.raises(
-        MachineError, match=r"removed or cut while it was in use .* repeat the command"
+        MachineError, match=r"removed or truncated while it was in use .* repeat the command"
     ):
         kept.batch([0])
 
@@ -95,7 +95,7 @@ def test_a_cache_that_vanishes_or_fills_up_while_it_is_written_is_told(split, mo
     import shutil
 
     items, load = split
-    monkeypatch.setattr(extract, "SHARD_BYTES", 1)
+    monkeypatch.setattr(cache_layout, "SHARD_BYTES", 1)
     with pytest.raises(MachineError, match=r"cannot be written .*No such file"):
         tracing.cached_features(
             Toy().eval(),
@@ -120,7 +120,7 @@ def test_a_cache_that_vanishes_or_fills_up_while_it_is_written_is_told(split, mo
 def test_a_disk_with_no_room_at_all_is_refused_before_anything_runs(split, monkeypatch):
     items = split[0]
     monkeypatch.setattr(extract, "LEAST", 2**62)
-    with pytest.raises(MachineError, match="too few for any trace; free some space"):
+    with pytest.raises(MachineError, match="too few for any feature cache; free some space"):
         tracing.cached_features(Toy().eval(), items, None, "toy")
 
 
@@ -129,10 +129,10 @@ import logging, os, pathlib, sys, time
 logging.basicConfig(level=logging.INFO)
 sys.path[:0] = [{tests!r}, {root!r}]
 import run_benchmark
-from earlyexit_superb.benchmark.engine import extract, feature_cache
+from earlyexit_superb.benchmark.engine import cache_layout, feature_cache
 from helpers import items_of
 from toys.toy import Toy
-extract.SHARD_BYTES, extract.BATCH_SECONDS = 1, 0.01
+cache_layout.SHARD_BYTES, cache_layout.BATCH_SECONDS = 1, 0.01
 folder, free = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 items, load = items_of(folder, (9000, 4000, 16000, 700))
 for item in items:
@@ -178,7 +178,9 @@ def test_two_processes_and_a_kill_leave_one_whole_trace(split):
     second = start(0)
     assert second.stdout.readline() == "heard u1\n"
     third = start(0)
-    assert any("another process is at work on the trace of toy" in line for line in third.stderr)
+    assert any(
+        "another process is at work on the feature cache of toy" in line for line in third.stderr
+    )
     (items[0].path.parent / "go").touch()
     assert third.communicate(timeout=60)[0] == "done\n"
     assert second.communicate(timeout=60)[0] == "heard u3\ndone\n" and len(folders(items)) == 1

@@ -12,7 +12,7 @@ from itertools import chain
 
 import pytest
 from earlyexit_superb.benchmark.cli import main
-from earlyexit_superb.benchmark.engine import heads, run, workers
+from earlyexit_superb.benchmark.engine import head_batches, run, workers
 from earlyexit_superb.benchmark.engine.scoring import score_utterances, train_heads
 from helpers import ROOT, command, numbers
 
@@ -105,11 +105,11 @@ def test_killed_in_the_middle_of_training_it_goes_on_to_the_same_numbers(
 
 
 def test_batches_are_a_function_of_seed_and_number():
-    rows = [heads.batch_rows(10, 4, 0, i) for i in range(6)]
+    rows = [head_batches.batch_rows(10, 4, 0, i) for i in range(6)]
     assert (
         sorted(chain(*rows[:3])) == sorted(chain(*rows[3:])) == list(range(10))
         and rows[:3] != rows[3:]
     )
-    assert rows == [heads.batch_rows(10, 4, 0, i) for i in range(6)] and rows != [
-        heads.batch_rows(10, 4, 1, i) for i in range(6)
+    assert rows == [head_batches.batch_rows(10, 4, 0, i) for i in range(6)] and rows != [
+        head_batches.batch_rows(10, 4, 1, i) for i in range(6)
     ]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from earlyexit_superb.benchmark.contract import Example
-from earlyexit_superb.benchmark.engine import heads
+from earlyexit_superb.benchmark.engine import head_batches
 from earlyexit_superb.benchmark.metrics import Failure, mean
 from earlyexit_superb.tasks import asr
 from earlyexit_superb.tasks.shared import ctc_text
@@ -40,7 +40,7 @@ def test_symbols_targets_and_batches_equal_s3prl(s3prl_asr, tmp_path):
     )
     for name, labels in theirs.Y.items():
         assert ctc_text.target(texts[int(name[-4:])]) == labels.tolist()
-    ours = heads.in_buckets([32_000 + 160 * i for i in range(7)], 4)
+    ours = head_batches.in_buckets([32_000 + 160 * i for i in range(7)], 4)
     assert (
         [[int(Path(x).stem[-4:]) for x in rows] for rows in theirs.X]
         == ours
@@ -49,10 +49,10 @@ def test_symbols_targets_and_batches_equal_s3prl(s3prl_asr, tmp_path):
 
 
 def test_a_last_utterance_alone_is_left_out_and_an_epoch_has_every_batch_once():
-    buckets = heads.in_buckets(list(range(65)), 32)
+    buckets = head_batches.in_buckets(list(range(65)), 32)
     assert [len(b) for b in buckets] == [16] * 4 and not any(0 in b for b in buckets)
-    assert heads.in_buckets([5], 32) == [[0]]  # a corpus of one still trains
-    drawn = [heads.batch_rows(4, 1, seed=3, i=i)[0] for i in range(8)]
+    assert head_batches.in_buckets([5], 32) == [[0]]  # a corpus of one still trains
+    drawn = [head_batches.batch_rows(4, 1, seed=3, i=i)[0] for i in range(8)]
     assert sorted(drawn[:4]) == sorted(drawn[4:]) == [0, 1, 2, 3]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from earlyexit_superb.benchmark.contract import Example, Item
-from earlyexit_superb.benchmark.engine import heads
+from earlyexit_superb.benchmark.engine import head_batches, head_training, heads
 from earlyexit_superb.benchmark.engine.feature_cache import Batch
 from earlyexit_superb.benchmark.exiting import layer_normed
 from earlyexit_superb.benchmark.registry import tasks
@@ -67,7 +67,7 @@ def test_a_training_cut_short_goes_on_to_the_same_weights(tmp_path, monkeypatch)
     plan = heads.Plan("full", False, 4e-3, np.full(9, 2), np.full(3, 2))
 
     def fitted(folder):
-        heads.fit({"k": plan}, TASK, at(protocol, 12), train, dev, tmp_path / folder, 0)
+        head_training.fit({"k": plan}, TASK, at(protocol, 12), train, dev, tmp_path / folder, 0)
         return (tmp_path / folder / "k.safetensors").read_bytes()
 
     straight = fitted("straight")
@@ -83,8 +83,10 @@ def test_a_training_cut_short_goes_on_to_the_same_weights(tmp_path, monkeypatch)
         fitted("cut")
     monkeypatch.setattr(train, "batch", batch)
     seen = []
-    monkeypatch.setattr(heads, "batch_rows", lambda *a, **k: seen.append(1) or ORIGINAL(*a, **k))
+    monkeypatch.setattr(
+        head_batches, "batch_rows", lambda *a, **k: seen.append(1) or ORIGINAL(*a, **k)
+    )
     assert fitted("cut") == straight and len(seen) == 4  # from the look after the fourth update on
 
 
-ORIGINAL = heads.batch_rows
+ORIGINAL = head_batches.batch_rows

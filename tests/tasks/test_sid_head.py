@@ -8,7 +8,7 @@ import pytest
 import torch
 from earlyexit_superb.benchmark.contract import Example
 from earlyexit_superb.benchmark.engine import extract, heads
-from earlyexit_superb.benchmark.engine.extract import means
+from earlyexit_superb.benchmark.engine.cache_layout import means
 from earlyexit_superb.benchmark.engine.feature_cache import cached_features
 from earlyexit_superb.benchmark.exiting import layer_normed
 from earlyexit_superb.benchmark.registry import tasks
@@ -132,7 +132,7 @@ def test_means_give_the_logits_and_gradients_of_frames_at_every_exit(normalise):
         TASK, at(V1, card.dim, card.stride, corpus.labels), card.depth, normalise
     )
     with torch.no_grad():
-        readout.mix.scores.copy_(torch.randn(5))
+        readout.featurizer.scores.copy_(torch.randn(5))
     states, frames, depth = (
         3 + 2 * torch.randn(5, 6, 11, 24),
         torch.tensor([11, 1, 7, 5, 11, 2]),
