@@ -231,7 +231,7 @@ BROKEN = {
         "its corpus can be used: too few of them",
     ),
     "short": ({"load": short}, "is read as its"),
-    "louder": ({"load": louder}, "is heard as its file has it"),
+    "louder": ({"load": louder}, "is read as its file has it"),
     "two targets": ({"target": lambda item: "other"}, "is the same without its audio"),
     "nan loss": (
         {"loss": lambda p, e, f, s: toy_task.loss(p, e, f, s) * torch.nan},
