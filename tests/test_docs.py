@@ -160,8 +160,6 @@ def test_commands_are_accepted_by_their_parsers(block, parsers_only):
         with pytest.raises(Accepted) as found:
             main(words[words.index("run_benchmark.py") + 1 :])
         _known(found.value.args[0], words)
-    if block.needs:
-        print(f"not run: {block} needs {block.needs}")
 
 
 def _words(line):
@@ -273,10 +271,11 @@ def _command(block, line):
     )
 
 
-@EACH_PAGE
+CODE = [page for page in PAGES if any(b.language in ("python", "pycon") for b in blocks(page))]
+
+
+@pytest.mark.parametrize("page", dict.fromkeys((*QUICK, *CODE)))
 def test_a_page_runs(page, scratch):
-    if not any(b.language in ("python", "pycon") or page in QUICK for b in blocks(page)):
-        pytest.skip("commands alone: make docs runs them")
     run(page, scratch, lambda block: page in QUICK and not block.verb)
 
 
@@ -284,3 +283,9 @@ def test_a_page_runs(page, scratch):
 @EACH_PAGE
 def test_all_of_a_page_runs(page, scratch):
     run(page, scratch, lambda block: True)
+
+
+@pytest.mark.docs
+@pytest.mark.parametrize("block", [block for block in ALL if block.needs], ids=str)
+def test_a_block_that_cannot_be_run_here(block):
+    pytest.skip(f"not run here: needs {block.needs}")
