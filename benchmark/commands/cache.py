@@ -1,4 +1,4 @@
-"""The verb `cache`: which traces are kept on this machine, and taking them away."""
+"""The verb `cache`: which recorded passes are kept on this machine, and taking them away."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ def command(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="run_benchmark.py cache",
         allow_abbrev=False,
-        description="List or remove the traces kept on this machine.",
+        description="List or remove the recorded passes kept on this machine.",
         example="run_benchmark.py cache ls --check",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="ls|rm", parser_class=Parser)
@@ -23,7 +23,7 @@ def command(argv: Sequence[str]) -> int:
     ls.add_argument(
         "--check", action="store_true", help="read everything and hold it against its hashes"
     )
-    about = "remove traces; whatever needs them records them again"
+    about = "remove recorded passes; whatever needs them records them again"
     rm = kind_of(verbs, "rm", about, "run_benchmark.py cache rm --unfinished")
     rm.add_argument("key", nargs="*", help="as ls prints them")
     rm.add_argument("--unfinished", action="store_true", help="what interrupted recordings left")
