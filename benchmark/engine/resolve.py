@@ -109,6 +109,11 @@ def _knob(
                 else "it does not exit by itself"
             )
             raise UsageError(f"{config.upstream} has no {name}: {own}")
+    if given is not None and upstream.knob in config.knobs:
+        raise UsageError(
+            f"--set {upstream.knob}={given} and --knob (or --rho) both turn the knob "
+            f"{upstream.knob}; leave one of them out"
+        )
     if config.span and not upstream.knob:
         raise UsageError(
             f"{config.upstream} does not exit by itself, so it has no span; choose an adaptive "

@@ -109,6 +109,11 @@ DAISY = "--upstream daisy --task se"
             "hubert has no rho: it does not exit by itself",
         ),
         (
+            f"{DAISY} --rho 0.7 --set rho=1.0",
+            2,
+            "--set rho=1.0 and --knob (or --rho) both turn the knob rho",
+        ),
+        (
             "--upstream layer_similarity --task se --rho 0.7",
             2,
             "turn its own knob with --knob target_depth=VALUE",
