@@ -34,7 +34,8 @@ def unprocessed(exp: Experiment, row: Row) -> None:
     ):
         scored.append({"id": item.id, **exp.task.unprocessed(exp.task.load(item), exp.protocol)})
     scores = {m.name: Score.over([u[m.name] for u in scored]) for m in exp.task.metrics}
-    Result(row.cell, scores, detail=_detail(exp)).save(exp.config.results, plain(scored))
+    nothing = Result(row.cell, scores, answered_by="", detail=_detail(exp))
+    nothing.save(exp.config.results, plain(scored))
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ class Result:
     Attributes:
         scores: by metric. depth: mean over utterances.
         exit_histogram: utterances that left at depth 0, 1, ..., L.
-        answered_by: "head", or "upstream" where no head was trained.
+        answered_by: "head", or "upstream" where no head was trained; "" for an unprocessed row.
         tuned_on: the labelled data that the upstream's weights have seen.
         layer_weights: the softmax of the learned weighted sum, depth 0, 1, ..., to a fixed exit or
             the last; () without a head.
