@@ -68,98 +68,53 @@ def run_parser() -> Parser:
 
 def run_options(parser: Parser) -> None:
     """What `run` takes, and `plan` with it."""
+    _what(parser)
+    _how(parser)
+    _where(parser)
+
+
+def _what(parser: Parser) -> None:
+    """An upstream and how it exits, a task and its data."""
     add = parser.add_argument
-    add(
-        "--upstream",
-        metavar="NAME",
-        help="an upstream (run_benchmark.py ls upstreams), name.tag, or path/to/file.py:Class",
-    )
-    add(
-        "--task", metavar="NAME", help="a task (run_benchmark.py ls tasks), or path/to/file.py:NAME"
-    )
-    add(
-        "--rho",
-        nargs="+",
-        metavar="R",
-        help="DAISY's ratio, one or several: larger exits earlier, 0 never; default 0.7",
-    )
-    add(
-        "--knob",
-        nargs="+",
-        metavar="NAME=V,V",
-        help="the same for any upstream's knob, such as target_depth=4,6 or rho=0.7",
-    )
-    add(
-        "--span",
-        nargs="+",
-        metavar="SPAN",
-        help=(
-            "where an exit may be tested: mean, threshold, min-max, all; default: the upstream's "
-            "own"
-        ),
-    )
-    add(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="a corpus in the task's layout; default: the built-in mini corpus",
-    )
-    add(
-        "--protocol",
-        metavar="NAME",
-        help=(
-            "a published recipe (run_benchmark.py ls tasks); default: mini on built-in data, else "
-            "SUPERB's"
-        ),
-    )
-    add(
-        "--lr",
-        metavar="LR",
-        help=(
-            "the heads' learning rate, or sweep: train at every rate of the protocol's grid, the "
-            "dev split chooses"
-        ),
-    )
-    add(
-        "--seed",
-        nargs="+",
-        default=["0"],
-        metavar="N",
-        help=(
-            "of head weights, batches and dropout; several give a row each and their mean; default "
-            "0"
-        ),
-    )
+    upstream = "an upstream (run_benchmark.py ls upstreams), name.tag, or path/to/file.py:Class"
+    add("--upstream", metavar="NAME", help=upstream)
+    task = "a task (run_benchmark.py ls tasks), or path/to/file.py:NAME"
+    add("--task", metavar="NAME", help=task)
+    rho = "DAISY's ratio, one or several: larger exits earlier, 0 never; default 0.7"
+    add("--rho", nargs="+", metavar="R", help=rho)
+    knob = "the same for any upstream's knob, such as target_depth=4,6 or rho=0.7"
+    add("--knob", nargs="+", metavar="NAME=V,V", help=knob)
+    span = "where an exit may be tested: mean, threshold, min-max, all; default: the upstream's own"
+    add("--span", nargs="+", metavar="SPAN", help=span)
+    data = "a corpus in the task's layout; default: the built-in mini corpus"
+    add("--data", type=Path, metavar="DIR", help=data)
+
+
+def _how(parser: Parser) -> None:
+    """The recipe, and what it runs on."""
+    add = parser.add_argument
+    protocol = "a published recipe (run_benchmark.py ls tasks); default: mini on built-in data,"
+    add("--protocol", metavar="NAME", help=f"{protocol} else SUPERB's")
+    lr = "the heads' learning rate, or sweep: train at every rate of the protocol's grid, the dev"
+    add("--lr", metavar="LR", help=f"{lr} split chooses")
+    seed = "of head weights, batches and dropout; several give a row each and their mean; default 0"
+    add("--seed", nargs="+", default=["0"], metavar="N", help=seed)
     add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
-    add(
-        "--precision",
-        choices=("fp32", "bf16"),
-        default="fp32",
-        help="of the upstream's pass; a bf16 row has a name of its own; default fp32",
-    )
-    add(
-        "--results",
-        type=Path,
-        default=LOCAL,
-        metavar="DIR",
-        help=f"where JSONs, heads and leaderboards go; default {LOCAL}",
-    )
+    precision = "of the upstream's pass; a bf16 row has a name of its own; default fp32"
+    add("--precision", choices=("fp32", "bf16"), default="fp32", help=precision)
+    setting = "an option of the upstream, a field of the protocol, or the upstream's knob"
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=setting)
+
+
+def _where(parser: Parser) -> None:
+    """Where options come from, where results go, and what is printed of them."""
+    add = parser.add_argument
+    results = f"where JSONs, heads and leaderboards go; default {LOCAL}"
+    add("--results", type=Path, default=LOCAL, metavar="DIR", help=results)
     add("--config", type=Path, metavar="YAML", help="options from a file; the command line wins")
-    add(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="an option of the upstream, a field of the protocol, or the upstream's knob",
-    )
     add("--force", action="store_true", help="make the rows again although they are there")
-    add(
-        "--reference",
-        default="",
-        metavar="NAME",
-        help="print savings against this upstream's full depth; default: the row's own backbone",
-    )
+    reference = "print savings against this upstream's full depth; default: the row's own backbone"
+    add("--reference", default="", metavar="NAME", help=reference)
     add("--json", action="store_true", help="print the results as JSON lines instead of a table")
 
 
