@@ -4,6 +4,7 @@ import ast
 import hashlib
 import inspect
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ..audio import RESAMPLER
 from ..contract import Item, Upstream
 from .cache_layout import pieces
 
+HOUSE = __name__.split(".")[0]
 VERSION = 4  # of the pass and of its files; part of the key
 
 
@@ -63,13 +65,37 @@ def _weights(upstream: Upstream) -> str:
 
 
 def _code(upstream: Upstream) -> str:
-    """A hash of the files that define the upstream's own modules (torch's are not among them), as
-    the interpreter sees them: comments, docstrings and layout change no number.
+    """A hash of the files that an upstream's numbers come from, as the interpreter sees them:
+    comments, docstrings and layout change no number.
     """
-    classes = {kind for module in upstream.modules() for kind in type(module).__mro__} - {object}
-    own = {kind for kind in classes if kind.__module__.split(".")[0] != "torch"}
-    files = sorted({file for kind in own if (file := inspect.getsourcefile(kind))})
-    return _hash("".join(_parsed(Path(file)) for file in files).encode())
+    files = {inspect.getsourcefile(sys.modules[name]) for name in modules_behind(upstream)}
+    return _hash("".join(_parsed(Path(file)) for file in sorted(f for f in files if f)).encode())
+
+
+def modules_behind(upstream: Upstream) -> set[str]:
+    """The Python modules that define the upstream's own torch modules, and those of its package
+    whose functions and classes they use; torch and the training of weights are not among them.
+    """
+    kinds = {kind for module in upstream.modules() for kind in type(module).__mro__} - {object}
+    found = {kind.__module__ for kind in kinds if kind.__module__.split(".")[0] != "torch"}
+    waiting = list(found)
+    while waiting:
+        user = waiting.pop()
+        for value in vars(sys.modules[user]).values():
+            name = getattr(value, "__module__", getattr(value, "__name__", None))
+            if isinstance(name, str) and name not in found and _belongs(name, user):
+                found.add(name)
+                waiting.append(name)
+    return found
+
+
+def _belongs(name: str, user: str) -> bool:
+    """Whether module `name`, which `user` imports from, can change what an upstream computes."""
+    if name not in sys.modules or name.startswith(f"{HOUSE}.upstreams.training"):
+        return False
+    if name.split(".")[0] == HOUSE:
+        return name == f"{HOUSE}.benchmark.masking" or name.startswith(f"{HOUSE}.upstreams.")
+    return name.split(".")[0] == user.split(".")[0]
 
 
 def _parsed(file: Path) -> str:

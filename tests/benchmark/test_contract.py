@@ -169,3 +169,14 @@ def test_layout_and_comments_of_an_upstream_do_not_change_the_key_of_its_trace(t
     )
     other.write_text("def f(x):\n    return x + 2\n")
     assert _parsed(plain) == _parsed(dressed) != _parsed(other)
+
+
+def test_the_key_of_a_trace_sees_the_helpers_of_an_upstream_and_not_its_training():
+    from earlyexit_superb.benchmark.engine.cache_key import modules_behind
+
+    seen = modules_behind(build_upstream("daisy"))
+    wanted = ("upstreams.backbones.hubert_shape", "upstreams.backbones.transformer")
+    for name in (*wanted, "upstreams.hubert", "upstreams.daisy", "benchmark.masking"):
+        assert f"earlyexit_superb.{name}" in seen
+    assert not any("training" in name.split(".") for name in seen)
+    assert not any(name.split(".")[0] == "torch" for name in seen)
