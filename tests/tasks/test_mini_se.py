@@ -39,7 +39,9 @@ def test_the_mini_corpus_is_made_once_and_the_same_everywhere(
     speakers = [{item.speaker for item in items} for items in corpus.splits.values()]
     assert len(set.union(*speakers)) == sum(map(len, speakers)) == 6
     assert all(
-        32_000 <= item.samples <= 64_000 for items in corpus.splits.values() for item in items
+        mini.SHORTEST <= item.samples / 16_000 <= mini.LONGEST
+        for items in corpus.splits.values()
+        for item in items
     )
 
 
