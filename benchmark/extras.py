@@ -52,6 +52,7 @@ EXTRAS = {
         {"s3prl.upstream.interfaces": "s3prl", "torchaudio": "torchaudio"},
     ),
     "cluster": Extra("sweep --ray", {"ray": "ray"}),
+    "figures": Extra("drawing figures", {"matplotlib": "matplotlib"}),
     "lm": Extra(
         "beam search with a language model",
         {"flashlight.lib.text.decoder.kenlm": "flashlight-text", "torchaudio": "torchaudio"},

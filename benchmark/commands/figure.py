@@ -1,0 +1,56 @@
+"""`figure N`: a figure of DAISY's paper, drawn from the files of a results folder."""
+
+import io
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from .parser import LOCAL, Parser
+
+FIGURES = {  # its number in the paper: (module of report/figures, what it shows)
+    "2": ("entropy_by_depth", "average entropy of every branch, and how straight a line it is"),
+}
+
+
+def command(argv: Sequence[str]) -> int:
+    args = parser().parse_args(argv)
+    module = import_module(f"..report.figures.{FIGURES[args.number][0]}", __package__)
+    for path in made(module, args.results, args.out or args.results, args):
+        print(path)
+    return 0
+
+
+def parser() -> Parser:
+    shown = "\n".join(f"  {number}  {about}" for number, (_, about) in FIGURES.items())
+    out = Parser(
+        prog="run_benchmark.py figure",
+        allow_abbrev=False,
+        description="Draw a figure of DAISY's paper from the rows of a results folder, as PNG and "
+        f"SVG, with the\nnumbers it shows as CSV.\n\n{shown}",
+        example="run_benchmark.py figure 2 --task se --out figures",
+    )
+    add = out.add_argument
+    add("number", choices=tuple(FIGURES), metavar="N", help="the figure's number in the paper")
+    add("--task", nargs="+", default=[], metavar="NAME", help="default: all that have rows")
+    upstream = "whose rows, as `run` names it; default daisy"
+    add("--upstream", default="daisy", metavar="NAME", help=upstream)
+    only = "a part of the rows' folder, where there are several corpora or recipes"
+    add("--only", default="", metavar="TEXT", help=only)
+    add("--results", type=Path, default=LOCAL, metavar="DIR", help=f"of the rows; default {LOCAL}")
+    add("--out", type=Path, metavar="DIR", help="where to write; default: the results folder")
+    return out
+
+
+def made(module, results: Path, out: Path, options) -> list[Path]:
+    """Write a figure's CSV, PNG and SVG. What is drawn is what the CSV says, read back."""
+    import pandas as pd
+
+    from ..report.figures import style
+    from ..storage import write_text
+
+    text = module.frame(results, options).to_csv(index=False, lineterminator="\n")
+    table = pd.read_csv(io.StringIO(text), float_precision="round_trip")
+    figure = module.draw(table)
+    paths = [out / f"{module.NAME}{end}" for end in (".csv", ".png", ".svg")]
+    write_text(paths[0], text)
+    return [paths[0], *(style.save(figure, path) for path in paths[1:])]
