@@ -127,8 +127,9 @@ def lines(task: str) -> list[dict]:
 
 def _as_printed() -> str:
     """The rows of `--upstream daisy --task se --rho 0.7`, best first."""
-    from earlyexit_superb.benchmark.report.leaderboard import board, markdown, screen
+    from earlyexit_superb.benchmark.report.leaderboard import board
     from earlyexit_superb.benchmark.report.result import load_all
+    from earlyexit_superb.benchmark.report.screen import markdown, screen
 
     found = load_all(ROOT / "results", "se")
     shown = [

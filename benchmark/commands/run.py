@@ -19,8 +19,9 @@ def command(argv: Sequence[str]) -> int:
     from ..engine.resolve import resolve
     from ..engine.run import results as made
     from ..registry import tasks
-    from ..report.leaderboard import against, aggregated, load_all, row, table
+    from ..report.leaderboard import against, aggregated, load_all, row
     from ..report.result import slug
+    from ..report.screen import table
 
     results, refused = {}, []
     for config in configs:

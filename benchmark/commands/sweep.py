@@ -193,7 +193,8 @@ def _print(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
         return
     import pandas as pd
 
-    from ..report.leaderboard import aggregated, screen
+    from ..report.leaderboard import aggregated
+    from ..report.screen import screen
 
     whole = ("display.width", None, "display.max_columns", None, "display.max_colwidth", None)
     for task in dict.fromkeys(row["task"] for row in rows):

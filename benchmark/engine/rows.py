@@ -20,7 +20,7 @@ from . import controls, cost
 from .evaluation import Evaluation
 from .experiment import Experiment, Row
 from .parameters import Parameters
-from .scoring import chosen, load_head
+from .scoring import about, chosen, load_head
 from .timing import machine
 
 
@@ -32,7 +32,8 @@ def unprocessed(exp: Experiment, row: Row) -> None:
     for item in tqdm(
         exp.splits["test"], desc="unprocessed", file=sys.stderr, unit="utt", mininterval=1
     ):
-        scored.append({"id": item.id, **exp.task.unprocessed(exp.task.load(item), exp.protocol)})
+        score = exp.task.unprocessed(exp.task.load(item), exp.protocol)
+        scored.append({"id": item.id, **about(item), **score})
     scores = {m.name: Score.over([u[m.name] for u in scored]) for m in exp.task.metrics}
     nothing = Result(row.cell, scores, answered_by="", detail=_detail(exp))
     nothing.save(exp.config.results, plain(scored))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..contract import Item
 from ..exiting import leaving, replay, replay_batches
 from . import controls, head_files, head_training, heads
 from .evaluation import Evaluation
@@ -100,8 +101,15 @@ def score_utterances(ev: Evaluation, utterances: Sequence[int]) -> list[list[dic
             if row.cell.exit == "oracle":
                 allowed = leaving(exp.upstream)
                 depth = controls.oracle(lambda k: scored(row, k)[metric.name], allowed, metric)
-            out[-1].append({"id": exp.splits["test"][i].id, "depth": depth, **scored(row, depth)})
+            item = exp.splits["test"][i]
+            out[-1].append({"id": item.id, "depth": depth, **about(item), **scored(row, depth)})
     return out
+
+
+def about(item: Item) -> dict[str, Any]:
+    """What pairs, clusters and groups utterances in their table: speaker, and the noise in it."""
+    known = {name: item.more[name] for name in ("snr", "noise") if name in item.more}
+    return {"speaker": item.speaker, **known}
 
 
 def depths_at_test(ev: Evaluation, row: Row) -> np.ndarray:

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.report import leaderboard
 from earlyexit_superb.benchmark.report.result import Cost, load_all
+from earlyexit_superb.benchmark.report.screen import screen
 from helpers import ROOT
 from helpers.rows import result
 
@@ -84,7 +86,7 @@ def test_seeds_have_a_line_each_and_one_for_all():
     frame = leaderboard.board([result(seed=s, pesq=p) for s, p in ((0, 2.0), (1, 2.5))])
     assert (
         list(frame["seed"]) == ["1", "mean of 2", "0"]
-        and leaderboard.screen(frame)["pesq"][1] == "2.250 ±0.354"
+        and screen(frame)["pesq"][1] == "2.250 ±0.354"
     )
 
 
@@ -112,7 +114,7 @@ def test_a_reference_is_the_one_of_that_name_on_the_same_device():
 
 def test_thresholds_are_told_apart():
     lines = [leaderboard.row(result(knob="t", value=v)) for v in (0.7, 0.0025, 0.965)]
-    told = leaderboard.screen(leaderboard.pd.DataFrame(lines))["value"]
+    told = screen(pd.DataFrame(lines))["value"]
     assert list(told) == ["0.70", "0.0025", "0.965"]
 
 

@@ -1,0 +1,68 @@
+"""A board as a person reads it: on a terminal and in Markdown."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+
+def metrics_of(line: Iterable[str]) -> list[str]:
+    """The metrics' names, in the order of a line's columns."""
+    return [column.removesuffix("_sd") for column in line if column.endswith("_sd")]
+
+
+def screen(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns a person compares, as text: metrics with half their interval (or, over seeds,
+    their standard deviation), costs with their units in the heading, savings in percent."""
+    out = frame[["upstream", "exit", "knob", "value", "span"]].copy()
+    for name in ("tuned_on", "answered_by"):  # said where a row is not of the usual kind
+        if not frame[name].isin(["", "head"]).all():
+            out.insert(1, name, frame[name])
+    if frame["seed"].nunique() > 1:
+        out["seed"] = frame["seed"]
+    for name in metrics_of(frame.columns):
+        columns = (frame[f"{name}{end}"].astype(float) for end in ("", "_low", "_high", "_sd"))
+        out[name] = [_with_spread(*values) for values in zip(*columns, strict=True)]
+    for name, heading, digits in (
+        ("depth", "depth", 2),
+        ("gmacs_per_s", "GMAC/s", 2),
+        ("rtfx", "RTFx", 0),
+        ("params_m", "params (M)", 1),
+        ("peak_mib", "peak (MiB)", 0),
+    ):
+        out[heading] = [_text(v, digits) for v in frame[name].astype(float)]
+    for name in ("macs_saved", "time_saved"):
+        out[name] = [_text(v, 1) + (" %" if v == v else "") for v in frame[name].astype(float)]
+    out["failed"] = frame["failed"].astype(int).astype(str)
+    out["n"] = frame["n"].astype(int).astype(str)
+    out["value"] = [_knob(v) for v in frame["value"].astype(float)]
+    return out.fillna("").astype(str)
+
+
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    """Lines as a terminal shows them, however wide it is."""
+    wide = {"width": None, "max_columns": None, "max_colwidth": None}
+    options = [part for name, value in wide.items() for part in (f"display.{name}", value)]
+    with pd.option_context(*options):
+        return screen(pd.DataFrame(lines)).to_string(index=False)
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    lines = [list(frame.columns), ["---"] * len(frame.columns), *frame.astype(str).values.tolist()]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+def _with_spread(mean: float, low: float, high: float, sd: float) -> str:
+    half = sd if sd == sd else (high - low) / 2
+    return _text(mean, 3) + (f" ±{half:.3f}" if half == half and mean == mean else "")
+
+
+def _text(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if value == value else ""
+
+
+def _knob(value: float) -> str:
+    """Two digits, and more where they tell thresholds apart (0.0025, 0.965)."""
+    return max(_text(value, 2), f"{value:g}", key=len) if value == value else ""
