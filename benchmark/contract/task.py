@@ -41,6 +41,11 @@ class Protocol:
         eval_every: updates between two looks at the dev split.
         optimiser: adam (eps 1e-8) or adamw (eps 1e-7, no decay), as s3prl/optimizers.py sets them.
         clip: global gradient norm.
+        sum_lr: the learning rate of the weighted sum of depths, as a factor of lr; other than 1,
+            its scores are clipped by themselves, too.
+        standardise_states: bring each dimension of each depth to zero mean and unit variance over
+            the training split, after the layer-norm where there is one, before the weighted sum.
+            A head keeps the statistics. Of a pooled task: over the means of its utterances.
         train_limit, dev_limit, test_limit: utterances drawn from a split with `limit_seed`
             (MiniSUPERB's sampler); None = all.
         bucket: instead of random batches: cut the utterances, longest first, into buckets of so
@@ -57,6 +62,8 @@ class Protocol:
     accumulate: int = 1
     optimiser: str = "adam"
     clip: float = 1.0
+    sum_lr: float = 1.0
+    standardise_states: bool = False
     train_limit: int | None = None
     dev_limit: int | None = None
     test_limit: int | None = None

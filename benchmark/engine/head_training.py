@@ -7,7 +7,7 @@ which others are trained beside it.
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -28,6 +28,7 @@ from .feature_cache import Batch, FeatureCache
 from .head_batches import batches
 from .head_files import clear_finished, finished, save_best
 from .heads import Downstream, Plan, example, side_by_side, small
+from .standardise import statistics
 
 
 def fit(
@@ -90,17 +91,26 @@ class HeadGroup:
         for key, plan in self.plans.items():
             torch.manual_seed(self.seed)
             made[key] = Downstream(self.task, self.setup, self.blocks, plan.normalise)
+            if self.setup.protocol.standardise_states:
+                made[key].standardise.measure(statistics(self.train)[plan.normalise])
         return made.to(self.device)
 
     @property
     def name(self) -> str:
         return f"{self.task.name} heads: " + ", ".join(plan.name for plan in self.plans.values())
 
+    def prepared(self, features: FeatureCache, rows: Sequence[int]) -> Batch:
+        """A batch as the heads want it, each kind of its states prepared once for all of them."""
+        batch = features.batch(rows)
+        readers = {plan.normalise: self.heads[key] for key, plan in self.plans.items()}
+        states = {kind: head.prepared(batch.states[kind]) for kind, head in readers.items()}
+        return replace(batch, states=states)
+
     def predict(self, key: str, batch: Batch, depth: np.ndarray) -> Tensor:
         """Predictions of one head.
 
         Args:
-            depth: (B,) exit depths.
+            batch: `prepared`; depth: (B,) exit depths.
         """
         states = batch.states[self.plans[key].normalise]
         return self.heads[key](states, torch.from_numpy(depth), batch.frames, batch.samples)
@@ -108,7 +118,7 @@ class HeadGroup:
     def loss(self, i: int, rows: list[int]) -> Tensor:
         """The sum of all heads' losses on micro-batch i; each head's gradient is its own."""
         examples = [example(self.task, self.train.items[row]) for row in rows]
-        batch = self.train.batch(rows)
+        batch = self.prepared(self.train, rows)
         total = torch.zeros((), device=self.device)
         for key, plan in self.plans.items():
             # the same dropout whichever heads are trained beside it
@@ -122,7 +132,7 @@ class HeadGroup:
         score = self.task.select or self.task.score
         values: dict[str, list[Any]] = {key: [] for key in self.plans}
         for row, item in enumerate(self.dev.items):
-            compared, batch = example(self.task, item), self.dev.batch([row])
+            compared, batch = example(self.task, item), self.prepared(self.dev, [row])
             frames = int(batch.frames[0])
             for key, plan in self.plans.items():
                 prediction = self.predict(key, batch, plan.dev[[row]])
@@ -170,11 +180,12 @@ def _train(group: HeadGroup, folder: Path) -> None:
             save_best=dict.fromkeys(group.plans, metric.higher_is_better),
             what=group.name,
         )
-    for (key, plan), skipped in zip(group.plans.items(), done.skipped, strict=True):
+    skipped = np.reshape(done.skipped, (len(group.plans), -1)).max(1).tolist()
+    for (key, plan), count in zip(group.plans.items(), skipped, strict=True):
         known = {
             "steps": protocol.steps,
             "seed": group.seed,
-            "updates_skipped": skipped,
+            "updates_skipped": count,
             "protocol": asdict(replace(protocol, lr=plan.lr)),
         }
         save_best(folder, key, plan.name, work, metric, known)
@@ -197,7 +208,7 @@ def _schedule(protocol: Protocol) -> trainer.Schedule:
 
 
 def _optimiser(group: HeadGroup) -> torch.optim.Optimizer:
-    """A parameter group for each head, at its learning rate.
+    """As many parameter groups for each head as `_parameter_groups` makes of it.
 
     s3prl/optimizers.py: torch's Adam, or its own AdamW, whose defaults are eps 1e-7 and no decay.
     """
@@ -207,7 +218,18 @@ def _optimiser(group: HeadGroup) -> torch.optim.Optimizer:
             f"protocol {protocol.name}: optimiser is adam or adamw, not {protocol.optimiser!r}"
         )
     parameters = [
-        {"params": group.heads[key].parameters(), "lr": plan.lr}
+        part
         for key, plan in group.plans.items()
+        for part in _parameter_groups(group.heads[key], plan.lr, protocol.sum_lr)
     ]
     return torch.optim.Adam(parameters, eps=1e-8 if protocol.optimiser == "adam" else 1e-7)
+
+
+def _parameter_groups(head: Downstream, lr: float, sum_lr: float) -> list[dict[str, Any]]:
+    """All of a head at its learning rate, as published; or its weighted sum by itself."""
+    if sum_lr == 1:
+        return [{"params": head.parameters(), "lr": lr}]
+    return [
+        {"params": head.head.parameters(), "lr": lr},
+        {"params": head.featurizer.parameters(), "lr": lr * sum_lr},
+    ]

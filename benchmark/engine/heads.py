@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..contract import Example, Item, Setup, Task
 from ..exiting import TruncatedWeightedSum
+from .standardise import Standardise
 
 VERSION = 2  # of a stored head's parameter names; part of its key
 SMALL = 2_000_000  # parameters of a head
@@ -59,14 +60,22 @@ class Downstream(nn.Module):
 
     def __init__(self, task: Task, setup: Setup, blocks: int, normalise: bool):
         super().__init__()
+        standardise = setup.protocol.standardise_states
+        self.standardise = Standardise(blocks + 1, setup.dim) if standardise else nn.Identity()
         self.featurizer = TruncatedWeightedSum(blocks + 1, normalise)
         self.head = task.head(setup)
+
+    def prepared(self, states: Tensor) -> Tensor:
+        """Recorded (L', B, T, D) states, layer-normed where `normalise` asks for it, as `forward`
+        wants them: equal for all heads of a split with the same `normalise`.
+        """
+        return self.standardise(states)
 
     def forward(self, states: Tensor, depth: Tensor, frames: Tensor, samples: Tensor) -> Tensor:
         """Predictions, one row an utterance.
 
         Args:
-            states: (L', B, T, D), layer-normed already where `normalise` asks for it.
+            states: (L', B, T, D), `prepared`.
             depth: (B,) exit depths, all below L'.
             frames: (B,) valid frames.
             samples: (B,) samples of audio.

@@ -154,10 +154,10 @@ def _by_heads(ev: Evaluation) -> Callable[[int], Scorer]:
 
         @cache  # spans often agree: the same head on the same states is the same answer
         def at(key: str, normalise: bool, depth: int) -> dict[str, Any]:
-            states = batch.states[normalise][: depth + 1]
+            readout, states = readouts[key], batch.states[normalise][: depth + 1]
             with torch.no_grad():
-                prediction = readouts[key](
-                    states, torch.tensor([depth]), batch.frames, batch.samples
+                prediction = readout(
+                    readout.prepared(states), torch.tensor([depth]), batch.frames, batch.samples
                 )
             return exp.task.score(prediction[0], example, int(batch.frames[0]), exp.setup)
 
