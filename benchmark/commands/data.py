@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from . import data_snr
 from .data_verify import need_of, served, verify
 from .parser import Parser, kind_of
 
@@ -111,6 +112,11 @@ def _noisy(args: Namespace) -> int:
     return 0
 
 
+def _snr_arguments(kind: Parser) -> None:
+    data_snr.arguments(kind)
+    _where(kind)
+
+
 def _mixtures_arguments(kind: Parser) -> None:
     kind.add_argument(
         "--speech",
@@ -195,6 +201,12 @@ KINDS = {
         "--speech LibriSpeech --noise noise --out se_real",
         _noisy_arguments,
         _noisy,
+    ),
+    "snr": Kind(
+        "a recognition corpus at several noise ratios, as in DAISY's noise study",
+        "--speech LibriSpeech --noise musan/noise --out asr_noisy",
+        _snr_arguments,
+        data_snr.run,
     ),
     "mixtures": Kind(
         "two-speaker mixtures in the layout of Libri2Mix, from its metadata or drawn anew",

@@ -30,7 +30,7 @@ class Entry:
         references: further files of the same length: clean speech, or separated sources.
         sha: SHA-256 of the audio and its references, where a list states it.
         rate, channels: of the recording, before resampling (Hz) and averaging.
-        more: what else the corpus states (noise, snr); in no list and no hash.
+        more: what else the corpus states (noise, snr); in no hash.
     """
 
     id: str

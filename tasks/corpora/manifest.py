@@ -7,7 +7,13 @@ Only `path` is required; `start` and `seconds` pick a piece of the file (default
 `references` are further files that belong to it (clean speech, separated sources), joined by `|`.
 Paths are relative to the manifest's folder. `sha` is the SHA-256 of the audio and its references,
 `rate` and `channels` those of the recording before anything was resampled or averaged, `resampler`
-what does it. The names that other tools give to these columns are understood (NeMo's
+what does it. Lists of noisy speech have three columns more, which go into `Entry.more`:
+
+    snr         dB, or `clean` where nothing was added
+    noise       what was added: noise, music, babble, ...
+    noise_file  which recording of it
+
+The names that other tools give to these columns are understood (NeMo's
 audio_filepath, duration, offset; Common Voice's client_id, sentence).
 """
 
@@ -15,6 +21,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ...benchmark.audio import RESAMPLER
@@ -28,6 +35,8 @@ COLUMNS = (
     *("id", "split", "path", "start", "seconds", "speaker", "text"),
     *("references", "sha", "rate", "channels", "resampler"),
 )
+MORE = ("snr", "noise", "noise_file")
+CLEAN = "clean"  # as a ratio: a word, because pandas drops a group without a value
 ALIASES = {
     "path": ("path", "audio_filepath", "wav", "file", "filename", "file_path"),
     "id": ("id", "utt_id", "ID"),
@@ -66,6 +75,7 @@ def read(path: Path) -> list[Entry]:
     for line, row in progress(list(_rows(path)), f"reading {path.name}"):
         try:
             entry = _entry({key: _field(row, names) for key, names in ALIASES.items()}, path.parent)
+            entry = replace(entry, more=_more(row))
         except ValueError as error:
             bad.append(f"line {line} {error}")
             continue
@@ -97,9 +107,11 @@ def write(path: Path, entries: Iterable[Entry]) -> None:
         file = Path(file).resolve()
         return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
 
+    entries = list(entries)
+    further = [name for name in MORE if any(name in e.more for e in entries)]
     with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         out = csv.writer(file, lineterminator="\n")
-        out.writerow(COLUMNS)
+        out.writerow([*COLUMNS, *further])
         for e in entries:
             start, seconds = _seconds(e.start), _seconds(e.samples)
             references = "|".join(formatted(reference) for reference in e.references)
@@ -108,6 +120,7 @@ def write(path: Path, entries: Iterable[Entry]) -> None:
                 [
                     *(e.id, e.split, formatted(e.path), start, seconds, e.speaker, e.text),
                     *(references, e.sha, e.rate, e.channels, resampler),
+                    *(_said(e.more.get(name, "")) for name in further),
                 ]
             )
 
@@ -185,6 +198,22 @@ def _entry(row: dict[str, str], folder: Path) -> Entry:
         rate=rate,
         channels=channels,
     )
+
+
+def _more(row: dict[str, str]) -> dict[str, float | str]:
+    """What a list of noisy speech says of a row. ValueError where a ratio is none."""
+    more: dict[str, float | str] = {name: _field(row, (name,)) for name in MORE}
+    snr = str(more["snr"])
+    if snr and snr != CLEAN:
+        try:
+            more["snr"] = float(snr)
+        except ValueError:
+            raise ValueError(f"has the snr {snr!r}; it is a number of dB, or {CLEAN}") from None
+    return {name: value for name, value in more.items() if value != ""}
+
+
+def _said(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _found(name: str, folder: Path) -> Path:

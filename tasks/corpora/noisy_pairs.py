@@ -50,7 +50,7 @@ def write_voicebank(out: Path, parts: Iterable[Part], total: int, readme: str, s
     return made
 
 
-def _pair(part: Part, seed: int, number: int) -> tuple[np.ndarray, np.ndarray, float]:
+def mixed(part: Part, seed: int, number: int) -> tuple[np.ndarray, np.ndarray, float]:
     """(N,) int16 clean speech and noise, and by how many dB their ratio is off.
 
     The two are rounded one by one, to be added then: noisy - clean on disk is exactly the noise
@@ -96,7 +96,7 @@ def _write_all(folder: Path, parts: Iterable[Part], total: int, seed: int) -> di
                     f"{part.speaker}"
                 )
             seen.add(part.file)
-            clean, noise, error = _pair(part, seed, number)
+            clean, noise, error = mixed(part, seed, number)
             worst, samples = max(worst, error), samples + len(clean)
             for side, pcm in (("clean", clean), ("noisy", clean + noise)):
                 write(folder / f"{side}_{FOLDERS[part.split]}_16k" / part.file, pcm)
