@@ -49,22 +49,30 @@ def from_yaml(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     return dict(loaded)
 
 
-def knobs(rho: Sequence[Any] | None, given: Sequence[str] | None) -> dict[str, tuple[float, ...]]:
+def knobs(
+    rho: Sequence[Any] | None, given: Sequence[str] | None, test: str = ""
+) -> dict[str, tuple[float, ...]]:
     """--rho 0.7 1.0 and --knob NAME=V,V -> {name: its values}; --rho is DAISY's
     spelling of --knob rho=...
+
+    Args:
+        test: "test-" for --test-rho and --test-knob.
     """
-    out = {"rho": tuple(dict.fromkeys(number(r, "--rho") for r in rho))} if rho else {}
+    option = f"--{test}knob"
+    out = {"rho": tuple(dict.fromkeys(number(r, f"--{test}rho") for r in rho))} if rho else {}
     for text in given or ():
         name, equals, values = str(text).partition("=")
         if not equals or not name.strip():
-            raise UsageError(f"--knob takes NAME=VALUE[,VALUE], such as rho=0.7,1.0, not {text!r}")
+            raise UsageError(
+                f"{option} takes NAME=VALUE[,VALUE], such as rho=0.7,1.0, not {text!r}"
+            )
         if name.strip() in out:
             raise UsageError(
-                f"--{name.strip()} and --knob {text} both turn the knob {name.strip()}; leave one "
-                "of them out"
+                f"--{test}{name.strip()} and {option} {text} both turn the knob {name.strip()}; "
+                "leave one of them out"
             )
         out[name.strip()] = tuple(
-            dict.fromkeys(number(v, f"--knob {name.strip()}") for v in values.split(","))
+            dict.fromkeys(number(v, f"{option} {name.strip()}") for v in values.split(","))
         )
     return out
 

@@ -9,6 +9,8 @@ from ..errors import UsageError, did_you_mean
 from . import VERBS
 
 LOCAL = Path("results/local")
+# options of run that take several values, in a YAML file too
+LISTED = ("rho", "knob", "test_rho", "test_knob", "span", "seed")
 
 
 class Parser(argparse.ArgumentParser):
@@ -84,6 +86,10 @@ def _what(parser: Parser) -> None:
     add("--rho", nargs="+", metavar="R", help=rho)
     knob = "the same for any upstream's knob, such as target_depth=4,6 or rho=0.7"
     add("--knob", nargs="+", metavar="NAME=V,V", help=knob)
+    test_rho = "rho at test, one or several, apart from the one that heads are trained with"
+    add("--test-rho", nargs="+", metavar="R", help=test_rho)
+    test_knob = "the same for any upstream's knob; all pairs with --rho or --knob are rows"
+    add("--test-knob", nargs="+", metavar="NAME=V,V", help=test_knob)
     span = "where an exit may be tested: mean, threshold, min-max, all; default: the upstream's own"
     add("--span", nargs="+", metavar="SPAN", help=span)
     data = "a corpus in the task's layout; default: the built-in mini corpus"
@@ -156,7 +162,7 @@ def requested(args: argparse.Namespace):
     """
     from ..config import knobs, seeds
 
-    with_config(run_parser(), args, listed=("rho", "knob", "span", "seed"))
+    with_config(run_parser(), args, listed=LISTED)
     for wanted in ("upstream", "task"):
         if not getattr(args, wanted):
             raise UsageError(
@@ -175,6 +181,7 @@ def requested(args: argparse.Namespace):
             upstream=args.upstream,
             task=args.task,
             knobs=knobs(args.rho, args.knob),
+            test_knobs=knobs(args.test_rho, args.test_knob, "test-"),
             span=tuple(args.span or ()),
             data=args.data,
             protocol=args.protocol,

@@ -144,7 +144,13 @@ def counted(run: Experiment) -> Counts:
     return Counts(
         rows=len(rows),
         heads=len(trained) * len(run.recipe.rates),
-        exits=1 + len({(row.depth, row.taus, row.cell.value, row.cell.span) for row in early}),
+        exits=1
+        + len(
+            {
+                (row.depth, row.taus, row.cell.value, row.cell.test_value, row.cell.span)
+                for row in early
+            }
+        ),
         state_bytes=state_bytes,
         kept=shutil.disk_usage(cache_dir()).free - state_bytes > SPARE,
         audio={split: cost.audio_seconds(of) for split, of in splits.items()},

@@ -68,6 +68,8 @@ def _histogram(result) -> str:
     most = max(counts)
     bars = "  ".join(f"{k}:{n}{'▁▂▃▄▅▆▇█'[round(7 * n / most)]}" for k, n in enumerate(counts) if n)
     control = "" if cell.exit == "adaptive" else f"{cell.exit} "
+    at_test = "" if cell.test_value is None else f" at test {cell.test_value:g}"
     return (
-        f"exits by depth, {control}{cell.upstream} {cell.knob} {cell.value:g} {cell.span}: {bars}"
+        f"exits by depth, {control}{cell.upstream} {cell.knob} {cell.value:g}{at_test} {cell.span}:"
+        f" {bars}"
     )

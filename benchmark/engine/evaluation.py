@@ -56,7 +56,7 @@ class Evaluation:
 def evaluation(exp: Experiment, rows: Sequence[Row]) -> Evaluation:
     """What `rows` need, their features extracted now where there are none."""
     features = _features(exp, rows)
-    values = {row.cell.value for row in rows} - {None}
+    values = {v for row in rows for v in (row.cell.value, row.cell.test_value)} - {None}
     calibrated = {value: _calibrate(exp, features["train"], value) for value in values}
     exits, refused = {}, []
     for row in rows:
@@ -115,8 +115,10 @@ def _exit(exp: Experiment, row: Row, calibrated: Mapping[float, Calibration]) ->
         return Exit((row.depth,))
     if row.taus:
         return _own_taus(exp, row)
-    found = calibrated[row.cell.value]
-    return Exit(calibration.span(row.cell.span, found.exits, leaving(exp.upstream)), found.tau)
+    trained = calibrated[row.cell.value]
+    at_test = trained if row.cell.test_value is None else calibrated[row.cell.test_value]
+    span = calibration.span(row.cell.span, trained.exits, leaving(exp.upstream))
+    return Exit(span, at_test.tau)
 
 
 def _own_taus(exp: Experiment, row: Row) -> Exit:

@@ -46,6 +46,7 @@ class RunConfig:
 
     Attributes:
         knobs: a knob's name -> its values; the upstream must have it.
+        test_knobs: the same, of the values at test; none = those that heads are trained with.
         settings: of --set: options of the upstream, fields of the protocol, and `exits`; its knob
             may stand here too.
         lr: a number, or "sweep": the protocol's lr_grid, from which the dev split chooses.
@@ -54,6 +55,7 @@ class RunConfig:
     upstream: str
     task: str
     knobs: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    test_knobs: Mapping[str, Sequence[float]] = field(default_factory=dict)
     span: Sequence[str] = ()
     data: Path | None = None
     protocol: str | None = None
@@ -71,7 +73,8 @@ class Experiment:
     """Everything a configuration resolves to, checked before anything is spent.
 
     Attributes:
-        values: of the upstream's knob; spans: in which its exits are tested. Every pair is a row.
+        values: of the upstream's knob, and test_values, those at test where they are not the same;
+            spans: in which exits are tested. Every combination is a row.
         extra: the rows asked for by --set exits=...
         splits: the items of train, dev and test, limited as the protocol says.
     """
@@ -85,6 +88,7 @@ class Experiment:
     values: tuple[float, ...]
     spans: tuple[str, ...]
     extra: controls.Extra
+    test_values: tuple[float, ...] = ()
 
     @property
     def protocol(self) -> Protocol:
@@ -117,7 +121,7 @@ class Experiment:
     @cached_property
     def rows(self) -> list[Row]:
         """Unprocessed; full depth with and without layer-norm; a fixed exit in the middle; every
-        knob value with every span; then what else was asked for."""
+        knob value with every value at test and every span; then what else was asked for."""
         backbone, upstream, blocks = self.backbone, self.upstream, self.upstream.card.depth
         ways = (None,) if self.answers else (True, False)  # layer-norm is on the way to a head
         usual = ways[0]
@@ -127,16 +131,27 @@ class Experiment:
         for depth in dict.fromkeys((*middle, *self.extra.depths)):
             rows.append(Row(self._cell(backbone, f"depth {depth}", usual), usual, depth))
         for exit in ("adaptive", *self.extra.controls, *self.extra.batches):
-            for value in self.values:
-                for span in ("all",) if exit == "oracle" else self.spans:
-                    cell = self._cell(upstream, exit, usual, upstream.knob, value, span)
-                    rows.append(Row(cell, usual, batch=self.extra.batches.get(exit, 0)))
+            for value, at_test, span in self._adaptive(exit):
+                cell = self._cell(upstream, exit, usual, upstream.knob, value, span, at_test)
+                rows.append(Row(cell, usual, batch=self.extra.batches.get(exit, 0)))
         for taus in self.extra.taus:
             cell = self._cell(upstream, f"tau {'/'.join(map(str, taus))}", usual)
             rows.append(Row(cell, usual, taus=taus))
         if self.task.unprocessed:
             rows.insert(0, Row(self._cell(None, "unprocessed")))
         return [replace(row, path=row.cell.path(self.config.results)) for row in rows]
+
+    def _adaptive(self, exit: str) -> list[tuple[float, float | None, str]]:
+        """Of every adaptive row: the knob's value, its value at test where that differs, the span.
+        The oracle asks no threshold."""
+        if exit == "oracle":
+            return [(value, None, "all") for value in self.values]
+        pairs = [
+            (value, None if at_test == value else at_test)
+            for value in self.values
+            for at_test in self.test_values or (value,)
+        ]
+        return [(value, at_test, span) for value, at_test in pairs for span in self.spans]
 
     def _cell(
         self,
@@ -146,6 +161,7 @@ class Experiment:
         knob: str | None = None,
         value: float | None = None,
         span: str | None = None,
+        test_value: float | None = None,
     ) -> Cell:
         return Cell(
             upstream=upstream.card.name if upstream else "unprocessed",
@@ -162,4 +178,5 @@ class Experiment:
             knob=knob,
             value=value,
             span=span,
+            test_value=test_value,
         )

@@ -3,7 +3,7 @@
 import inspect
 import random
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -57,7 +57,10 @@ def resolve(config: RunConfig) -> Experiment:
         )
         for s in ("train", "dev", "test")
     }
-    return Experiment(config, task, resolved, upstream, corpus, splits, values, spans, extra)
+    at_test = _at_test(config, upstream)
+    return Experiment(
+        config, task, resolved, upstream, corpus, splits, values, spans, extra, at_test
+    )
 
 
 def _sorted_settings(config: RunConfig, task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -101,14 +104,7 @@ def _knob(
     config: RunConfig, upstream: Upstream, given: Any
 ) -> tuple[tuple[float, ...], tuple[str, ...]]:
     """The values of the upstream's knob and the spans of its exits."""
-    for name in config.knobs:
-        if name != upstream.knob:
-            own = (
-                f"turn its own knob with --knob {upstream.knob}=VALUE"
-                if upstream.knob
-                else "it does not exit by itself"
-            )
-            raise UsageError(f"{config.upstream} has no {name}: {own}")
+    _refuse_knobs(config.upstream, upstream, config.knobs, "--knob")
     if given is not None and upstream.knob in config.knobs:
         raise UsageError(
             f"--set {upstream.knob}={given} and --knob (or --rho) both turn the knob "
@@ -129,10 +125,34 @@ def _knob(
     values = tuple(config.knobs.get(upstream.knob, ())) or tuple(
         number(w, f"--set {upstream.knob}") for w in words
     )
+    _check_values(upstream, values)
+    return values or upstream.knob_values, spans
+
+
+def _at_test(config: RunConfig, upstream: Upstream) -> tuple[float, ...]:
+    """The values of the knob at test; () where they are those of training."""
+    _refuse_knobs(config.upstream, upstream, config.test_knobs, "--test-knob")
+    values = tuple(config.test_knobs.get(upstream.knob, ()))
+    _check_values(upstream, values)
+    return values
+
+
+def _refuse_knobs(spec: str, upstream: Upstream, given: Iterable[str], option: str) -> None:
+    """UsageError for a knob that the upstream does not have."""
+    for name in given:
+        if name != upstream.knob:
+            own = (
+                f"turn its own knob with {option} {upstream.knob}=VALUE"
+                if upstream.knob
+                else "it does not exit by itself"
+            )
+            raise UsageError(f"{spec} has no {name}: {own}")
+
+
+def _check_values(upstream: Upstream, values: Sequence[float]) -> None:
     for value in values:
         if warning := upstream.check_knob(value):
             print(f"warning: {warning}", file=sys.stderr)
-    return values or upstream.knob_values, spans
 
 
 def limited(items: Sequence[Item], limit: int | None, seed: int) -> Sequence[Item]:

@@ -163,7 +163,9 @@ def _calibration_detail(ev: Evaluation, row: Row) -> dict | None:
     found = ev.calibrated.get(row.cell.value)
     if found is None:
         return None
-    return {
+    at_test = row.cell.test_value
+    tested = {} if at_test is None else {"test_value": at_test, "test_tau": ev.exits[row].tau}
+    return tested | {
         "knob": row.cell.knob,
         "value": row.cell.value,
         "tau": found.tau,

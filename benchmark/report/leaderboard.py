@@ -26,6 +26,7 @@ LEADING = [
     "knob",
     "value",
     "rho",
+    "test_value",
     "span",
     "seed",
 ]
@@ -68,6 +69,7 @@ def row(result: Result) -> dict[str, Any]:
         "knob": cell.knob,
         "value": cell.value,
         "rho": cell.value if cell.knob == "rho" else None,  # what DAISY's users look for
+        "test_value": cell.test_value,
         "span": cell.span,
         "seed": None if cell.seed is None else str(cell.seed),
     }
@@ -193,7 +195,8 @@ def board(results: Sequence[Result], reference: str = "") -> pd.DataFrame:
     lines = [row(r) for r in results]
     lines = against(lines, reference) if reference else lines
     frame = pd.DataFrame(lines + aggregated(lines), columns=list(lines[0]))
-    ranked = [metrics[0].name, "depth", "upstream", "exit", "knob", "value", "span", "seed"]
+    ranked = [metrics[0].name, "depth", "upstream", "exit", "knob", "value", "test_value"]
+    ranked += ["span", "seed"]
     ascending = [not metrics[0].higher_is_better] + [True] * (len(ranked) - 1)
     return frame.sort_values(
         ["corpus", "protocol", *ranked],

@@ -31,6 +31,7 @@ class Cell:
         exit: unprocessed, full, depth 6, adaptive, ...: what the row's reader needs first.
         layer_norm: before the weighted sum; None where no head is trained.
         knob, value, span: of an adaptive row: "rho", 0.7 and "mean" for DAISY.
+        test_value: the knob's value at test, where it is not the one the head was trained with.
         seed: of head weights, batches and dropout.
     """
 
@@ -48,13 +49,19 @@ class Cell:
     value: float | None = None
     span: str | None = None
     seed: int | None = None
+    test_value: float | None = None
 
     def path(self, root: Path) -> Path:
         """<task>/<corpus>/<protocol>/<upstream>/<exit>-<hash of the whole cell>.json, all slugs."""
         exit = [self.exit, "ln" if self.layer_norm and not self.knob else ""]
-        exit += [f"{self.knob} {self.value:g}", self.span or ""] if self.knob else []
+        exit += [f"{self.knob} {self.value:g}"] if self.knob else []
+        exit += [] if self.test_value is None else [f"test {self.test_value:g}"]
+        exit += [self.span or ""] if self.knob else []
         exit += [] if self.seed is None else [f"seed {self.seed}"]
-        told = json.dumps(asdict(self), sort_keys=True).encode()
+        known = asdict(self)
+        if self.test_value is None:  # a row without it keeps its place
+            del known["test_value"]
+        told = json.dumps(known, sort_keys=True).encode()
         parts = [
             self.task,
             f"{self.corpus}-{self.corpus_hash}",

@@ -36,6 +36,9 @@ def screen(frame: pd.DataFrame) -> pd.DataFrame:
     out["failed"] = frame["failed"].astype(int).astype(str)
     out["n"] = frame["n"].astype(int).astype(str)
     out["value"] = [_knob(v) for v in frame["value"].astype(float)]
+    if frame["test_value"].notna().any():
+        at_test = frame["test_value"].fillna(frame["value"]).astype(float)
+        out.insert(list(out).index("value") + 1, "at test", [_knob(v) for v in at_test])
     return out.fillna("").astype(str)
 
 

@@ -26,6 +26,8 @@ def test_the_flags_of_run_are_frozen():
         "--task",
         "--rho",
         "--knob",
+        "--test-rho",
+        "--test-knob",
         "--reference",
         "--span",
         "--data",
