@@ -100,7 +100,7 @@ def test_a_board_needs_no_task(tmp_path, monkeypatch):
 
 
 def test_a_corpus_is_verified_for_a_task_from_a_file(small_builtins, capsys):
-    folder = small_builtins / "mini-asr-1"
+    folder = small_builtins / KEYWORDS.mini.folder
     KEYWORDS.corpus(None, KEYWORDS.protocols["mini"])
     assert main(["data", "verify", str(folder), "--task", SPEC]) == 0
     assert f"ready for {SPEC}" in capsys.readouterr().out

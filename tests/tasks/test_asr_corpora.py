@@ -160,6 +160,8 @@ def test_the_built_in_corpus_is_made_once_and_the_same_everywhere(tmp_path, monk
     assert "not sample for sample the usual one" in caplog.text  # true here: it is smaller
     speakers = [{item.speaker for item in items} for items in corpora[0].splits.values()]
     assert len(set.union(*speakers)) == sum(map(len, speakers)) == 4
+    said = [{asr.text(item) for item in items} for items in corpora[0].splits.values()]
+    assert len(set.union(*said)) == sum(map(len, said))
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "b").rglob("*")}
     TASK.corpus(None, asr.MINI)
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "b").rglob("*")}
