@@ -7,13 +7,17 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..metrics import Failure, Ratio, bootstrap_interval, mean
 from ..migration import SCHEMA, upgraded
 from ..storage import write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FIX = (
     "free some space or choose another folder with --results, and repeat the command: "
@@ -152,6 +156,7 @@ class Result:
         layer_weights: the softmax of the learned weighted sum, depth 0, 1, ..., to a fixed exit or
             the last; () without a head.
         detail: exit, calibration, training, protocol fields, versions, command.
+        path: the JSON it was read from; not kept in it.
     """
 
     cell: Cell
@@ -165,6 +170,20 @@ class Result:
     layer_weights: Sequence[float] = ()
     detail: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
+    path: Path | None = field(default=None, compare=False)
+
+    @cached_property
+    def utterances(self) -> "pd.DataFrame | None":
+        """The table beside the JSON that it was read from; None where there is none."""
+        import pandas as pd
+
+        table = self.path.with_suffix(".utterances.csv") if self.path else None
+        if table is None or not table.exists():
+            return None
+        text = {"id": str, "speaker": str, "noise": str}  # which may be called NA
+        found = pd.read_csv(table, dtype=text, keep_default_na=False, na_values=[""])
+        named = [name for name in text if name in found]
+        return found.fillna(dict.fromkeys(named, ""))
 
     def save(self, root: Path, utterances: Sequence[Mapping[str, Any]] = ()) -> Path:
         """Write <cell>.json after its utterances' CSV: the JSON says that the cell is finished."""
@@ -174,7 +193,9 @@ class Result:
 
             table = pd.DataFrame(list(utterances)).to_csv(index=False, lineterminator="\n")
             write_text(path.with_suffix(".utterances.csv"), table, FIX)
-        text = json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False)
+        kept = asdict(self)
+        del kept["path"]
+        text = json.dumps(kept, indent=1, sort_keys=True, allow_nan=False)
         write_text(path, text + "\n", FIX)
         return path
 
@@ -186,7 +207,7 @@ class Result:
             scores = {name: Score(**score) for name, score in raw.pop("scores").items()}
             cell, cost = Cell(**raw.pop("cell")), Cost(**raw.pop("cost"))
             weights = tuple(raw.pop("layer_weights", ()))
-            return cls(cell=cell, scores=scores, cost=cost, layer_weights=weights, **raw)
+            return cls(cell=cell, scores=scores, cost=cost, layer_weights=weights, path=path, **raw)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UsageError(
                 f"{path} is not a result of this benchmark ({error}); move it away, or run its "
