@@ -86,7 +86,7 @@ def test_the_built_in_mixtures(tmp_path, monkeypatch):
     assert not any(voices[a] & voices[b] for a, b in combinations(voices, 2))
     for item in corpus.splits["train"]:
         assert sorted("high" in name for name in item.speaker.split("+")) == [False, True]
-        assert 2.0 <= item.samples / 16_000 <= 4.0
+        assert mini.SHORTEST <= item.samples / 16_000 <= mini.LONGEST
         assert ss.unprocessed(ss.load(item), ss.MINI) == {"si_sdr_improvement": 0.0}
     monkeypatch.setattr(mini, "lasting", None)  # a second look speaks no word
     assert ss.corpus(None, ss.MINI) == corpus
