@@ -103,6 +103,26 @@ def test_training_goes_on_from_trained_weights(speech, tmp_path):
     )
 
 
+def test_state_0_is_brought_to_the_scale_of_the_blocks(speech, tmp_path):
+    """Blocks end in a layer-norm, so their mean square is about 1; `level` brings state 0 there."""
+    net = hubert_weights.load(str(fit(speech, tmp_path / "first")), SMALL)[0]
+    with torch.no_grad():
+        net.feature_projection.projection.weight *= 40
+    hubert_weights.save(net, tmp_path / "loud.safetensors")
+    wavs = Pool([speech / "clips"]).crops(np.random.default_rng(0), 8, 16_000)[0]
+
+    def mean_square(path):
+        net = hubert_weights.load(str(path), SMALL)[0]
+        with torch.no_grad():
+            states = net.states(wavs, torch.full((8,), 16_000), projection=True)
+            return float(next(states).square().mean())
+
+    warm = str(tmp_path / "loud.safetensors")
+    free = fit(speech, tmp_path / "free", warm=warm)
+    levelled = fit(speech, tmp_path / "levelled", warm=warm, level=1.0)
+    assert mean_square(free) > 100 and mean_square(levelled) == pytest.approx(1, abs=0.2)
+
+
 # ---- what branches learn from --------------------------------------------------------------------
 
 

@@ -1,9 +1,8 @@
-"""HuBERT's convolutions, trained first and then frozen, and what they make of all speech at hand.
+"""HuBERT's convolutions, trained first and then frozen.
 
 HuBERT learns them by masked prediction alone; from a log-mel start a few hours of speech suffice.
 """
 
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -91,52 +90,6 @@ def initialise(net: HubertNet) -> None:
     kernel = net.shape.pos_kernel * net.shape.dim
     nn.init.normal_(net.encoder.pos_conv_embed.conv.weight, std=(4 / kernel) ** 0.5)
     nn.init.normal_(net.head.label_embs_concat)
-
-
-class Heard:
-    """Every clip after the frozen convolutions, (T, C) fp16: clean, and with noise at one ratio."""
-
-    def __init__(self, net: HubertNet, pool: Pool, seed: int, device: str):
-        from tqdm import tqdm
-
-        self.pool = pool
-        self.clean: list[Tensor] = []
-        self.noisy: list[Tensor] = []
-        rng, clips = np.random.default_rng(seed), range(len(pool.clips))
-        progress = "front-end over the pool"
-        for clip in tqdm(clips, progress, file=sys.stderr, unit="clip", mininterval=1):
-            wav = torch.from_numpy(pool.wav(clip))[None]
-            both = torch.cat([wav, pool.add_noise(wav, rng, share=1.0)]).to(device)
-            clean, noisy = _convolved(net, both, device)
-            self.clean.append(clean.half().cpu())
-            self.noisy.append(noisy.half().cpu())
-
-    def crops(
-        self, rng: np.random.Generator, recipe: HubertRecipe, held_out: bool
-    ) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
-        """(B, T, C) as heard, the same clean, and where each was taken: (clip, first frame).
-
-        Held-out crops are clean.
-        """
-        pool, size = self.pool, recipe.frames
-        among, share = (pool.held_out, None) if held_out else (pool.training, pool.share)
-        rows, clean, places = [], [], []
-        for clip in map(int, rng.choice(among, recipe.batch, p=share)):
-            start = int(rng.integers(0, len(self.clean[clip]) - size + 1))
-            noisy = not held_out and rng.random() < recipe.noisy
-            rows.append((self.noisy if noisy else self.clean)[clip][start : start + size])
-            clean.append(self.clean[clip][start : start + size])
-            places.append((clip, start))
-        return torch.stack(rows).float(), torch.stack(clean).float(), places
-
-
-@torch.no_grad()
-def _convolved(net: HubertNet, wavs: Tensor, device: str) -> list[Tensor]:
-    """(B, N) without padding -> (T, C) a row."""
-    with half(device):
-        if device == "cpu":  # as an upstream there: one by one
-            return [net.feature_extractor.alone(wav) for wav in wavs]
-        return list(net.feature_extractor(wavs, torch.full((len(wavs),), wavs.shape[1])))
 
 
 def _log_mel() -> Callable[[Tensor], Tensor]:

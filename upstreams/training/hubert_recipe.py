@@ -38,6 +38,9 @@ class HubertRecipe(Recipe):
     block_units: int = setting(256, "k-means units")
     block_layer: int = setting(7, "the block of stage 2's model whose states are clustered")
     block_unmasked: float = setting(0.1, "as mfcc_unmasked")
+    level: float = setting(
+        0.0, "weight of the squared log of state 0's mean square, which keeps it at 1; 0 = free"
+    )
     lr: float = setting(1e-3, "peak learning rate of AdamW in stages 2 and 3")
     batch: int = setting(24, "crops a step; twice as many short ones in stage 1")
     frames: int = setting(125, "of a crop: 2.5 s")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...benchmark import distributed
-from .front_end import Heard
+from .heard import Heard
 from .hubert_recipe import HubertRecipe
 
 LOOKS = 8  # batches of a look at held-out speech

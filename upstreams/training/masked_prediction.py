@@ -35,7 +35,8 @@ from ...benchmark.storage import write_text
 from ..backbones.hubert import HubertNet
 from ..backbones.hubert_shape import STRIDE, HubertShape
 from ..backbones.hubert_weights import content_hash, load, save
-from .front_end import Heard, front_end, half, initialise
+from .front_end import front_end, half, initialise
+from .heard import Heard
 from .hubert_recipe import HubertRecipe
 from .masked_crops import Crops, Draw
 from .pretraining_data import Pool
@@ -69,10 +70,12 @@ def train(recipe: HubertRecipe, data: TrainingData, run: TrainingRun, shape: Hub
     clips = len(pool.clips)
     if recipe.warm:
         net = load(recipe.warm, shape)[0].to(run.device)
-        heard = Heard(net, pool, run.seed, run.device)
+        heard = Heard(net, pool, run)
+        if recipe.level:
+            _levelled(net, heard, run.device)
     else:
         net = front_end(shape, recipe, pool, run)
-        heard = Heard(net, pool, run.seed, run.device)
+        heard = Heard(net, pool, run)
         units = units_of(mfcc(pool.wav), clips, recipe.mfcc_units, run.work / "mfcc", run.seed)
         net = _predict(Stage.of(recipe, "mfcc"), recipe, net, heard, units, run)
     states = _block_states(net, heard, recipe.block_layer, run.device)
@@ -117,6 +120,16 @@ def _block_states(net: HubertNet, heard: Heard, layer: int, device: str) -> Feat
     return features
 
 
+@torch.no_grad()
+def _levelled(net: HubertNet, heard: Heard, device: str) -> None:
+    """Divide the projection such that the mean square of state 0 begins at 1."""
+    projection, clips = net.feature_projection.projection, heard.clean[:: len(heard.clean) // 50]
+    x = torch.cat(clips).float().to(device)
+    size = projection(net.feature_projection.layer_norm(x)).square().mean().sqrt()
+    projection.weight /= size
+    projection.bias /= size
+
+
 class Predictor(nn.Module):
     """A network that predicts units at masked frames, and tells what its convolutions gave.
 
@@ -134,12 +147,12 @@ class Predictor(nn.Module):
         self.net.feature_extractor.requires_grad_(False)
 
     def states(self, x: Tensor, mask: Tensor) -> list[Tensor]:
-        """(B, T, C) convolution outputs, (B, T) -> (B, T, D) of every block."""
+        """(B, T, C) convolution outputs, (B, T) -> (B, T, D): projected, and of every block."""
         projection = self.net.feature_projection
         with sdpa_kernel(SDPBackend.MATH):  # plain matrix products: bf16 suits them on a CPU
-            x = projection.projection(projection.layer_norm(x))
+            x = projected = projection.projection(projection.layer_norm(x))
             x = torch.where(mask[..., None], self.mask_embedding.to(x.dtype), x)
-            return list(self.net.blocks(self.net.position(x), None))
+            return [projected, *self.net.blocks(self.net.position(x), None)]
 
 
 def _predict(
@@ -157,15 +170,17 @@ def _predict(
     def loss(i: int) -> Tensor:
         crops = draw(np.random.default_rng(trainer.step_seed(run.seed, i)))
         with half(run.device):
-            last = model.states(crops.heard, crops.mask)[-1]
+            first, *_, last = model.states(crops.heard, crops.mask)
             logits, told = model.net.head(last), model.carried(last)
         target, mask = crops.units.flatten(), crops.mask.flatten()
         ce = F.cross_entropy(logits.flatten(0, 1).float(), target, reduction="none")
         carry = _carry_errors(told.float(), crops).sum()
-        return distributed.rank_and_size()[1] * (
+        processes = distributed.rank_and_size()[1]
+        return processes * (
             ce[mask].sum() / crops.masked
             + stage.unmasked * ce[~mask].sum() / crops.opened
             + stage.carry * carry / crops.opened
+            + recipe.level * first.float().square().mean().log().square() / processes
         )
 
     learners = [p for p in model.parameters() if p.requires_grad]
@@ -208,7 +223,7 @@ def _look(model: Predictor, batches: Iterator[Crops], device: str) -> dict[str, 
     right, masked, open_right, opened, errors = np.zeros(depth), 0, 0, 0, []
     for crops in batches:
         with half(device):
-            states = model.states(crops.heard, crops.mask)
+            states = model.states(crops.heard, crops.mask)[1:]
         errors.append(float(_carry_errors(model.carried(states[-1].float()), crops).mean()))
         hits = [model.net.head(x.float()).argmax(-1) == crops.units for x in states]
         right += [int(hit[crops.mask].sum()) for hit in hits]
