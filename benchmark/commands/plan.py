@@ -17,12 +17,13 @@ import torch
 from ..contract import SAMPLE_RATE, Item
 from ..engine import cost, heads, workers
 from ..engine.cache_layout import pieces, size
+from ..engine.controls import CONTROLS
 from ..engine.experiment import Experiment, RunConfig
 from ..engine.extract import SPARE
 from ..engine.resolve import resolve
 from ..engine.timing import paired
 from ..errors import BenchmarkError
-from ..exiting import Exit, run_until_exit
+from ..exiting import Exit, leaving, run_until_exit
 from ..registry import upstream_class
 from ..storage import cache_dir
 from .parser import Parser, requested, run_options
@@ -46,6 +47,7 @@ class Counts:
     """What a run would do, known without doing any of it."""
 
     rows: int
+    scores: int  # of each test utterance: a row each, and for controls every depth of their heads
     heads: int
     exits: int  # different live runs to time, the full one included
     state_bytes: int
@@ -106,7 +108,7 @@ def plan(config: RunConfig) -> Plan:
         "upstream again, a batch at a time": counts.again(run) * upstream,
         "training the heads": counts.micro_batches * step * of_heads,
         "looks at the dev split": counts.looks * len(dev) * look * of_heads,
-        "scoring the test split": len(test) * score * counts.rows / processes,
+        "scoring the test split": len(test) * score * counts.scores / processes,
         "timing, at most": timed * upstream,
     }
     return Plan(lines, seconds, 3600 * upstream)
@@ -133,6 +135,7 @@ def counted(run: Experiment) -> Counts:
     trained = {(row.normalise, row.depth, row.cell.value, row.taus) for row in rows}
     if run.answers:
         trained = set()
+    controlled, places = [r for r in rows if r.cell.exit in CONTROLS], len(leaving(run.upstream))
     last = run.upstream.card.depth
     early = [row for row in rows if row.depth != last and not row.replayed_only]
     protocol, splits = run.protocol, run.splits
@@ -143,6 +146,7 @@ def counted(run: Experiment) -> Counts:
     state_bytes = sum(size(run.upstream, of, keep) for of in splits.values())
     return Counts(
         rows=len(rows),
+        scores=len(rows) - len(controlled) + len({row.cell.value for row in controlled}) * places,
         heads=len(trained) * len(run.recipe.rates),
         exits=1
         + len(

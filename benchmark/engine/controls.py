@@ -1,12 +1,11 @@
 """Rows beside the usual ones, all from the same record: other fixed depths, thresholds of one's
-own, and two controls.
+own, and two controls for every adaptive row, with its own head.
 
-`oracle` lets each test utterance leave at the shallowest depth at which its score (the task's first
-metric) is at least as good as the same head's at full depth: what the best evidence could save
-without losing anything there. It looks at the answer, so it is a bound and no system. `random`
-deals the exits of an adaptive row out anew among the test utterances: the same head, the same exit
-histogram, but nobody asked who is sure. An adaptive row that does not beat it has learned how deep
-to go, not for whom.
+`random` is the exact expectation over all ways to deal the exits of the adaptive row out anew among
+the test utterances: the same exit histogram, but nobody asked who is sure. An adaptive row that
+does not beat it has learned how deep to go, not for whom. `oracle` has the exits with the best
+total score in the task's first metric whose mean depth is not above the adaptive row's, over all
+depths that the upstream can leave at. It looks at the answers, so it is a bound and no system.
 """
 
 import math
@@ -22,6 +21,7 @@ from ..exiting import leaving
 from ..metrics import Failure, Ratio
 
 CONTROLS = ("oracle", "random")
+RESOLUTION = 1e6  # steps of a score that the oracle tells apart, a unit of the metric
 
 
 @dataclass(frozen=True)
@@ -93,22 +93,93 @@ def _thresholds(word: str, count: int) -> tuple[float, ...]:
     return values
 
 
-def shuffled(depth: np.ndarray, seed: int) -> np.ndarray:
-    """(n,) exits -> the same exits, dealt out at random."""
-    return np.random.default_rng([seed, len(depth)]).permutation(depth)
+def expected(at: Callable[[int], Mapping[str, Any]], shares: Mapping[int, float]) -> dict[str, Any]:
+    """The scores of one utterance that leaves at depth k with probability shares[k].
+
+    Args:
+        at: depth -> metric -> a float, a Ratio or a Failure.
+    Returns: metric -> its expectation; a Failure where one of the depths fails.
+    """
+    by_depth = {depth: at(depth) for depth in shares}
+    return {
+        name: _expected([found[name] for found in by_depth.values()], list(shares.values()))
+        for name in next(iter(by_depth.values()))
+    }
 
 
-def oracle(score: Callable[[int], Any], allowed: Sequence[int], metric: Metric) -> int:
-    """The shallowest of `allowed` whose score is at least as good as the last one's; a failure is
-    never good."""
-    worth = {True: 1, False: -1}[metric.higher_is_better]
+def _expected(values: Sequence[Any], shares: Sequence[float]) -> float | Ratio | Failure:
+    for value in values:
+        if isinstance(value, Failure):
+            return value
+    parts = [value.part if isinstance(value, Ratio) else value for value in values]
+    part = math.fsum(share * one for share, one in zip(shares, parts, strict=True))
+    return Ratio(part, values[0].whole) if isinstance(values[0], Ratio) else part
 
-    def value(depth: int) -> float:
-        found = score(depth)
-        if isinstance(found, Failure):
-            return -math.inf
-        return worth * (found.part if isinstance(found, Ratio) else found)
 
-    *shallower, last = allowed
-    full = value(last)
-    return next((k for k in shallower if full > -math.inf and value(k) >= full), last)
+def shares(depth: np.ndarray) -> dict[int, float]:
+    """(n,) exits -> each depth taken and the share of utterances that leave there."""
+    depths, counts = np.unique(depth, return_counts=True)
+    return dict(zip(depths.tolist(), (counts / len(depth)).tolist(), strict=True))
+
+
+def worth(scores: Sequence[Sequence[Any]], metric: Metric) -> np.ndarray:
+    """(n, K) what n utterances are worth at K depths, higher is better: the score, or of a rate its
+    part. A failure is worse than anything that any choice could win back; an utterance that fails
+    everywhere is worth the same everywhere.
+    """
+    sign = 1 if metric.higher_is_better else -1
+    value = np.array(
+        [
+            [
+                np.nan
+                if isinstance(one, Failure)
+                else sign * (one.part if isinstance(one, Ratio) else one)
+                for one in of
+            ]
+            for of in scores
+        ]
+    )
+    lost = np.isnan(value)
+    value[lost.all(axis=1)] = 0
+    spread = np.nanmax(value) - np.nanmin(value)
+    return np.where(np.isnan(value), np.nanmin(value) - (spread + 1) * len(value), value)
+
+
+def oracle(worth: np.ndarray, depths: Sequence[int], total: int) -> np.ndarray:
+    """The exits with the largest total worth whose depths add up to at most `total`; of several,
+    those of the smallest total depth.
+
+    A knapsack with one choice an utterance, solved exactly by dynamic programming over the depth
+    spent (Kellerer, Pferschy and Pisinger, 2004, sec. 11.5). For many utterances that is what the
+    Lagrangian argmax_k worth_k - lambda k gives, which misses totals between its corners.
+
+    Args:
+        worth: (n, K), K depths in increasing order; total: at least n times the first of them.
+    Returns: (n,) depths.
+    """
+    exact = np.round(worth * RESOLUTION).astype(np.int64)  # so that ties are ties in any order
+    deeper, count = [k - depths[0] for k in depths], len(worth)
+    spare = min(total - count * depths[0], count * deeper[-1])
+    # best[d]: the most that the utterances so far are worth when they spend exactly d
+    best = np.full(spare + 1, np.iinfo(np.int64).min // 2)
+    best[0] = 0
+    taken = np.zeros((count, spare + 1), np.uint8)
+    for i, values in enumerate(exact):
+        before, best = best, best + values[0]
+        for k in _worth_going(values):
+            if deeper[k] <= spare:
+                gained = before[: spare + 1 - deeper[k]] + values[k]
+                better = gained > best[deeper[k] :]
+                best[deeper[k] :][better] = gained[better]
+                taken[i, deeper[k] :][better] = k
+    spent, out = int(best.argmax()), np.empty(count, int)
+    for i in reversed(range(count)):
+        out[i] = depths[taken[i, spent]]
+        spent -= deeper[taken[i, spent]]
+    return out
+
+
+def _worth_going(values: np.ndarray) -> list[int]:
+    """The choices that are worth more than every shallower one; the first is not among them."""
+    most = np.maximum.accumulate(values)
+    return [k for k in range(1, len(values)) if values[k] > most[k - 1]]

@@ -59,6 +59,18 @@ def macs(
     return total
 
 
+def expected_macs(
+    upstream: Upstream, items: Sequence[Item], shares: Mapping[int, float], answers: bool = False
+) -> float:
+    """The same of items that leave at depth k with probability shares[k], whoever they are, and
+    without a test of any branch.
+    """
+    return sum(
+        share * macs(upstream, items, np.full(len(items), k), Exit((k,)), answers)
+        for k, share in shares.items()
+    )
+
+
 # ---- measured ------------------------------------------------------------------------------------
 
 

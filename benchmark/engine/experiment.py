@@ -131,7 +131,7 @@ class Experiment:
         for depth in dict.fromkeys((*middle, *self.extra.depths)):
             rows.append(Row(self._cell(backbone, f"depth {depth}", usual), usual, depth))
         for exit in ("adaptive", *self.extra.controls, *self.extra.batches):
-            for value, at_test, span in self._adaptive(exit):
+            for value, at_test, span in self._adaptive():
                 cell = self._cell(upstream, exit, usual, upstream.knob, value, span, at_test)
                 rows.append(Row(cell, usual, batch=self.extra.batches.get(exit, 0)))
         for taus in self.extra.taus:
@@ -141,11 +141,9 @@ class Experiment:
             rows.insert(0, Row(self._cell(None, "unprocessed")))
         return [replace(row, path=row.cell.path(self.config.results)) for row in rows]
 
-    def _adaptive(self, exit: str) -> list[tuple[float, float | None, str]]:
-        """Of every adaptive row: the knob's value, its value at test where that differs, the span.
-        The oracle asks no threshold."""
-        if exit == "oracle":
-            return [(value, None, "all") for value in self.values]
+    def _adaptive(self) -> list[tuple[float, float | None, str]]:
+        """Of every adaptive row: the knob's value, its value at test where that differs, the
+        span."""
         pairs = [
             (value, None if at_test == value else at_test)
             for value in self.values

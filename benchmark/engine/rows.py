@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..contract import Item
-from ..exiting import Exit
+from ..exiting import Exit, leaving
 from ..metrics import Failure, Ratio
 from ..report.provenance import git_commit, versions
 from ..report.result import Cost, Result, Score
@@ -20,7 +20,7 @@ from . import controls, cost
 from .evaluation import Evaluation
 from .experiment import Experiment, Row
 from .parameters import Parameters
-from .scoring import about, chosen, load_head
+from .scoring import about, chosen, depths_at_test, load_head
 from .timing import machine
 
 
@@ -74,8 +74,10 @@ def measure(ev: Evaluation) -> Measured:
 def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -> None:
     """Write the row: its means, its cost, and all that it was made of."""
     exp, exit, blocks = ev.experiment, ev.exits[row], ev.experiment.upstream.card.depth
-    depth = np.array([u["depth"] for u in utterances])
     control = row.cell.exit in controls.CONTROLS
+    depth = np.array([u["depth"] for u in utterances])
+    if row.cell.exit == "random":
+        depth = depths_at_test(ev, row)
     detail = _detail(exp) | {
         "exit": None
         if control
@@ -83,6 +85,8 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
         "calibration": _calibration_detail(ev, row),
         "timing": _timing_detail(ev, row, measured),
     }
+    if control:
+        detail |= {"control": _control_detail(ev, row)}
     weights: Sequence[float] = ()
     if row in ev.plans:
         readout, training = load_head(ev, row)
@@ -111,8 +115,11 @@ def _cost(ev: Evaluation, row: Row, depth: np.ndarray, measured: Measured) -> Co
     rows = cost.timed_rows(items)
     timed = [items[i] for i in rows]
 
-    def saved(some: Sequence[Item], left: np.ndarray) -> tuple[int, float]:
-        spent = cost.macs(exp.upstream, some, left, exit, exp.answers)
+    def saved(some: Sequence[Item], left: np.ndarray) -> tuple[float, float]:
+        if row.cell.exit == "random":
+            spent = cost.expected_macs(exp.upstream, some, controls.shares(left), exp.answers)
+        else:
+            spent = cost.macs(exp.upstream, some, left, exit, exp.answers)
         whole = np.full(len(some), blocks)
         return spent, 100 * (1 - spent / cost.macs(exp.upstream, some, whole, full, exp.answers))
 
@@ -142,6 +149,16 @@ def _cost(ev: Evaluation, row: Row, depth: np.ndarray, measured: Measured) -> Co
         timed=len(rows),
         timed_macs_saved=saved(timed, depth[rows])[1],
     )
+
+
+def _control_detail(ev: Evaluation, row: Row) -> dict:
+    """What a control is held against: the exits of its adaptive row, whose head it uses."""
+    adaptive = depths_at_test(ev, row)
+    of = {"adaptive_depths": list(ev.exits[row].depths), "adaptive_mean": float(adaptive.mean())}
+    if row.cell.exit == "random":
+        return of | {"shares": list(controls.shares(adaptive).items())}
+    metric = ev.experiment.task.metrics[0].name
+    return of | {"best": metric, "depths": list(leaving(ev.experiment.upstream))}
 
 
 def _timing_detail(ev: Evaluation, row: Row, measured: Measured) -> dict | None:

@@ -82,28 +82,51 @@ def score(ev: Evaluation, workers: Sequence[Worker]) -> list[list[dict]]:
     found[::shares] = score_utterances(ev, everybody[::shares])
     for share, worker in enumerate(workers, 1):
         found[share::shares] = worker.answer() or score_utterances(ev, everybody[share::shares])
+    for n, row in enumerate(ev.exits):
+        if row.cell.exit == "oracle":
+            _choose(ev, row, [of[n] for of in found])
     return found
 
 
 def score_utterances(ev: Evaluation, utterances: Sequence[int]) -> list[list[dict]]:
-    """Of some test utterances, by their numbers: exit and scores in every row, from one reading."""
+    """Of some test utterances, by their numbers: exit and scores in every row, from one reading;
+    of an oracle, which sees them all first, the scores at every depth ("at").
+    """
     from tqdm import tqdm
 
-    exp, metric = ev.experiment, ev.experiment.task.metrics[0]
+    exp = ev.experiment
     rows, depths = list(ev.exits), {row: depths_at_test(ev, row) for row in ev.exits}
+    metrics, allowed = [metric.name for metric in exp.task.metrics], leaving(exp.upstream)
     scorer = _by_answers(ev) if exp.answers else _by_heads(ev)
     out: list[list[dict]] = []
     for i in tqdm(utterances, desc="scoring", file=sys.stderr, unit="utt", mininterval=1):
         scored = scorer(i)
         out.append([])
+        item = exp.splits["test"][i]
         for row in rows:
-            depth = int(depths[row][i])
+            depth, known = int(depths[row][i]), about(item)
             if row.cell.exit == "oracle":
-                allowed = leaving(exp.upstream)
-                depth = controls.oracle(lambda k: scored(row, k)[metric.name], allowed, metric)
-            item = exp.splits["test"][i]
-            out[-1].append({"id": item.id, "depth": depth, **about(item), **scored(row, depth)})
+                told = {"depth": depth, **known, "at": {k: scored(row, k) for k in allowed}}
+            elif row.cell.exit == "random":
+                told = {"depth": float(depths[row].mean()), **known} | controls.expected(
+                    lambda k: {name: scored(row, k)[name] for name in metrics},
+                    controls.shares(depths[row]),
+                )
+            else:
+                told = {"depth": depth, **known, **scored(row, depth)}
+            out[-1].append({"id": item.id, **told})
     return out
+
+
+def _choose(ev: Evaluation, row: Row, utterances: Sequence[dict]) -> None:
+    """Give every utterance of an oracle its depth and the scores there."""
+    metric, allowed = ev.experiment.task.metrics[0], leaving(ev.experiment.upstream)
+    at = [utterance.pop("at") for utterance in utterances]
+    worth = controls.worth([[of[k][metric.name] for k in allowed] for of in at], metric)
+    total = int(depths_at_test(ev, row).sum())
+    depths = controls.oracle(worth, allowed, total).tolist()
+    for utterance, depth, of in zip(utterances, depths, at, strict=True):
+        utterance |= {"depth": depth, **of[depth]}
 
 
 def about(item: Item) -> dict[str, Any]:
@@ -113,16 +136,15 @@ def about(item: Item) -> dict[str, Any]:
 
 
 def depths_at_test(ev: Evaluation, row: Row) -> np.ndarray:
-    """(n,) where the test utterances leave, replayed from their evidence."""
+    """(n,) where the test utterances leave, replayed from their evidence; in a control, where those
+    of its adaptive row do.
+    """
     test, exit, exits = ev.features["test"], ev.exits[row], ev.experiment.upstream.exits
     if row.batch:
         samples = torch.tensor([item.samples for item in test.items])
         frames = ev.experiment.upstream.frames(samples).numpy()
         return replay_batches(test.evidence, frames, exit, exits, row.batch)
-    depth = replay(test.evidence, exit, exits)
-    return (
-        controls.shuffled(depth, ev.experiment.config.seed) if row.cell.exit == "random" else depth
-    )
+    return replay(test.evidence, exit, exits)
 
 
 def _by_answers(ev: Evaluation) -> Callable[[int], Scorer]:
