@@ -85,6 +85,34 @@ def seeds(given: Sequence[Any]) -> list[int]:
     return [int(seed) for seed in dict.fromkeys(map(str, given))]
 
 
+def corpora(given: Sequence[Any], names: Sequence[str], verb: str) -> dict[str, Path]:
+    """--data DIR or TASK=DIR, several -> {task: its folder}; those of no task are under "".
+
+    Args:
+        given: from a YAML file also {task: DIR}.
+        names: the tasks that are run.
+    """
+    folders: dict[str, str] = {}
+    for entry in given:
+        if isinstance(entry, Mapping):
+            folders |= entry
+        else:
+            before, named, after = str(entry).partition("=")
+            folders[before if named else ""] = after if named else before
+    for task, folder in folders.items():
+        if task and task not in names:
+            raise UsageError(
+                f"{verb}: --data {task}={folder}: task {task!r} is not among those to be run; "
+                f"{did_you_mean(task, names)}"
+            )
+        if not Path(folder).exists():
+            raise UsageError(
+                f"{verb}: --data {folder}: there is no such folder; leave the flag out to use "
+                "the built-in corpora"
+            )
+    return {task: Path(folder) for task, folder in folders.items()}
+
+
 def number(text: Any, what: str) -> float:
     try:
         value = float(text)

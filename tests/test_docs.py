@@ -178,6 +178,7 @@ def _tool(words):
 def _known(args, words):
     several = lambda value: value if isinstance(value, list) else [value] if value else []  # noqa: E731
     specs, named = several(getattr(args, "upstream", None)), several(getattr(args, "task", None))
+    named = [task for task in named if task != "all"]
     mine = [name for name in specs + named if ".py:" in name]
     for spec in set(specs) - set(mine):
         upstream_class(spec)

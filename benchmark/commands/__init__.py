@@ -10,6 +10,7 @@ VERBS = {  # name: what --help says of it
     "check": "hold an upstream or a task against the contract",
     "ls": "list upstreams, tasks and corpora",
     "leaderboard": "rebuild the tables from the JSONs of a results folder",
+    "table1": "make and print DAISY's Table 1, the published numbers beside it",
     "figure": "draw a figure of DAISY's paper from the rows of a results folder",
     "cache": "list or remove what was recorded on this machine",
     "doctor": "find out what does not import here, and how to mend it",

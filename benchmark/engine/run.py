@@ -16,15 +16,18 @@ from .scoring import score, train
 from .workers import worker_count, workers
 
 
-def results(exp: Experiment, parallel: bool = False) -> tuple[list[Result], list[str]]:
+def results(
+    exp: Experiment, parallel: bool = False, rows: Sequence[Row] | None = None
+) -> tuple[list[Result], list[str]]:
     """A result a row, made now where it is missing, and a sentence for every row that could not be.
 
     Args:
+        rows: some of the experiment's; default: all.
         parallel: let other processes share the work where that pays; they import the caller's main
             module.
     """
-    root = exp.config.results
-    missing = [row for row in exp.rows if exp.config.force or not row.path.exists()]
+    root, wanted = exp.config.results, exp.rows if rows is None else rows
+    missing = [row for row in wanted if exp.config.force or not row.path.exists()]
     writable(root, FIX)
     if missing:
         _need_packages(exp)
@@ -34,7 +37,7 @@ def results(exp: Experiment, parallel: bool = False) -> tuple[list[Result], list
         print(f"notice: {notice}", file=sys.stderr)
     refused = _make(exp, missing, parallel)
     leaderboard.write(root, exp.task.name)
-    return [Result.load(row.path) for row in exp.rows if row.path.exists()], refused
+    return [Result.load(row.path) for row in wanted if row.path.exists()], refused
 
 
 def _need_packages(exp: Experiment) -> None:

@@ -6,13 +6,13 @@ all; `--apart` gives each value a cell of its own.
 
 import shlex
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ..config import knobs, seeds, short_hash
+from ..config import corpora, knobs, seeds, short_hash
 from ..errors import UsageError, did_you_mean
 from ..registry import knob_of, tasks
 
@@ -48,7 +48,7 @@ def grid(args: Namespace) -> list[Cell]:
     Raises: UsageError: an option is missing or wrong, or a name is unknown.
     """
     _check(args)
-    folders = _data(args.data or [], args.task)
+    folders = corpora(args.data or [], args.task, "sweep")
     turned = knobs(args.rho, args.knob)
     turns = {upstream: knob_of(upstream, args.set) for upstream in args.upstream}
     cells = []
@@ -108,31 +108,3 @@ def _flag(name: str, *values: Any) -> list[str]:
 
 def _cell(argv: tuple[str, ...], results: Path) -> Cell:
     return Cell(argv, results.resolve() / "sweep" / f"{short_hash(argv)}.log")
-
-
-def _data(given: Sequence[Any], names: Sequence[str]) -> dict[str, str]:
-    """The corpus of each task, "" for all of them.
-
-    Args:
-        given: "DIR" or "task=DIR"; from a YAML file also {task: DIR}.
-        names: the tasks of the grid.
-    """
-    folders: dict[str, str] = {}
-    for entry in given:
-        if isinstance(entry, Mapping):
-            folders |= entry
-        else:
-            before, named, after = str(entry).partition("=")
-            folders[before if named else ""] = after if named else before
-    for task, folder in folders.items():
-        if task and task not in names:
-            raise UsageError(
-                f"sweep: --data {task}={folder}: the grid has no task {task!r}; "
-                f"{did_you_mean(task, names)}"
-            )
-        if not Path(folder).exists():
-            raise UsageError(
-                f"sweep: --data {folder}: there is no such folder; leave the flag out to use "
-                "the built-in corpora"
-            )
-    return folders

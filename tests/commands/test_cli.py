@@ -161,7 +161,7 @@ DAISY = "--upstream daisy --task se"
             2,
             "sweep: --shard is I/N with I from 1 to N, such as 1/4, not '0/3'",
         ),
-        ("sweep --upstream daisy --task se --data asr=x", 2, "the grid has no task 'asr'"),
+        ("sweep --upstream daisy --task se --data asr=x", 2, "task 'asr' is not among those"),
         (
             "sweep --upstream daisy --task se --data nowhere",
             2,

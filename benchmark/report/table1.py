@@ -1,0 +1,210 @@
+"""DAISY's Table 1 from rows, the published numbers beside it. Pure functions of rows and files.
+
+`lines` is the table as numbers, one line a row and task; `wide` is the table that is read, one line
+a row, tasks side by side; `caption` says what is compared with what.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..contract import Metric
+from ..errors import UsageError
+from .leaderboard import aggregated, metrics_of, row
+from .result import Result, slug
+
+OURS, PAPER = "ours", "paper"
+SPANS = ("mean", "threshold", "min-max", "all")  # in the paper's order
+NONE = "--"  # a cell without a number
+ONE_DEPTH = "†"
+SAVED = {"time_saved": "time saved %", "macs_saved": "MACs saved %"}
+SHORT = {"si_sdr_improvement": "SI-SDRi", "accuracy": "ACC"}  # as the paper heads its columns
+
+
+def published(folder: Path, tasks: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """published_<task>.csv of a folder, for the tasks that have one; numbers as they are printed.
+
+    Raises: UsageError where a file has no line with exit, rho, span and source.
+    """
+    found = {}
+    for task in tasks:
+        path = folder / f"published_{slug(task)}.csv"
+        if path.is_file():
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+            if lacking := {"upstream", "exit", "rho", "span", "source"} - set(frame.columns):
+                raise UsageError(
+                    f"{path} is no table of published numbers: it has no column "
+                    f"{', '.join(sorted(lacking))}; compare it with results/published_se.csv"
+                )
+            found[task] = frame
+    return found
+
+
+def lines(
+    results: Mapping[str, Sequence[Result]], known: Mapping[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """The table as numbers: what a board has of each row, and before that its `source`.
+
+    A row that was made with several seeds is one line: means over seeds, standard deviations in
+    <metric>_sd. `one_depth` is true where a span holds one depth: a fixed exit, nothing is tested.
+
+    Args:
+        results: by task.
+        known: `published`.
+    """
+    out: list[dict[str, Any]] = []
+    for task, of in results.items():
+        single = [{"source": OURS, **row(r), "one_depth": _one_depth(r)} for r in of]
+        both = aggregated(single)
+        together = {_identity(line) for line in both}
+        ours = both + [line for line in single if _identity(line) not in together]
+        names = metrics_of(ours[0]) if ours else []
+        theirs = [_theirs(line, task, names) for line in _dicts(known.get(task))]
+        out += sorted(ours + theirs, key=_place)
+    return pd.DataFrame(out)
+
+
+def _one_depth(result: Result) -> bool:
+    exit = result.detail.get("exit") or {}
+    return bool(result.cell.span) and len(exit.get("depths", ())) == 1
+
+
+def _identity(line: Mapping[str, Any]) -> tuple:
+    keys = ("upstream", "revision", "protocol", "corpus", "exit", "value", "span")
+    return tuple(line[key] for key in keys)
+
+
+def _dicts(frame: pd.DataFrame | None) -> list[dict[str, str]]:
+    return [] if frame is None else frame.to_dict("records")
+
+
+def _theirs(line: Mapping[str, str], task: str, metrics: Sequence[str]) -> dict[str, Any]:
+    """A published line with the columns of ours, numbers with as many digits as are printed."""
+    numbers = {name: line[name] for name in (*metrics, *SAVED) if line.get(name)}
+    about = {"upstream": line["upstream"], "exit": line["exit"], "task": task}
+    if line["rho"]:
+        about |= {"knob": "rho", "rho": float(line["rho"]), "span": line["span"]}
+    return {"source": PAPER, **about, **numbers, "published_in": line["source"]}
+
+
+def _place(line: Mapping[str, Any]) -> tuple:
+    """Where a line stands: DAISY's rows as in the paper, fixed depths, full depth, controls; a
+    published line under the one it is to be held against.
+    """
+    exit, rho = line["exit"], line.get("rho") or 0.0
+    if exit.startswith("adaptive"):
+        group = 0
+    elif exit.startswith("depth"):
+        group = 1
+    elif exit.startswith("full"):
+        group = 2
+    else:
+        group = {"random": 3, "oracle": 4, "unprocessed": 6}.get(exit, 5)
+    depth = int(exit.split()[1]) if group == 1 else 0
+    span = SPANS.index(line["span"]) if line.get("span") in SPANS else len(SPANS)
+    return group, depth, -rho, span, line["source"], line["upstream"], exit
+
+
+# ---- the table that is read ----------------------------------------------------------------------
+
+
+def wide(table: pd.DataFrame, shown: Mapping[str, Sequence[Metric]]) -> pd.DataFrame:
+    """One line a row, text in every cell, columns (task, what); the index numbers groups of rows.
+
+    A metric of ours is its mean ± standard deviation over seeds, or ± half its 95 % interval where
+    there is one seed; of a paper it is as printed there.
+
+    Args:
+        table: `lines`.
+        shown: by task, the metrics that have a column.
+    """
+    rows: dict[tuple, dict[tuple[str, str], str]] = {}
+    columns = [("", name) for name in ("source", "upstream", "exit", "rho", "span")]
+    for task, metrics in shown.items():
+        columns += [(task.upper(), heading(metric)) for metric in metrics]
+        columns += [(task.upper(), text) for text in SAVED.values()]
+    for line in table.to_dict("records"):
+        line = {k: None if v != v else v for k, v in line.items()}
+        cells = rows.setdefault(_place(line), _left(line))
+        task = line["task"]
+        for n, metric in enumerate(shown[task]):
+            mark = ONE_DEPTH if n == 0 and line.get("one_depth") else ""
+            text = _value(line, metric.name, 2 if metric.unit in ("%", "dB") else 3)
+            cells[task.upper(), heading(metric)] = text + mark
+        for name, text in SAVED.items():
+            cells[task.upper(), text] = _number(line.get(name), 1)
+    ordered = sorted(rows.items())
+    body = [[cells.get(column, NONE) for column in columns] for _, cells in ordered]
+    groups = [place[0] for place, _ in ordered]
+    return pd.DataFrame(body, index=groups, columns=pd.MultiIndex.from_tuples(columns))
+
+
+def _left(line: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    rho = line.get("rho")
+    told = {
+        "source": line["source"],
+        "upstream": line["upstream"],
+        "exit": line["exit"],
+        "rho": "" if rho is None else f"{rho:.2f}",
+        "span": line.get("span") or "",
+    }
+    return {("", name): text for name, text in told.items()}
+
+
+def heading(metric: Metric) -> str:
+    """WER % ↓, PESQ ↑"""
+    short = metric.name.upper() if len(metric.name) <= 4 else metric.name
+    unit = f" {metric.unit}" if metric.unit in ("%", "dB") else ""
+    return f"{SHORT.get(metric.name, short)}{unit} {'↑' if metric.higher_is_better else '↓'}"
+
+
+def _value(line: Mapping[str, Any], name: str, digits: int) -> str:
+    low, high, spread = (line.get(f"{name}_{end}") for end in ("low", "high", "sd"))
+    if spread is None and low is not None:
+        spread = (high - low) / 2
+    tail = "" if spread is None or line.get(name) is None else f" ±{spread:.{digits}f}"
+    return _number(line.get(name), digits) + tail
+
+
+def _number(value: float | str | None, digits: int) -> str:
+    """Of a publication's text, that text."""
+    if value is None or isinstance(value, str):
+        return value or NONE
+    return f"{value:.{digits}f}"
+
+
+def caption(table: pd.DataFrame) -> str:
+    """What the lines are, and what must not be compared, in plain sentences."""
+    ours, paper = (table[table["source"] == source] for source in (OURS, PAPER))
+    said = ["DAISY's Table 1 (Lin, Lee and Tang, 2024)."]
+    for task, of in ours.groupby("task", sort=False):
+        said.append(f"{task.upper()}: {_made(of)}.")
+    said.append("Ours: mean ± standard deviation over seeds, or half the 95 % interval of one.")
+    if len(paper):
+        sources = ", ".join(sorted(set(paper["published_in"])))
+        said.append(f"Paper: HuBERT Base on the corpora of SUPERB, copied from {sources}.")
+    if (ours["corpus"].str.startswith("mini@") | (ours["protocol"] == "mini")).any():
+        said.append(
+            "Ours is a small model on small built-in corpora: a number of ours and one of the "
+            "paper are not comparable, each is to be read against its own full-depth row."
+        )
+    devices = " and ".join(sorted(set(ours["device"].dropna())))
+    said.append(
+        "Savings are against the row's own backbone at full depth; multiply-accumulates count "
+        f"front-end and tested branches; time was measured on: {devices or 'no one machine'}."
+    )
+    if ours["one_depth"].any():
+        said.append(f"{ONE_DEPTH}: the span holds one depth, so nothing is tested.")
+    said.append(f"{NONE}: does not apply, is not published, or could not be made (an empty span).")
+    return " ".join(said)
+
+
+def _made(of: pd.DataFrame) -> str:
+    first = of.iloc[0]
+    seeds = sorted({str(seed).replace("mean of", "seeds:") for seed in of["seed"].dropna()})
+    return (
+        f"protocol {first['protocol']} on {first['corpus']}, {int(of['n'].max())} test utterances, "
+        f"{', '.join(s if s.startswith('seeds') else f'seed {s}' for s in seeds)}"
+    )
