@@ -54,6 +54,8 @@ def test_the_flags_of_run_are_frozen():
         "cache",
         "sweep",
         "speed",
+        "table1",
+        "figure",
     }
 
 
