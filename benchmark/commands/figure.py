@@ -9,6 +9,7 @@ from .parser import LOCAL, Parser
 
 FIGURES = {  # its number in the paper: (module of report/figures, what it shows)
     "2": ("entropy_by_depth", "average entropy of every branch, and how straight a line it is"),
+    "3": ("tradeoff", "metric against time and multiply-accumulates saved, beside fixed exits"),
 }
 
 

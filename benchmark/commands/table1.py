@@ -170,7 +170,7 @@ def written(results: "Mapping[str, Sequence[Result]]", known: Path | None, out: 
     """Print the table and write its three files; their paths."""
     from ..report import table1
     from ..report.latex import latex
-    from ..report.leaderboard import markdown
+    from ..report.screen import markdown
     from ..storage import write_text
 
     published = table1.published(known, results) if known else {}

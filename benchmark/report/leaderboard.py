@@ -53,7 +53,7 @@ DIGITS = {"peak_mib": 1, "macs_saved": 2, "time_saved": 2, "timed_macs_saved": 2
 def row(result: Result) -> dict[str, Any]:
     """One result as one line. Numbers stay numbers; what does not apply is None."""
     cell, cost = result.cell, asdict(result.cost)
-    scores = {m.name: result.scores[m.name] for m in _measured(result)}  # in its task's order
+    scores = {m.name: result.scores[m.name] for m in measured(result)}  # in its task's order
     layer_norm = " + layer-norm" if cell.layer_norm and not cell.knob else ""
     custom = f"custom-{cell.settings}"
     line = {
@@ -86,7 +86,7 @@ def row(result: Result) -> dict[str, Any]:
     }
 
 
-def _measured(result: Result) -> Sequence[Metric]:
+def measured(result: Result) -> Sequence[Metric]:
     """What its task measures, as the result says; one of before results said it asks the task."""
     if found := result.detail.get("metrics"):
         return [Metric(**metric) for metric in found]
@@ -191,7 +191,7 @@ def board(results: Sequence[Result], reference: str = "") -> pd.DataFrame:
     first; cells with several seeds have a line for all of them, too."""
     if not results:
         return pd.DataFrame(columns=LEADING + TRAILING)
-    metrics = _measured(results[0])
+    metrics = measured(results[0])
     lines = [row(r) for r in results]
     lines = against(lines, reference) if reference else lines
     frame = pd.DataFrame(lines + aggregated(lines), columns=list(lines[0]))

@@ -12,8 +12,9 @@ import pandas as pd
 
 from ..contract import Metric
 from ..errors import UsageError
-from .leaderboard import aggregated, metrics_of, row
+from .leaderboard import aggregated, row
 from .result import Result, slug
+from .screen import metrics_of
 
 OURS, PAPER = "ours", "paper"
 SPANS = ("mean", "threshold", "min-max", "all")  # in the paper's order
