@@ -2,11 +2,12 @@
 span. Pure functions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from .errors import UsageError
+from .exiting import Exit, replay
 
 SPANS = ("mean", "threshold", "min-max", "all")
 OFTEN = 0.15  # DAISY, sec. 3.3: the share of training exits above which a depth is in `threshold`
@@ -30,9 +31,6 @@ def for_mean_depth(
 ) -> float:
     """The threshold at which the mean exit comes closest to `target`.
 
-    The mean exit never rises with tau, so all values of the evidence that change an exit are
-    searched by bisection.
-
     Args:
         evidence: (n, E), a column for each of `exits` (default: 1, 2, ..., E).
         last: the depth at which whoever is left is forced out; default: the last of `exits`.
@@ -44,25 +42,76 @@ def for_mean_depth(
             f"a mean depth of {target:g} cannot be reached: this upstream leaves at depths "
             f"{exits[0]} to {last}"
         )
-    tested = [i for i, k in enumerate(exits) if k < last]
-    columns, depths = evidence[:, tested], np.array([exits[i] for i in tested])
+    depths = tuple(sorted({*exits, last}))
+    # at the smallest of them nobody leaves, as at -inf
+    taus = thresholds(evidence, depths, exits)[1:]
 
     def mean_depth(tau: float) -> float:
-        below = columns < tau
-        return float(np.where(below.any(1), depths[below.argmax(1)], last).mean())
+        return float(replay(evidence, Exit(depths, tau), exits).mean())
 
+    at = _first(len(taus), lambda i: mean_depth(taus[i]) <= target)
+    near = taus[max(at - 1, 0) : at + 1]
+    return float(min(near, key=lambda tau: abs(mean_depth(tau) - target)))
+
+
+def thresholds(evidence: np.ndarray, depths: Sequence[int], exits: Sequence[int]) -> np.ndarray:
+    """All thresholds at which exits differ on these utterances, rising, from -inf (never) on.
+
+    Args:
+        evidence: (n, E), a column for each of `exits`.
+        depths: where utterances may leave; at the last of them they are forced out.
+    """
+    columns = evidence[:, [i for i, k in enumerate(exits) if k in depths[:-1]]]
     values = np.unique(columns)
     # strictly above a value, that value leaves
-    taus = np.append(values, np.nextafter(values[-1], np.inf))
-    low, high = 0, len(taus) - 1
+    beyond = np.nextafter(values[-1:], np.inf, dtype=values.dtype)
+    return np.concatenate([np.array([-np.inf], values.dtype), values, beyond])
+
+
+def first_that(
+    taus: np.ndarray,
+    evidence: np.ndarray,
+    depths: Sequence[int],
+    exits: Sequence[int],
+    holds: Callable[[np.ndarray], bool],
+) -> float | None:
+    """The smallest of rising thresholds whose (n,) exit depths pass `holds`; None where none does.
+
+    No utterance leaves later at a larger threshold, so what holds once must hold from there on:
+    bisection finds it.
+    """
+
+    def passes(i: int) -> bool:
+        return holds(replay(evidence, Exit(tuple(depths), float(taus[i])), exits))
+
+    at = _first(len(taus), passes)
+    return float(taus[at]) if passes(at) else None
+
+
+def ladder(
+    evidence: np.ndarray, depths: Sequence[int], exits: Sequence[int], steps: int
+) -> list[float]:
+    """Rising thresholds at which the mean exit falls in even steps from the last of `depths` to the
+    first; fewer where the evidence has no such steps."""
+    taus = thresholds(evidence, depths, exits)
+
+    def above(most: float) -> float | None:
+        return first_that(taus, evidence, depths, exits, lambda depth: bool(depth.mean() <= most))
+
+    found = map(above, np.linspace(depths[-1], depths[0], steps).tolist())
+    return list(dict.fromkeys(tau for tau in found if tau is not None))
+
+
+def _first(count: int, holds: Callable[[int], bool]) -> int:
+    """The first of 0, 1, ... that holds, where all after it do; else the last."""
+    low, high = 0, count - 1
     while low < high:
         middle = (low + high) // 2
-        if mean_depth(taus[middle]) > target:
-            low = middle + 1
-        else:
+        if holds(middle):
             high = middle
-    near = taus[max(low - 1, 0) : low + 1]
-    return float(min(near, key=lambda tau: abs(mean_depth(tau) - target)))
+        else:
+            low = middle + 1
+    return low
 
 
 def span(name: str, taken: np.ndarray, allowed: Sequence[int]) -> tuple[int, ...]:

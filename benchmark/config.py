@@ -77,6 +77,28 @@ def knobs(
     return out
 
 
+def shares(given: Sequence[Any]) -> tuple[float, ...]:
+    """["30%", "0.3"] -> (0.3,), each once."""
+    found = []
+    for text in map(str, given):
+        percent = text.endswith("%")
+        value = number(text.removesuffix("%"), "--budget") / (100 if percent else 1)
+        if not 0 <= value < 1:
+            raise UsageError(
+                f"--budget is the share of multiply-accumulates to be saved, such as 30% or 0.3, "
+                f"not {text!r}"
+            )
+        found.append(value)
+    return tuple(dict.fromkeys(found))
+
+
+def above_zero(text: Any, what: str) -> float:
+    value = number(text, what)
+    if value <= 0:
+        raise UsageError(f"{what} is above 0, not {value:g}")
+    return value
+
+
 def seeds(given: Sequence[Any]) -> list[int]:
     """Whole numbers from 0, each once."""
     for seed in given:

@@ -202,7 +202,7 @@ ENHANCEMENT = Task(
     name="se",
     version=1,
     metrics=(
-        Metric("pesq", True, "MOS-LQO, wide-band", best=4.644),
+        Metric("pesq", True, "MOS-LQO, wide-band", best=4.644, largest_loss=1.0),
         Metric("stoi", True, best=1.0),
         Metric("si_sdr_improvement", True, "dB"),
     ),

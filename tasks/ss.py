@@ -229,7 +229,7 @@ def judge(answer: Tensor, example: Example, protocol: SSProtocol) -> dict[str, A
 SEPARATION = Task(
     name="ss",
     version=1,
-    metrics=(Metric("si_sdr_improvement", True, "dB"),),
+    metrics=(Metric("si_sdr_improvement", True, "dB", largest_loss=10.0),),
     protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)},
     builtin="mini",
     default="superb-v1",

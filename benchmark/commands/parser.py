@@ -10,7 +10,7 @@ from . import VERBS
 
 LOCAL = Path("results/local")
 # options of run that take several values, in a YAML file too
-LISTED = ("rho", "knob", "test_rho", "test_knob", "span", "seed")
+LISTED = ("rho", "knob", "test_rho", "test_knob", "budget", "max_loss", "span", "seed")
 
 
 class Parser(argparse.ArgumentParser):
@@ -71,6 +71,7 @@ def run_parser() -> Parser:
 def run_options(parser: Parser) -> None:
     """What `run` takes, and `plan` with it."""
     _what(parser)
+    _anytime(parser)
     _how(parser)
     _where(parser)
 
@@ -86,14 +87,27 @@ def _what(parser: Parser) -> None:
     add("--rho", nargs="+", metavar="R", help=rho)
     knob = "the same for any upstream's knob, such as target_depth=4,6 or rho=0.7"
     add("--knob", nargs="+", metavar="NAME=V,V", help=knob)
-    test_rho = "rho at test, one or several, apart from the one that heads are trained with"
-    add("--test-rho", nargs="+", metavar="R", help=test_rho)
-    test_knob = "the same for any upstream's knob; all pairs with --rho or --knob are rows"
-    add("--test-knob", nargs="+", metavar="NAME=V,V", help=test_knob)
     span = "where an exit may be tested: mean, threshold, min-max, all; default: the upstream's own"
     add("--span", nargs="+", metavar="SPAN", help=span)
     data = "a corpus in the task's layout; default: the built-in mini corpus"
     add("--data", type=Path, metavar="DIR", help=data)
+
+
+def _anytime(parser: Parser) -> None:
+    """The threshold at test, apart from the one that heads are trained with."""
+    add = parser.add_argument
+    test_rho = "rho at test, one or several, apart from the one that heads are trained with"
+    add("--test-rho", nargs="+", metavar="R", help=test_rho)
+    test_knob = "the same for any upstream's knob; all pairs with --rho or --knob are rows"
+    add("--test-knob", nargs="+", metavar="NAME=V,V", help=test_knob)
+    budget = "rows that save at least this share of MACs (30%%), chosen on the training split"
+    add("--budget", nargs="+", default=[], metavar="P", help=budget)
+    loss = "rows that lose at most this against full depth, in the first metric's unit, by a bound"
+    add("--max-loss", nargs="+", default=[], metavar="X", help=f"{loss} from the dev split")
+    delta = "how probable it may be that a --max-loss does not hold; default 0.1"
+    add("--delta", default="0.1", metavar="D", help=delta)
+    most = "the most that one utterance can lose, for --max-loss; default: as the metric says"
+    add("--loss-bound", metavar="B", help=most)
 
 
 def _how(parser: Parser) -> None:
@@ -176,12 +190,14 @@ def requested(args: argparse.Namespace):
     check_device(args.device)
     from ..engine.experiment import RunConfig
 
+    asked = _asked(args)
     return [
         RunConfig(
             upstream=args.upstream,
             task=args.task,
             knobs=knobs(args.rho, args.knob),
             test_knobs=knobs(args.test_rho, args.test_knob, "test-"),
+            anytime=asked,
             span=tuple(args.span or ()),
             data=args.data,
             protocol=args.protocol,
@@ -195,6 +211,22 @@ def requested(args: argparse.Namespace):
         )
         for seed in seeds(args.seed)
     ]
+
+
+def _asked(args: argparse.Namespace):
+    """What test thresholds are to be chosen for."""
+    from ..config import above_zero, shares
+    from ..engine.anytime import Anytime
+
+    delta = above_zero(args.delta, "--delta")
+    if delta >= 1:
+        raise UsageError(f"--delta is a probability below 1, not {delta:g}")
+    return Anytime(
+        budgets=shares(args.budget),
+        max_losses=tuple(dict.fromkeys(above_zero(x, "--max-loss") for x in args.max_loss)),
+        delta=delta,
+        loss_bound=None if args.loss_bound is None else above_zero(args.loss_bound, "--loss-bound"),
+    )
 
 
 def check_device(name: str) -> None:

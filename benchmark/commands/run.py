@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from .parser import requested, run_parser
 
+# parts of a row's detail that its JSON line has
+IN_JSON = ("protocol_based_on", "protocol_differs", "lr_sweep", "budget", "max_loss")
+
 
 def command(argv: Sequence[str]) -> int:
     args = run_parser().parse_args(argv)
@@ -43,11 +46,7 @@ def command(argv: Sequence[str]) -> int:
                         "exit_histogram": result.exit_histogram,
                         "layer_weights": result.layer_weights,
                     }
-                    | {
-                        k: result.detail[k]
-                        for k in ("protocol_based_on", "protocol_differs", "lr_sweep")
-                        if result.detail.get(k)
-                    }
+                    | {k: result.detail[k] for k in IN_JSON if result.detail.get(k)}
                 )
             )
         for line in aggregated(lines):
@@ -57,6 +56,9 @@ def command(argv: Sequence[str]) -> int:
         for result in results:
             if result.cell.knob:
                 print(_histogram(result))
+        for result in results:
+            if said := _chosen(result):
+                print(said)
     print(f"results: {args.results}/leaderboard_{slug(task)}.csv", file=sys.stderr)
     for sentence in refused:
         print(f"error: {sentence}", file=sys.stderr)
@@ -72,4 +74,25 @@ def _histogram(result) -> str:
     return (
         f"exits by depth, {control}{cell.upstream} {cell.knob} {cell.value:g}{at_test} {cell.span}:"
         f" {bars}"
+    )
+
+
+def _chosen(result) -> str:
+    """What a test threshold was chosen for, and what came of it; "" where it follows the knob."""
+    budget, loss = result.detail.get("budget"), result.detail.get("max_loss")
+    if not (budget or loss):
+        return ""
+    cell, tau = result.cell, result.detail["exit"]["tau"]
+    at = "no threshold, " if tau is None else f"tau {tau:.4g}, "
+    who = f"{cell.upstream} {cell.knob} {cell.value:g} {cell.span}, {cell.exit}: {at}"
+    if budget:
+        return (
+            f"{who}saves {budget['saved']:.1f} % of the training split's multiply-accumulates, "
+            f"{result.cost.macs_saved:.1f} % of the test split's"
+        )
+    on_test = "" if loss["test_risk"] is None else f"{loss['test_risk']:.3g} on test: "
+    held = {True: "it holds", False: "it does not hold", None: "nothing could be scored"}
+    return (
+        f"{who}loses {loss['risk']:.3g} {loss['unit'].split(',')[0]} on dev ({loss['n']} "
+        f"utterances), {on_test}{held[loss['held']]}"
     )

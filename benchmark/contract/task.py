@@ -20,12 +20,15 @@ class Metric:
     Attributes:
         name: says what it is: si_sdr_improvement, not si_sdr.
         best: what the truth itself scores, to within 1 %; None where that has no bound.
+        largest_loss: what one utterance loses at most in the eyes of --max-loss: a larger drop
+            counts as this one. None = 100 for a percentage, else the user names it.
     """
 
     name: str
     higher_is_better: bool
     unit: str = ""
     best: float | None = None
+    largest_loss: float | None = None
 
 
 @dataclass(frozen=True)

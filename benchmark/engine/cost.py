@@ -2,7 +2,7 @@
 reported side by side and never mixed. (Parameters: parameters.py.)"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -48,15 +48,28 @@ def macs(
         depth: (n,) where each item left.
         answers: the upstream answers the task by itself, at the depth where an item left.
     """
-    total = 0
-    for item, left in zip(items, depth.tolist(), strict=True):
-        tested = [k for k in exit.tested if k <= left]
-        answered = set(tested) if upstream.evidence_reads_answer else set()
-        answered |= {left} if answers else set()
-        total += upstream.macs(item.samples, left)
-        total += sum(upstream.evidence_macs(item.samples, k) for k in tested)
-        total += sum(upstream.answer_macs(item.samples, k) for k in answered)
-    return total
+    pairs = zip(items, depth.tolist(), strict=True)
+    return sum(_macs(upstream, item.samples, left, exit, answers) for item, left in pairs)
+
+
+def macs_by_depth(
+    upstream: Upstream, items: Sequence[Item], exit: Exit, answers: bool = False
+) -> dict[int, np.ndarray]:
+    """Depth -> (n,) multiply-accumulates of each item if it left there, for each depth of `exit`;
+    see `macs`."""
+    of = cache(partial(_macs, upstream, exit=exit, answers=answers))
+    return {
+        k: np.array([of(item.samples, k) for item in items], dtype=np.float64) for k in exit.depths
+    }
+
+
+def _macs(upstream: Upstream, samples: int, left: int, exit: Exit, answers: bool) -> int:
+    tested = [k for k in exit.tested if k <= left]
+    answered = set(tested) if upstream.evidence_reads_answer else set()
+    answered |= {left} if answers else set()
+    total = upstream.macs(samples, left)
+    total += sum(upstream.evidence_macs(samples, k) for k in tested)
+    return total + sum(upstream.answer_macs(samples, k) for k in answered)
 
 
 def expected_macs(

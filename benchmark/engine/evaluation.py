@@ -4,7 +4,7 @@ One frozen `Evaluation` holds it all; training, scoring and saving are functions
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from .. import calibration
 from ..errors import UsageError
 from ..exiting import Exit, leaving, replay
 from . import heads
+from .anytime import for_budget
 from .experiment import Experiment, Row
 from .feature_cache import FeatureCache, cached_features
 
@@ -24,6 +25,29 @@ class Calibration:
     tau: float
     exits: np.ndarray  # (n,) where the training utterances leave, all exits allowed
     means: np.ndarray  # (E,) mean evidence of each exit
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What the dev split says of the exit chosen for a row with a bounded loss.
+
+    Attributes:
+        exit: the last one passed; full depth where none was.
+        risk, p_value: of that exit, the mean loss in the metric's unit; 0 and None at full depth.
+        n, left_out: dev utterances with and without a score at full depth.
+        passed, tried: settings; fewest: utterances that would pass one without any loss.
+        stopped_at: the risk of the first setting that was not passed; None where all were.
+    """
+
+    exit: Exit
+    risk: float
+    p_value: float | None
+    n: int
+    left_out: int
+    passed: int
+    tried: int
+    fewest: int
+    stopped_at: float | None
 
 
 @dataclass(frozen=True)
@@ -40,6 +64,7 @@ class Evaluation:
             that see the same share one.
         heads: key -> plan of every head.
         folder: where heads are kept.
+        bounds: of the rows with a bounded loss, what the dev split said; none before it was asked.
     """
 
     experiment: Experiment
@@ -51,6 +76,7 @@ class Evaluation:
     keys: Mapping[Row, Mapping[float, str]]
     heads: Mapping[str, heads.Plan]
     folder: Path
+    bounds: Mapping[Row, Bound] = field(default_factory=dict)
 
 
 def evaluation(exp: Experiment, rows: Sequence[Row]) -> Evaluation:
@@ -61,7 +87,7 @@ def evaluation(exp: Experiment, rows: Sequence[Row]) -> Evaluation:
     exits, refused = {}, []
     for row in rows:
         try:
-            exits[row] = _exit(exp, row, calibrated)
+            exits[row] = _exit(exp, row, calibrated, features)
         except UsageError as error:  # an empty span costs its own row, not the others
             refused.append(f"{row.cell.upstream}, {row.cell.knob} {row.cell.value:g}: {error}")
     plans = {} if exp.answers else {row: _plan(exp, row, features, calibrated) for row in exits}
@@ -84,6 +110,8 @@ def _features(exp: Experiment, rows: Sequence[Row]) -> dict[str, FeatureCache]:
         keep, deepest = {"test": "answers"}, blocks
         if any(row.cell.knob for row in rows):
             keep["train"] = "evidence"
+        if any(row.max_loss is not None for row in rows):
+            keep["dev"] = "answers"
     return {
         split: cached_features(
             exp.upstream,
@@ -110,7 +138,12 @@ def _calibrate(exp: Experiment, train: FeatureCache, value: float) -> Calibratio
     return Calibration(tau, exits, calibration.depth_means(evidence))
 
 
-def _exit(exp: Experiment, row: Row, calibrated: Mapping[float, Calibration]) -> Exit:
+def _exit(
+    exp: Experiment,
+    row: Row,
+    calibrated: Mapping[float, Calibration],
+    features: Mapping[str, FeatureCache],
+) -> Exit:
     if row.depth is not None:
         return Exit((row.depth,))
     if row.taus:
@@ -118,6 +151,11 @@ def _exit(exp: Experiment, row: Row, calibrated: Mapping[float, Calibration]) ->
     trained = calibrated[row.cell.value]
     at_test = trained if row.cell.test_value is None else calibrated[row.cell.test_value]
     span = calibration.span(row.cell.span, trained.exits, leaving(exp.upstream))
+    if row.max_loss is not None:  # until the dev split has been asked
+        return Exit((exp.upstream.card.depth,))
+    if row.budget is not None:
+        train, evidence = exp.splits["train"], features["train"].evidence
+        return for_budget(exp.upstream, train, evidence, span, row.budget, exp.answers)
     return Exit(span, at_test.tau)
 
 

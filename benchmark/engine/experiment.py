@@ -5,6 +5,7 @@ the rows of its table.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 from ..config import short_hash
@@ -12,6 +13,7 @@ from ..contract import Corpus, Item, Protocol, Setup, Task, Upstream
 from ..exiting import leaving
 from ..report.result import Cell
 from . import controls
+from .anytime import Anytime
 from .protocols import RunProtocol
 
 
@@ -24,6 +26,7 @@ class Row:
         depth: a fixed exit; None = decided by evidence.
         taus: the user's own thresholds; () = calibrated by the knob.
         batch: utterances that leave together; 0 = each decides for itself.
+        budget, max_loss: what the test threshold is chosen for; see `Anytime`.
         path: of its result.
     """
 
@@ -32,6 +35,8 @@ class Row:
     depth: int | None = None
     taus: tuple[float, ...] = ()
     batch: int = 0
+    budget: float | None = None
+    max_loss: float | None = None
     path: Path = Path()
 
     @property
@@ -62,6 +67,7 @@ class RunConfig:
     seed: int = 0
     device: str = "cpu"
     results: Path = Path("results/local")
+    anytime: Anytime = field(default_factory=Anytime)
     settings: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
     lr: str | None = None
@@ -134,6 +140,11 @@ class Experiment:
             for value, at_test, span in self._adaptive():
                 cell = self._cell(upstream, exit, usual, upstream.knob, value, span, at_test)
                 rows.append(Row(cell, usual, batch=self.extra.batches.get(exit, 0)))
+        chosen_in = tuple(dict.fromkeys(self.config.span)) or ("all",)
+        for exit, (budget, max_loss) in self.config.anytime.exits.items():
+            for value, span in product(self.values, chosen_in):
+                cell = self._cell(upstream, exit, usual, upstream.knob, value, span)
+                rows.append(Row(cell, usual, budget=budget, max_loss=max_loss))
         for taus in self.extra.taus:
             cell = self._cell(upstream, f"tau {'/'.join(map(str, taus))}", usual)
             rows.append(Row(cell, usual, taus=taus))

@@ -15,7 +15,7 @@ from ..contract import Item, Task, Upstream
 from ..errors import UsageError, did_you_mean
 from ..registry import build_upstream, tasks, upstream_class
 from ..validation import opened
-from . import controls
+from . import anytime, controls
 from .experiment import Experiment, RunConfig
 from .precision import at_precision
 from .protocols import run_protocol
@@ -58,6 +58,7 @@ def resolve(config: RunConfig) -> Experiment:
         for s in ("train", "dev", "test")
     }
     at_test = _at_test(config, upstream)
+    anytime.check(config.anytime, upstream, task.metrics[0], splits["train"], answers)
     return Experiment(
         config, task, resolved, upstream, corpus, splits, values, spans, extra, at_test
     )

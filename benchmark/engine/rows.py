@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from ..contract import Item
-from ..exiting import Exit, leaving
+from ..exiting import Exit, leaving, replay
 from ..metrics import Failure, Ratio
 from ..report.provenance import git_commit, versions
 from ..report.result import Cost, Result, Score
-from . import controls, cost
+from . import bounded, controls, cost
+from .anytime import saved
 from .evaluation import Evaluation
 from .experiment import Experiment, Row
 from .parameters import Parameters
@@ -87,6 +88,7 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
     }
     if control:
         detail |= {"control": _control_detail(ev, row)}
+    detail |= _chosen_detail(ev, row, utterances)
     weights: Sequence[float] = ()
     if row in ev.plans:
         readout, training = load_head(ev, row)
@@ -115,7 +117,7 @@ def _cost(ev: Evaluation, row: Row, depth: np.ndarray, measured: Measured) -> Co
     rows = cost.timed_rows(items)
     timed = [items[i] for i in rows]
 
-    def saved(some: Sequence[Item], left: np.ndarray) -> tuple[float, float]:
+    def spared(some: Sequence[Item], left: np.ndarray) -> tuple[float, float]:
         if row.cell.exit == "random":
             spent = cost.expected_macs(exp.upstream, some, controls.shares(left), exp.answers)
         else:
@@ -123,7 +125,7 @@ def _cost(ev: Evaluation, row: Row, depth: np.ndarray, measured: Measured) -> Co
         whole = np.full(len(some), blocks)
         return spent, 100 * (1 - spent / cost.macs(exp.upstream, some, whole, full, exp.answers))
 
-    spent, macs_saved = saved(items, depth)
+    spent, macs_saved = spared(items, depth)
     deepest, parameters = int(depth.max()), measured.parameters[row.cell.upstream]
     tested = {k for k in exit.tested if k <= deepest} | (
         set(depth.tolist()) if exp.answers else set()
@@ -147,7 +149,7 @@ def _cost(ev: Evaluation, row: Row, depth: np.ndarray, measured: Measured) -> Co
         time_saved_low=time.low,
         time_saved_high=time.high,
         timed=len(rows),
-        timed_macs_saved=saved(timed, depth[rows])[1],
+        timed_macs_saved=spared(timed, depth[rows])[1],
     )
 
 
@@ -194,6 +196,18 @@ def _calibration_detail(ev: Evaluation, row: Row) -> dict | None:
         "n": len(ev.experiment.splits["train"]),
         "evidence": ev.experiment.upstream.card.evidence,
     }
+
+
+def _chosen_detail(ev: Evaluation, row: Row, utterances: Sequence[Mapping[str, Any]]) -> dict:
+    """What the test threshold was chosen for, and what came of it where it was chosen."""
+    exp, exit = ev.experiment, ev.exits[row]
+    if row.max_loss is not None:
+        return {"max_loss": bounded.detail(ev, row, utterances)}
+    if row.budget is None:
+        return {}
+    left = replay(ev.features["train"].evidence, exit, exp.upstream.exits)
+    reached = saved(exp.upstream, exp.splits["train"], left, exit, exp.answers)
+    return {"budget": {"target": 100 * row.budget, "split": "train", "saved": 100 * reached}}
 
 
 def _training_detail(ev: Evaluation, row: Row) -> dict:

@@ -8,6 +8,7 @@ from ..extras import EXTRAS
 from ..report import leaderboard
 from ..report.result import FIX, Result
 from ..storage import writable
+from .bounded import bounded
 from .evaluation import Evaluation, evaluation
 from .experiment import Experiment, Row, RunConfig
 from .resolve import resolve
@@ -66,6 +67,7 @@ def _make(exp: Experiment, rows: Sequence[Row], parallel: bool) -> list[str]:
         worker_count(exp, missing) if parallel else 0, again, exp.config, numbers
     ) as shared:
         train(ev, shared)
+        ev = bounded(ev, shared)
         utterances = score(ev, shared)
     measured = measure(ev)
     for n, row in enumerate(ev.exits):

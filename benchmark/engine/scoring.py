@@ -1,7 +1,7 @@
 """Training the heads of an evaluation and scoring its test utterances, shared among workers."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from .. import risk
 from ..contract import Item
-from ..exiting import leaving, replay, replay_batches
+from ..exiting import Exit, leaving, replay, replay_batches
 from . import controls, head_files, head_training, heads
+from .anytime import most_lost
 from .evaluation import Evaluation
-from .experiment import Row
+from .experiment import Experiment, Row
 from .workers import Worker
 
 # (row, depth) -> the scores of one utterance
@@ -77,27 +79,32 @@ def score(ev: Evaluation, workers: Sequence[Worker]) -> list[list[dict]]:
     """Of every test utterance, its exit and scores in every row."""
     shares, everybody = len(workers) + 1, range(len(ev.experiment.splits["test"]))
     for share, worker in enumerate(workers, 1):
-        worker.ask(score_utterances, everybody[share::shares])
+        worker.ask(score_utterances, everybody[share::shares], ev.exits)
     found: list[list[dict]] = [[]] * len(everybody)
-    found[::shares] = score_utterances(ev, everybody[::shares])
+    found[::shares] = score_utterances(ev, everybody[::shares], ev.exits)
     for share, worker in enumerate(workers, 1):
-        found[share::shares] = worker.answer() or score_utterances(ev, everybody[share::shares])
+        found[share::shares] = worker.answer() or score_utterances(
+            ev, everybody[share::shares], ev.exits
+        )
     for n, row in enumerate(ev.exits):
         if row.cell.exit == "oracle":
             _choose(ev, row, [of[n] for of in found])
     return found
 
 
-def score_utterances(ev: Evaluation, utterances: Sequence[int]) -> list[list[dict]]:
+def score_utterances(
+    ev: Evaluation, utterances: Sequence[int], exits: Mapping[Row, Exit]
+) -> list[list[dict]]:
     """Of some test utterances, by their numbers: exit and scores in every row, from one reading;
     of an oracle, which sees them all first, the scores at every depth ("at").
     """
     from tqdm import tqdm
 
+    ev = replace(ev, exits=exits)
     exp = ev.experiment
     rows, depths = list(ev.exits), {row: depths_at_test(ev, row) for row in ev.exits}
     metrics, allowed = [metric.name for metric in exp.task.metrics], leaving(exp.upstream)
-    scorer = _by_answers(ev) if exp.answers else _by_heads(ev)
+    scorer = by_utterance(ev, "test", rows)
     out: list[list[dict]] = []
     for i in tqdm(utterances, desc="scoring", file=sys.stderr, unit="utt", mininterval=1):
         scored = scorer(i)
@@ -113,7 +120,8 @@ def score_utterances(ev: Evaluation, utterances: Sequence[int]) -> list[list[dic
                     controls.shares(depths[row]),
                 )
             else:
-                told = {"depth": depth, **known, **scored(row, depth)}
+                lost = {} if row.max_loss is None else {"loss": loss(exp, scored, row, depth)}
+                told = {"depth": depth, **known, **scored(row, depth), **lost}
             out[-1].append({"id": item.id, **told})
     return out
 
@@ -127,6 +135,14 @@ def _choose(ev: Evaluation, row: Row, utterances: Sequence[dict]) -> None:
     depths = controls.oracle(worth, allowed, total).tolist()
     for utterance, depth, of in zip(utterances, depths, at, strict=True):
         utterance |= {"depth": depth, **of[depth]}
+
+
+def loss(exp: Experiment, scored: Scorer, row: Row, depth: int) -> float | None:
+    """What an utterance loses at `depth` against full depth; see `risk.loss`."""
+    metric = exp.task.metrics[0]
+    full, early = (scored(row, k)[metric.name] for k in (exp.upstream.card.depth, depth))
+    most = most_lost(exp.config.anytime, metric)
+    return risk.loss(full, early, metric.higher_is_better, most)
 
 
 def about(item: Item) -> dict[str, Any]:
@@ -147,16 +163,21 @@ def depths_at_test(ev: Evaluation, row: Row) -> np.ndarray:
     return replay(test.evidence, exit, exits)
 
 
-def _by_answers(ev: Evaluation) -> Callable[[int], Scorer]:
+def by_utterance(ev: Evaluation, split: str, rows: Sequence[Row]) -> Callable[[int], Scorer]:
+    """The number of an utterance of a split -> its scores in these rows, at any depth."""
+    return _by_answers(ev, split) if ev.experiment.answers else _by_heads(ev, split, rows)
+
+
+def _by_answers(ev: Evaluation, split: str) -> Callable[[int], Scorer]:
     """Utterance number -> scores of the upstream's own answer."""
-    exp, test = ev.experiment, ev.features["test"]
+    exp, features = ev.experiment, ev.features[split]
 
     def of_utterance(i: int) -> Scorer:
-        example = heads.example(exp.task, test.items[i])
+        example = heads.example(exp.task, features.items[i])
 
         @cache
         def at(depth: int) -> dict[str, Any]:
-            said = exp.upstream.decode(test.answer(i, depth), exp.task.name)
+            said = exp.upstream.decode(features.answer(i, depth), exp.task.name)
             return exp.task.judge(said, example, exp.protocol)
 
         return lambda row, depth: at(depth)
@@ -164,15 +185,15 @@ def _by_answers(ev: Evaluation) -> Callable[[int], Scorer]:
     return of_utterance
 
 
-def _by_heads(ev: Evaluation) -> Callable[[int], Scorer]:
+def _by_heads(ev: Evaluation, split: str, rows: Sequence[Row]) -> Callable[[int], Scorer]:
     """Utterance number -> scores of the row's head on the states up to there."""
-    exp, test = ev.experiment, ev.features["test"]
-    keys = {row: chosen(ev, row)[0] for row in ev.exits}
+    exp, features = ev.experiment, ev.features[split]
+    keys = {row: chosen(ev, row)[0] for row in rows}
     one_of = {key: row for row, key in keys.items()}
     readouts = {key: load_head(ev, row)[0].to(exp.config.device) for key, row in one_of.items()}
 
     def of_utterance(i: int) -> Scorer:
-        example, batch = heads.example(exp.task, test.items[i]), test.batch([i])
+        example, batch = heads.example(exp.task, features.items[i]), features.batch([i])
 
         @cache  # spans often agree: the same head on the same states is the same answer
         def at(key: str, normalise: bool, depth: int) -> dict[str, Any]:

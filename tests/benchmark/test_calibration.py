@@ -2,7 +2,14 @@
 
 import numpy as np
 import pytest
-from earlyexit_superb.benchmark.calibration import for_mean_depth, midpoint, span
+from earlyexit_superb.benchmark.calibration import (
+    first_that,
+    for_mean_depth,
+    ladder,
+    midpoint,
+    span,
+    thresholds,
+)
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.exiting import Exit, replay
 from hypothesis import given, settings
@@ -54,3 +61,27 @@ def test_a_target_mean_depth_is_met_as_closely_as_any_threshold_can(seed, blocks
 def test_an_unreachable_mean_depth_is_refused():
     with pytest.raises(UsageError, match="mean depth of 13"):
         for_mean_depth(np.ones((2, 12), np.float32), 13)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 6), st.floats(0, 1))
+def test_the_smallest_threshold_that_holds_is_found(seed, blocks, where):
+    evidence = np.random.default_rng(seed).random((9, blocks)).astype(np.float32)
+    depths = exits = tuple(range(1, blocks + 1))
+    target = 0.5 + where * blocks
+    taus = thresholds(evidence, depths, exits)
+    assert taus[0] == -np.inf and (np.diff(taus) > 0).all()
+
+    def mean_depth(tau):
+        return replay(evidence, Exit(depths, float(tau))).mean()
+
+    found = first_that(taus, evidence, depths, exits, lambda depth: depth.mean() <= target)
+    assert found == next((t for t in taus if mean_depth(t) <= target), None)
+    steps = ladder(evidence, depths, exits, 8)
+    assert steps == sorted(set(steps)) and steps[0] == -np.inf and mean_depth(steps[-1]) == 1
+
+
+def test_one_depth_has_one_threshold():
+    evidence = np.ones((3, 4), np.float32)
+    assert thresholds(evidence, (2,), (1, 2, 3, 4)).tolist() == [-np.inf]
+    assert ladder(evidence, (2,), (1, 2, 3, 4), 5) == [-np.inf]

@@ -1,15 +1,19 @@
-"""The test threshold apart from the one that heads are trained with."""
+"""The test threshold apart from the one that heads are trained with: another value of the knob, a
+budget, a bounded loss.
+"""
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from earlyexit_superb.benchmark import calibration
 from earlyexit_superb.benchmark.cli import main
+from earlyexit_superb.benchmark.engine import anytime, bounded
 from earlyexit_superb.benchmark.engine.evaluation import evaluation
 from earlyexit_superb.benchmark.engine.experiment import RunConfig
 from earlyexit_superb.benchmark.engine.resolve import resolve
-from earlyexit_superb.benchmark.exiting import Exit, leaving, run_until_exit
+from earlyexit_superb.benchmark.exiting import Exit, leaving, replay, run_until_exit
 from helpers import TOY, command, jsons
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
@@ -112,4 +116,104 @@ def test_a_lower_value_at_test_goes_deeper_with_the_same_head(surface):
 def test_a_wrong_value_is_one_sentence(corpus, tmp_path, capsys, more, said):
     daisy = ["--upstream", "daisy", "--task", "se", "--data", str(corpus), "--protocol", "mini"]
     assert main([*daisy, "--results", str(tmp_path), *more]) == 2
+    assert said in capsys.readouterr().err
+
+
+# ---- budgets ----
+
+
+@pytest.fixture(scope="module")
+def chosen(surface, corpus):
+    """The surface's folder with budgets and bounds beside it: their rows, by exit and value."""
+    asked = ("--budget", "2%", "--max-loss", "0.9", "0.05", "--delta", "0.5", "--loss-bound", "1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EARLYEXIT_SUPERB_CACHE", str(surface.parent / "cache"))
+        heads = sorted((surface / "heads").iterdir())
+        assert main(command(corpus, surface, "--rho", "0.8", "1.0", *asked)) == 0
+        assert sorted((surface / "heads").iterdir()) == heads
+    return {
+        (r["cell"]["exit"], r["cell"]["value"]): r
+        for r in jsons(surface).values()
+        if "max_loss" in r["detail"] or "budget" in r["detail"]
+    }
+
+
+def test_a_budget_is_saved_on_the_training_split_and_no_threshold_below_saves_it(
+    chosen, surface, corpus
+):
+    made = chosen["budget 2%", 0.8]
+    assert made["cell"]["span"] == "all"
+    assert made["detail"]["budget"]["saved"] >= made["detail"]["budget"]["target"] == 2
+    asked = anytime.Anytime(budgets=(0.02,))
+    exp = experiment(corpus, surface, anytime=asked, span=())
+    [row, _] = [row for row in exp.rows if row.budget]
+    ev = evaluation(exp, [row])
+    exit, evidence = ev.exits[row], ev.features["train"].evidence
+    assert exit.tau == made["detail"]["exit"]["tau"]
+    taus = calibration.thresholds(evidence, exit.depths, exp.upstream.exits)
+    below = taus[np.searchsorted(taus, exit.tau) - 1]
+    for tau, enough in ((exit.tau, True), (float(below), False)):
+        other = Exit(exit.depths, tau)
+        left = replay(evidence, other)
+        share = anytime.saved(exp.upstream, exp.splits["train"], left, other, False)
+        assert (share >= 0.02) == enough
+    # both training values have the same record, so the same threshold, and each its own head
+    assert made["detail"]["exit"] == chosen["budget 2%", 1.0]["detail"]["exit"]
+
+
+def test_a_budget_beyond_the_first_exit_is_refused_with_what_is_possible(corpus, tmp_path, capsys):
+    assert main(command(corpus, tmp_path, "--rho", "1.0", "--budget", "90%")) == 2
+    said = capsys.readouterr().err
+    assert "leaving at 1 always saves 6.5 % of the training split" in said
+    assert not list(tmp_path.rglob("*.json"))
+
+
+# ---- bounded losses ----
+
+
+def test_a_bound_is_chosen_on_dev_and_checked_on_test(chosen):
+    loose = chosen["max loss 0.9 of 1 delta 0.5", 0.8]["detail"]
+    assert loose["max_loss"]["passed"] >= 1 and loose["max_loss"]["p_value"] <= 0.5
+    assert loose["max_loss"]["risk"] < 0.9 and loose["exit"]["tau"] is not None
+    said = loose["max_loss"]
+    assert said["held"] == (said["test_risk"] <= 0.9) and said["test_n"] <= 5
+    assert said["n"] + said["left_out"] == 4 and said["fewest"] == 1
+
+
+def test_too_few_dev_utterances_leave_full_depth_and_say_how_many_it_takes(chosen):
+    made = chosen["max loss 0.05 of 1 delta 0.5", 1.0]
+    assert made["exit_histogram"][:3] == [0, 0, 0] and made["cost"]["macs_saved"] == 0
+    said = made["detail"]["max_loss"]
+    assert said["passed"] == said["risk"] == said["test_risk"] == 0 and said["held"]
+    assert said["fewest"] == 14 and "it takes 14" in said["notice"]
+
+
+def test_settings_tried_come_from_training_alone_and_fall_in_depth(surface, corpus):
+    asked = anytime.Anytime(max_losses=(0.1,))
+    exp = experiment(corpus, surface, anytime=asked, span=("all", "mean"))
+    rows = [row for row in exp.rows if row.max_loss]
+    ev = evaluation(exp, rows)
+    for row in rows:
+        tried, evidence = bounded.settings(ev, row), ev.features["train"].evidence
+        if not tried:  # a span of full depth alone
+            assert row.cell.span == "mean"
+            continue
+        depths = [replay(evidence, exit).mean() for exit in tried]
+        assert depths == sorted(depths, reverse=True) and depths[-1] == tried[0].depths[0]
+        # full depth comes before all; a span that ends earlier is itself a setting to be tried
+        assert (tried[0].tau == -np.inf) == (tried[0].depths[-1] < 3)
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        (("--budget", "30"), "such as 30% or 0.3, not '30'"),
+        (("--max-loss", "0"), "--max-loss is above 0"),
+        (("--max-loss", "2"), "one utterance loses at most 1 MOS-LQO, wide-band of pesq"),
+        (("--max-loss", "1", "--delta", "1"), "--delta is a probability below 1"),
+        (("--upstream", "hubert", "--budget", "5%"), "hubert.tiny does not exit by itself"),
+    ],
+)
+def test_what_cannot_be_chosen_is_one_sentence(corpus, tmp_path, capsys, more, said):
+    assert main([*command(corpus, tmp_path), *more]) == 2
     assert said in capsys.readouterr().err
