@@ -26,9 +26,9 @@ def command(argv: Sequence[str]) -> int:
     from ..report.result import slug
     from ..report.screen import table
 
-    results, refused = {}, []
+    results, refused, timings = {}, [], {}
     for config in configs:
-        some, sentences = made(resolve(config), parallel=True)
+        some, sentences = made(resolve(config), parallel=True, timings=timings)
         results |= {result.cell: result for result in some}  # the seeds share what has none
         refused += sentences
     results = list(results.values())

@@ -12,18 +12,22 @@ from .bounded import bounded
 from .evaluation import Evaluation, evaluation
 from .experiment import Experiment, Row, RunConfig
 from .resolve import resolve
-from .rows import measure, save, unprocessed
+from .rows import Timings, measure, save, unprocessed
 from .scoring import score, train
 from .workers import worker_count, workers
 
 
 def results(
-    exp: Experiment, parallel: bool = False, rows: Sequence[Row] | None = None
+    exp: Experiment,
+    parallel: bool = False,
+    rows: Sequence[Row] | None = None,
+    timings: Timings | None = None,
 ) -> tuple[list[Result], list[str]]:
     """A result a row, made now where it is missing, and a sentence for every row that could not be.
 
     Args:
         rows: some of the experiment's; default: all.
+        timings: shared by several calls, so that seeds do not measure the same exits again.
         parallel: let other processes share the work where that pays; they import the caller's main
             module.
     """
@@ -36,7 +40,7 @@ def results(
         print(f"notice: {exp.recipe.sentence()}", file=sys.stderr)
     for notice in (*exp.corpus.notices, *exp.notices) if missing else ():
         print(f"notice: {notice}", file=sys.stderr)
-    refused = _make(exp, missing, parallel)
+    refused = _make(exp, missing, parallel, {} if timings is None else timings)
     leaderboard.write(root, exp.task.name)
     return [Result.load(row.path) for row in wanted if row.path.exists()], refused
 
@@ -51,7 +55,7 @@ def _need_packages(exp: Experiment) -> None:
     need_all(f"--task {task}", {**scoring, **training})
 
 
-def _make(exp: Experiment, rows: Sequence[Row], parallel: bool) -> list[str]:
+def _make(exp: Experiment, rows: Sequence[Row], parallel: bool, timings: Timings) -> list[str]:
     """Make rows; a sentence for every one that could not be."""
     if nothing := [row for row in rows if row.cell.exit == "unprocessed"]:
         unprocessed(exp, nothing[0])
@@ -69,7 +73,7 @@ def _make(exp: Experiment, rows: Sequence[Row], parallel: bool) -> list[str]:
         train(ev, shared)
         ev = bounded(ev, shared)
         utterances = score(ev, shared)
-    measured = measure(ev)
+    measured = measure(ev, timings)
     for n, row in enumerate(ev.exits):
         save(ev, row, [of[n] for of in utterances], measured)
     return list(ev.refused)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..report.result import Cell, Result
 from .experiment import Row, RunConfig
 from .resolve import resolve
+from .rows import Timings
 from .run import results
 
 
@@ -35,6 +36,7 @@ def made(parts: Sequence[Part], what: str) -> tuple[list[Result], list[str]]:
     found: dict[Cell, Result] = {}
     refused: dict[str, None] = {}
     taken: list[float] = []
+    timings: Timings = {}
     for number, part in enumerate(parts, 1):
         start, exp = time.monotonic(), resolve(part.config)
         rows = [row for row in exp.rows if part.wanted(row)]
@@ -45,7 +47,7 @@ def made(parts: Sequence[Part], what: str) -> tuple[list[Result], list[str]]:
                 f"{what}: {number} of {len(parts)}, {part.name}: {missing} rows to make{left}",
                 file=sys.stderr,
             )
-        of_part, sentences = results(exp, parallel=True, rows=rows)
+        of_part, sentences = results(exp, True, rows, timings)
         found |= {result.cell: result for result in of_part}  # the seeds share what has none
         refused |= dict.fromkeys(f"{part.name}: {sentence}" for sentence in sentences)
         if missing:

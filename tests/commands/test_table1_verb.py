@@ -64,7 +64,7 @@ def test_a_second_call_makes_nothing_and_gives_the_same_files(
     first = {name: (tmp_path / name).read_bytes() for name in table1.NAMES}
     said = capsys.readouterr()
     assert "1 of 1, se, seed 0: 7 rows to make" in said.err and "DAISY's Table 1" in said.out
-    monkeypatch.setattr(run, "_make", lambda exp, missing, parallel: [] if not missing else 1 / 0)
+    monkeypatch.setattr(run, "_make", lambda exp, missing, *rest: [] if not missing else 1 / 0)
     assert main([*line, *STEPS]) == 0
     again = capsys.readouterr()
     assert again.out == said.out and "rows to make" not in again.err

@@ -105,6 +105,8 @@ def test_several_seeds_have_a_row_each_and_one_for_all(corpus, tmp_path, capsys)
         (full["0"]["pesq"] + full["1"]["pesq"]) / 2, abs=1e-4
     )
     assert sum(line["exit"] == "unprocessed" for line in lines) == 1
+    adaptive = [line["rtfx"] for line in lines if line["exit"] == "adaptive"]
+    assert len(adaptive) == 3 and len(set(adaptive[:2])) == 1  # the same exits, timed once
     assert (
         main(["leaderboard", str(tmp_path)]) == 0
         and "mean of 2" in (tmp_path / "leaderboard_se.csv").read_text()
