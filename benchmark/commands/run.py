@@ -22,7 +22,7 @@ def command(argv: Sequence[str]) -> int:
     from ..engine.resolve import resolve
     from ..engine.run import results as made
     from ..registry import tasks
-    from ..report.leaderboard import against, aggregated, load_all, row
+    from ..report.leaderboard import against, aggregated, compared, load_all, row
     from ..report.result import slug
     from ..report.screen import table
 
@@ -33,12 +33,12 @@ def command(argv: Sequence[str]) -> int:
         refused += sentences
     results = list(results.values())
     task = tasks.get(args.task).name
-    lines = [row(result) for result in results]
+    lines, there = [row(result) for result in results], load_all(args.results, task)
     if args.reference:
-        others = [row(result) for result in load_all(args.results, task)]
-        lines = against(lines, args.reference, others)
+        lines = against(lines, args.reference, [row(result) for result in there])
+    lines = compared(lines + aggregated(lines), there)
     if args.json:
-        for line, result in zip(lines, results, strict=True):
+        for line, result in zip(lines, results, strict=False):
             print(
                 json.dumps(
                     line
@@ -49,10 +49,10 @@ def command(argv: Sequence[str]) -> int:
                     | {k: result.detail[k] for k in IN_JSON if result.detail.get(k)}
                 )
             )
-        for line in aggregated(lines):
+        for line in lines[len(results) :]:  # over seeds
             print(json.dumps(line))
     else:
-        print(table(lines + aggregated(lines)))
+        print(table(lines))
         for result in results:
             if result.cell.knob:
                 print(_histogram(result))

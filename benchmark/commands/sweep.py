@@ -42,7 +42,7 @@ def command(argv: Sequence[str]) -> int:
     writable(args.results, FIX)
     (args.results / "sweep").mkdir(exist_ok=True)
     rows, failed = _run(cells, args)
-    _print(rows, args.json)
+    _print(rows, args.results, args.json)
     for sentence in failed:
         print(f"error: {sentence}", file=sys.stderr)
     if failed:
@@ -185,7 +185,7 @@ def _sentence(failed: Outcome) -> str:
     return f"{cell.name}: {how}{tried}{why} (log: {cell.log}); alone: {cell.command}"
 
 
-def _print(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
+def _print(rows: Sequence[dict[str, Any]], results: Path, as_json: bool) -> None:
     """JSON lines, or a table for each task."""
     if as_json:
         for row in rows:
@@ -193,13 +193,15 @@ def _print(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
         return
     import pandas as pd
 
-    from ..report.leaderboard import aggregated
+    from ..report.leaderboard import aggregated, compared
+    from ..report.result import load_all
     from ..report.screen import screen
 
     whole = ("display.width", None, "display.max_columns", None, "display.max_colwidth", None)
     for task in dict.fromkeys(row["task"] for row in rows):
         of_task = [row for row in rows if row["task"] == task]
-        frame = pd.DataFrame(of_task + aggregated(of_task))
+        lines = compared(of_task + aggregated(of_task), load_all(results, task))
+        frame = pd.DataFrame(lines)
         table = screen(frame)
         for axis in ("protocol", "corpus"):
             if frame[axis].nunique() > 1:

@@ -1,17 +1,20 @@
-"""Results to tables: a pure function of the JSONs, so the same files give the same bytes."""
+"""Results to tables: a pure function of JSONs and utterances' tables, so the same files give the
+same bytes.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..contract import Metric
 from ..errors import UsageError
 from ..storage import locked, write_text
-from .result import FIX, Result, load_all, slug
-from .screen import markdown, metrics_of, screen
+from . import area, differences
+from .curve import Pool
+from .result import FIX, Result, load_all, measured, slug
+from .screen import markdown, metrics_of, notes, screen
 
 LEADING = [
     "upstream",
@@ -76,7 +79,7 @@ def row(result: Result) -> dict[str, Any]:
     line |= {name: _rounded(s.mean) for name, s in scores.items()}
     for name, score in scores.items():
         line |= {f"{name}_low": _rounded(score.low), f"{name}_high": _rounded(score.high)}
-    line |= {f"{name}_sd": None for name in scores}
+    line |= {f"{name}_sd": None for name in scores} | dict.fromkeys(differences.COLUMNS)
     return line | {
         "n": min(s.n for s in scores.values()),
         "failed": max(s.failed for s in scores.values()),
@@ -86,24 +89,44 @@ def row(result: Result) -> dict[str, Any]:
     }
 
 
-def measured(result: Result) -> Sequence[Metric]:
-    """What its task measures, as the result says; one of before results said it asks the task."""
-    if found := result.detail.get("metrics"):
-        return [Metric(**metric) for metric in found]
-    from ..registry import tasks
+def compared(lines: Sequence[dict[str, Any]], results: Sequence[Result]) -> list[dict[str, Any]]:
+    """The lines with their differences to static systems (differences.py); of a line over seeds,
+    over those of its seeds that have a line, too.
 
-    return tasks.get(result.cell.task).metrics
+    Args:
+        results: of one task, those of the lines and all that they may be held against.
+    """
+    pool = Pool(results)
+    found: dict[Hashable, dict[str | None, Result]] = {}
+    for result in results:
+        line = row(result)
+        found.setdefault(cell_of(line), {})[line["seed"]] = result
+    seeds: dict[Hashable, list[str | None]] = {}
+    for line in lines:
+        if line["seed"] in found.get(cell_of(line), {}):
+            seeds.setdefault(cell_of(line), []).append(line["seed"])
+    out = []
+    for line in lines:
+        cell, seed = cell_of(line), line["seed"]
+        rows = [found[cell][s] for s in seeds.get(cell, ()) if s == seed or seed not in found[cell]]
+        metric = metrics_of(line)[0]
+        out.append(line | (differences.of_cell(rows, pool, metric) if rows else {}))
+    return out
+
+
+def cell_of(line: dict[str, Any]) -> Hashable:
+    """What the lines of one cell have in common, whatever their seeds."""
+    return tuple(line[k] for k in LEADING if k != "seed")
 
 
 def aggregated(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A line for every cell that was run with several seeds: the mean over seeds of each metric's
     mean, its standard deviation (n - 1) in <metric>_sd, no interval, the mean of every cost; what
     is measured only where all seeds ran on one device."""
-    cells: dict[tuple, dict[str, dict]] = {}
+    cells: dict[Hashable, dict[str, dict]] = {}
     for line in lines:
         if line["seed"] is not None:
-            same = tuple(line[k] for k in LEADING if k != "seed")
-            cells.setdefault(same, {})[line["seed"]] = line
+            cells.setdefault(cell_of(line), {})[line["seed"]] = line
     out = []
     for by_seed in cells.values():
         group, seeds = list(by_seed.values()), sorted(by_seed, key=int)
@@ -194,7 +217,8 @@ def board(results: Sequence[Result], reference: str = "") -> pd.DataFrame:
     metrics = measured(results[0])
     lines = [row(r) for r in results]
     lines = against(lines, reference) if reference else lines
-    frame = pd.DataFrame(lines + aggregated(lines), columns=list(lines[0]))
+    lines = compared(lines + aggregated(lines), results)
+    frame = pd.DataFrame(lines, columns=list(lines[0]))
     ranked = [metrics[0].name, "depth", "upstream", "exit", "knob", "value", "test_value"]
     ranked += ["span", "seed"]
     ascending = [not metrics[0].higher_is_better] + [True] * (len(ranked) - 1)
@@ -207,13 +231,20 @@ def board(results: Sequence[Result], reference: str = "") -> pd.DataFrame:
 
 
 def write(root: Path, task: str, reference: str = "") -> list[Path]:
-    """Rebuild leaderboard_<task>.csv and .md in `root` from the JSONs below it."""
-    paths = [root / f"leaderboard_{slug(task)}{end}" for end in (".csv", ".md")]
+    """Rebuild leaderboard_<task>.csv and .md and area_<task>.csv in `root` from the JSONs and the
+    utterances' tables below it."""
+    names = (f"leaderboard_{slug(task)}.csv", f"leaderboard_{slug(task)}.md")
+    paths = [root / name for name in (*names, f"area_{slug(task)}.csv")]
     # of two who write at once the later has read both's rows
     with locked(paths[0].with_suffix(".lock")):
-        frame = board(load_all(root, task), reference)
-        write_text(paths[0], _safe(frame).to_csv(index=False, lineterminator="\n"), FIX)
-        write_text(paths[1], f"# {task}\n\n{markdown(screen(frame))}\n", FIX)
+        results = load_all(root, task)
+        frame, areas = board(results, reference), area.table(results)
+        for path, one in ((paths[0], frame), (paths[2], areas)):
+            write_text(path, _safe(one).to_csv(index=False, lineterminator="\n"), FIX)
+        text = f"# {task}\n\n{markdown(screen(frame))}\n{notes(frame)}"
+        if len(areas):
+            text += f"\n{area.HEADING}\n\n{markdown(area.screen(areas))}\n"
+        write_text(paths[1], text, FIX)
     return paths
 
 

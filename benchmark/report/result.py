@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..contract import Metric
 from ..errors import UsageError
 from ..metrics import Failure, Ratio, bootstrap_interval, mean
 from ..migration import SCHEMA, upgraded
@@ -224,3 +225,12 @@ def load_all(root: Path, task: str | None = None) -> list[Result]:
         if result.cell not in found or path == result.cell.path(root):
             found[result.cell] = path, result
     return [result for _, result in sorted(found.values(), key=lambda at: at[0])]
+
+
+def measured(result: Result) -> Sequence[Metric]:
+    """What its task measures, as the result says; one of before results said it asks the task."""
+    if found := result.detail.get("metrics"):
+        return [Metric(**metric) for metric in found]
+    from ..registry import tasks
+
+    return tasks.get(result.cell.task).metrics

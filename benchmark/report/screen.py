@@ -5,6 +5,13 @@ from typing import Any
 
 import pandas as pd
 
+from .differences import KINDS
+
+SAID = {
+    "vs_curve": "vs curve: {} minus that of fixed depths mixed to the same multiply-accumulates.",
+    "vs_random": "vs random: {} minus that of the same exits dealt out at random, in expectation.",
+}
+
 
 def metrics_of(line: Iterable[str]) -> list[str]:
     """The metrics' names, in the order of a line's columns."""
@@ -23,6 +30,10 @@ def screen(frame: pd.DataFrame) -> pd.DataFrame:
     for name in metrics_of(frame.columns):
         columns = (frame[f"{name}{end}"].astype(float) for end in ("", "_low", "_high", "_sd"))
         out[name] = [_with_spread(*values) for values in zip(*columns, strict=True)]
+    for kind in KINDS:
+        if frame[kind].notna().any():
+            columns = (frame[kind + end].astype(float) for end in ("", "_low", "_high", "_p"))
+            out[kind.replace("_", " ")] = [_claim(*v) for v in zip(*columns, strict=True)]
     for name, heading, digits in (
         ("depth", "depth", 2),
         ("gmacs_per_s", "GMAC/s", 2),
@@ -39,7 +50,21 @@ def screen(frame: pd.DataFrame) -> pd.DataFrame:
     if frame["test_value"].notna().any():
         at_test = frame["test_value"].fillna(frame["value"]).astype(float)
         out.insert(list(out).index("value") + 1, "at test", [_knob(v) for v in at_test])
+    if frame["note"].notna().any():
+        out["note"] = frame["note"]
     return out.fillna("").astype(str)
+
+
+def notes(frame: pd.DataFrame) -> str:
+    """What the differences on a board are, in a line each; "" where it has none."""
+    [metric, *_] = metrics_of(frame.columns) or [""]
+    said = [SAID[kind].format(metric) for kind in KINDS if frame[kind].notna().any()]
+    units = {True: "speakers, then their utterances", False: "utterances (no speakers known)"}
+    known = sorted({units[n > 0] for n in frame["speakers"].dropna()}, reverse=True)
+    if not said:
+        return ""
+    how = f"In brackets: 95 % interval by resampling {'; or '.join(known)}; then the p-value."
+    return "\n" + "\n".join([*said, how]) + "\n"
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
@@ -60,6 +85,13 @@ def markdown(frame: pd.DataFrame) -> str:
 def _with_spread(mean: float, low: float, high: float, sd: float) -> str:
     half = sd if sd == sd else (high - low) / 2
     return _text(mean, 3) + (f" ±{half:.3f}" if half == half and mean == mean else "")
+
+
+def _claim(value: float, low: float, high: float, p: float) -> str:
+    if value != value:
+        return ""
+    value, low, high = (round(one, 3) + 0.0 for one in (value, low, high))  # no -0.000
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}] p {p:.3f}"
 
 
 def _text(value: float, digits: int) -> str:

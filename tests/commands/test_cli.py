@@ -60,6 +60,7 @@ def test_the_flags_of_run_are_frozen():
         "speed",
         "table1",
         "figure",
+        "compare",
     }
 
 

@@ -1,0 +1,56 @@
+"""Columns of the board that hold an adaptive row against static systems, in the first metric.
+
+    vs_curve    minus the fixed-depth curve of its backbone at equal multiply-accumulates
+    vs_random   minus its random control in exact expectation
+
+Method and formulas: docs/results.md, "Differences".
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from .curve import Pool, adaptive, one_depth
+from .paired import Difference, Seeds, by_seed, of_scores
+from .result import Result
+from .utterances import scores
+
+KINDS = ("vs_curve", "vs_random")
+ENDS = ("", "_low", "_high", "_p", "_spread")
+COLUMNS = [*(kind + end for kind in KINDS for end in ENDS), "curve", "paired", "speakers", "note"]
+NO_TEST = "one depth, no test"
+ALL_AT_ONE = "all left at one depth"
+
+
+def of_cell(rows: Sequence[Result], pool: Pool, metric: str) -> dict[str, Any]:
+    """The columns of one cell, None where they do not apply.
+
+    Args:
+        rows: of the cell, one a seed; what they are held against must be there for every seed.
+    """
+    out: dict[str, Any] = dict.fromkeys(COLUMNS)
+    if not all(map(adaptive, rows)):
+        return out
+    if any(map(one_depth, rows)):
+        return out | {"note": NO_TEST}
+    if all(sum(n > 0 for n in row.exit_histogram) == 1 for row in rows):
+        out["note"] = ALL_AT_ONE
+    if any(row.utterances is None for row in rows):
+        return out
+    own = by_seed(rows, metric)
+    points = [pool.at_equal_macs(row) for row in rows]
+    if all(points) and all(one.utterances is not None for p in points for one in p.rows):
+        static = {r.cell.seed: p.scores(metric) for r, p in zip(rows, points, strict=True)}
+        out |= _told("vs_curve", own, static)
+        out["curve"] = " / ".join(dict.fromkeys(map(str, points)))
+    dealt = [pool.control(row, "random") for row in rows]
+    if all(one is not None and one.utterances is not None for one in dealt):
+        out |= _told("vs_random", own, {r.cell.seed: scores(r, metric) for r in dealt})
+    return out
+
+
+def _told(kind: str, own: Seeds, other: Seeds) -> dict[str, Any]:
+    found: Difference = of_scores(own, other)
+    values = (found.value, found.low, found.high, found.p, found.spread)
+    rounded = [None if value is None else round(value, 4) for value in values]
+    told = dict(zip((kind + end for end in ENDS), rounded, strict=True))
+    return told | {"paired": found.n, "speakers": found.speakers}
