@@ -132,7 +132,7 @@ def test_help_has_an_example_that_is_accepted(verb, parsers_only, capsys):
     with pytest.raises(SystemExit):
         main([*verb.split(), "--help"])
     said = capsys.readouterr().out
-    example = said.partition("example:\n")[2].split()
+    example = shlex.split(said.partition("example:\n")[2])
     assert example[0] == "run_benchmark.py" and example[1 : 1 + len(verb.split())] == (
         verb.split() if verb != "run" else ["--upstream"]
     )
