@@ -61,6 +61,7 @@ def test_the_flags_of_run_are_frozen():
         "table1",
         "figure",
         "compare",
+        "midpoints",
     }
 
 
