@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import resampling
 from .contract import SAMPLE_RATE
 from .errors import require
 
@@ -112,19 +113,20 @@ def mean(values: Sequence[float | Ratio]) -> float:
 
 
 def bootstrap_interval(
-    values: Sequence[float | Ratio], level: float = 0.95, n: int = 1000, seed: int = 0
+    values: Sequence[float | Ratio],
+    speakers: Sequence[str] = (),
+    level: float = 0.95,
+    n: int = 1000,
+    seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap of the mean over utterances (Efron, 1979): how far it could move
-    with other utterances.
+    """Percentile bootstrap of the mean: how far it could move with other speakers and other
+    utterances of each, or with other utterances where no speakers are given (resampling.py).
 
     Says nothing of other training seeds. Of a single value it is that value, twice.
     """
     part, whole = _parts(values)
-    draws = np.random.default_rng(seed).integers(part.size, size=(n, part.size))
-    low, high = np.quantile(
-        part[draws].sum(axis=1) / whole[draws].sum(axis=1), [(1 - level) / 2, (1 + level) / 2]
-    )
-    return float(low), float(high)
+    names = tuple(speakers) or ("",) * part.size
+    return resampling.interval(resampling.totals(part, whole, names, n, seed), level)
 
 
 def _parts(values: Sequence[float | Ratio]) -> tuple[np.ndarray, np.ndarray]:

@@ -35,9 +35,13 @@ def unprocessed(exp: Experiment, row: Row) -> None:
     ):
         score = exp.task.unprocessed(exp.task.load(item), exp.protocol)
         scored.append({"id": item.id, **about(item), **score})
-    scores = {m.name: Score.over([u[m.name] for u in scored]) for m in exp.task.metrics}
-    nothing = Result(row.cell, scores, answered_by="", detail=_detail(exp))
+    nothing = Result(row.cell, _scores(exp, scored), answered_by="", detail=_detail(exp))
     nothing.save(exp.config.results, plain(scored))
+
+
+def _scores(exp: Experiment, utterances: Sequence[Mapping[str, Any]]) -> dict[str, Score]:
+    speakers = [u["speaker"] for u in utterances]
+    return {m.name: Score.over([u[m.name] for u in utterances], speakers) for m in exp.task.metrics}
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
         detail |= {"training": training} | _training_detail(ev, row)
     Result(
         row.cell,
-        {m.name: Score.over([u[m.name] for u in utterances]) for m in exp.task.metrics},
+        _scores(exp, utterances),
         depth=float(depth.mean()),
         exit_histogram=histogram(depth, blocks),
         cost=_cost(ev, row, depth, measured),

@@ -89,7 +89,7 @@ class Score:
 
     Attributes:
         mean: of ratios: total over total. None when nothing scored.
-        low, high: its 95 % bootstrap interval over utterances.
+        low, high: its 95 % bootstrap interval, over speakers where they are known, then utterances.
         n, failed: utterances with and without a score; reasons: of the latter, counted.
     """
 
@@ -101,15 +101,19 @@ class Score:
     reasons: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def over(cls, values: Sequence[float | Ratio | Failure]) -> "Score":
+    def over(
+        cls, values: Sequence[float | Ratio | Failure], speakers: Sequence[str] = ()
+    ) -> "Score":
+        """Args: speakers: of each value, where they are known."""
         good = [v for v in values if not isinstance(v, Failure)]
+        names = [s for v, s in zip(values, speakers, strict=False) if not isinstance(v, Failure)]
         reasons: dict[str, int] = {}
         for value in values:
             if isinstance(value, Failure):
                 reasons[value.reason] = reasons.get(value.reason, 0) + 1
         if not good:
             return cls(None, None, None, 0, len(values), reasons)
-        low, high = bootstrap_interval(good)
+        low, high = bootstrap_interval(good, names)
         return cls(mean(good), low, high, len(good), len(values) - len(good), reasons)
 
 

@@ -215,6 +215,23 @@ def test_rows_beside_the_usual_ones(finished, corpus, tmp_path, capsys):
     }
 
 
+def test_utterances_say_who_speaks_in_what_and_controls_are_compared(finished, corpus, tmp_path):
+    shutil.copytree(finished, tmp_path / "r")
+    flags = command(corpus, tmp_path / "r", "--rho", "1.0", "--set", "exits=random,oracle")
+    assert main(flags) == 0
+    tables = {p.name: pd.read_csv(p) for p in (tmp_path / "r").rglob("*.utterances.csv")}
+    for table in tables.values():
+        assert set(table["speaker"]) == {"test0", "test1"} and set(table["noise"]) == {"white"}
+        assert set(table["snr"]) == {5}
+    [dealt] = [t for name, t in tables.items() if name.startswith("random-rho-1-min-max")]
+    [own] = [t for name, t in tables.items() if name.startswith("adaptive-rho-1-min-max")]
+    assert set(dealt["depth"]) == {own["depth"].mean()}
+    board = pd.read_csv(tmp_path / "r" / "leaderboard_se.csv").set_index(["exit", "span"])
+    row, control = board.loc[("adaptive", "min-max")], board.loc[("random", "min-max")]
+    assert row["vs_random"] == pytest.approx(row["pesq"] - control["pesq"], abs=2e-4)
+    assert row["speakers"] == 2 and row["vs_random_low"] <= row["vs_random"]
+
+
 def test_json_lines_are_the_table(finished, corpus, capsys):
     assert main(command(corpus, finished, "--rho", "1.0", "--json")) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
