@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from .result import Cell, Result
+from .result import CHOSEN, Cell, Result
 from .utterances import Scores, mixed, scores
 
 FIXED = re.compile(r"full|depth \d+")
@@ -102,7 +102,7 @@ def _calibrated(row: Result) -> bool:
 def adaptive(row: Result) -> bool:
     """Whether its exits were decided by evidence."""
     exit = row.cell.exit
-    return exit == "adaptive" or exit.startswith(("tau ", "batches of "))
+    return exit == "adaptive" or exit.startswith(("tau ", "batches of ", *CHOSEN))
 
 
 def one_depth(row: Result) -> bool:

@@ -26,6 +26,9 @@ FIX = (
 )
 
 
+CHOSEN = ("budget ", "max loss ")  # begin the exits whose test threshold no knob's value gave
+
+
 @dataclass(frozen=True)
 class Cell:
     """What identifies a result. Device, workers and folders are not in it: they change no number.

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from .differences import KINDS
+from .result import CHOSEN
 
 SAID = {
     "vs_curve": "vs curve: {} minus that of fixed depths mixed to the same multiply-accumulates.",
@@ -48,7 +49,8 @@ def screen(frame: pd.DataFrame) -> pd.DataFrame:
     out["n"] = frame["n"].astype(int).astype(str)
     out["value"] = [_knob(v) for v in frame["value"].astype(float)]
     if frame["test_value"].notna().any():
-        at_test = frame["test_value"].fillna(frame["value"]).astype(float)
+        follows = ~frame["exit"].str.startswith(CHOSEN)  # its training value, where nothing else
+        at_test = frame["test_value"].fillna(frame["value"].where(follows)).astype(float)
         out.insert(list(out).index("value") + 1, "at test", [_knob(v) for v in at_test])
     if frame["note"].notna().any():
         out["note"] = frame["note"]

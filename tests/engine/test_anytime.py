@@ -5,6 +5,7 @@ budget, a bounded loss.
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from earlyexit_superb.benchmark import calibration
@@ -14,6 +15,7 @@ from earlyexit_superb.benchmark.engine.evaluation import evaluation
 from earlyexit_superb.benchmark.engine.experiment import RunConfig
 from earlyexit_superb.benchmark.engine.resolve import resolve
 from earlyexit_superb.benchmark.exiting import Exit, leaving, replay, run_until_exit
+from earlyexit_superb.benchmark.report.screen import screen
 from helpers import TOY, command, jsons
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
@@ -58,8 +60,11 @@ def test_a_surface_has_all_pairs_and_one_head_a_training_value(surface):
     }
     names = [json.loads(p.read_text())["name"] for p in (surface / "heads").glob("*.json")]
     assert sorted(n for n in names if n.startswith("rho")) == ["rho 0.8", "rho 1"]
-    header, *lines = (surface / "leaderboard_se.md").read_text().splitlines()[2:]
-    assert "| at test |" in header and len(lines) == 1 + 8 + 4
+    board = pd.read_csv(surface / "leaderboard_se.csv")
+    assert len(board) == 8 + 4 and board["test_value"].notna().sum() == 4
+    shown = screen(board)
+    assert set(shown.loc[shown["exit"] == "adaptive", "at test"]) == {"0.80", "1.00"}
+    assert set(shown.loc[shown["exit"] != "adaptive", "at test"]) == {""}
 
 
 def test_the_value_of_training_at_test_is_the_row_without_one(surface, corpus, capsys):
