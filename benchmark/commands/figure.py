@@ -1,7 +1,11 @@
-"""`figure N`: a figure of DAISY's paper, drawn from the files of a results folder."""
+"""`figure N`: a figure of DAISY's paper, drawn from the files of a results folder.
+
+Figures of the noise study first make what they show, where it is not there yet.
+"""
 
 import io
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -10,12 +14,18 @@ from .parser import LOCAL, Parser
 FIGURES = {  # its number in the paper: (module of report/figures, what it shows)
     "2": ("entropy_by_depth", "average entropy of every branch, and how straight a line it is"),
     "3": ("tradeoff", "metric against time and multiply-accumulates saved, beside fixed exits"),
+    "4": ("exit_depths_by_snr", "exit depths of clean and noisy speech: noise, music, babble"),
 }
+# what makes what a figure shows: prepare(args) leaves it in args
+MAKERS = {"4": "figure_exit_depths"}
 
 
 def command(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     module = import_module(f"..report.figures.{FIGURES[args.number][0]}", __package__)
+    if args.number in MAKERS:
+        _settle(args)
+        import_module(f".{MAKERS[args.number]}", __package__).prepare(args)
     for path in made(module, args.results, args.out or args.results, args):
         print(path)
     return 0
@@ -39,7 +49,31 @@ def parser() -> Parser:
     add("--only", default="", metavar="TEXT", help=only)
     add("--results", type=Path, default=LOCAL, metavar="DIR", help=f"of the rows; default {LOCAL}")
     add("--out", type=Path, metavar="DIR", help="where to write; default: the results folder")
+    _running(out.add_argument_group("figures that run what they show").add_argument)
+    for number, name in MAKERS.items():
+        group = out.add_argument_group(f"figure {number}")
+        import_module(f".{name}", __package__).arguments(group)
     return out
+
+
+def _running(add: Callable) -> None:
+    rho = "DAISY's ratio, one or several; default: those of the figure"
+    add("--rho", nargs="+", metavar="R", help=rho)
+    setting = "an option of the upstream, or what else `run` takes there"
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=setting)
+    seed = "of draws, and of heads (several are averaged); default 0"
+    add("--seed", nargs="+", default=["0"], metavar="N", help=seed)
+    add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
+
+
+def _settle(args: Namespace) -> None:
+    """Words into values. UsageError about the first that is none."""
+    from ..config import knobs, pairs, seeds
+    from .parser import check_device
+
+    args.rho = knobs(args.rho, None).get("rho", ())
+    args.set, args.seed = pairs(args.set), seeds(args.seed)
+    check_device(args.device)
 
 
 def made(module, results: Path, out: Path, options) -> list[Path]:
@@ -54,4 +88,8 @@ def made(module, results: Path, out: Path, options) -> list[Path]:
     figure = module.draw(table)
     paths = [out / f"{module.NAME}{end}" for end in (".csv", ".png", ".svg")]
     write_text(paths[0], text)
-    return [paths[0], *(style.save(figure, path) for path in paths[1:])]
+    further = getattr(module, "TABLES", {})  # name -> what else follows from the table
+    for name, of in further.items():
+        paths.insert(1, out / f"{module.NAME}_{name}.csv")
+        write_text(paths[1], of(table).to_csv(index=False, lineterminator="\n"))
+    return [*paths[:-2], *(style.save(figure, path) for path in paths[-2:])]

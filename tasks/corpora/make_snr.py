@@ -19,7 +19,7 @@ from . import Need, manifest, open_corpus
 from .entry import SPLITS
 from .manifest import CLEAN
 from .noise_pools import KINDS
-from .noisy_copies import Job, Noises, file_names, write_copies
+from .noisy_copies import Job, Noises, file_names, request_of, write_copies
 
 VERSION = 1  # of these recipes; another where their bytes change
 NOISE = Noises()  # DAISY, sec. 4.3, adds noise alone
@@ -65,7 +65,8 @@ def make_snr(
     notices = [*corpus.notices, f"noise added: {of}", *(p.about for p in pools.values())]
     told = [(_ratio(k), share) for k, share in shares.items()]
     options = [VERSION, corpus.hash, list(noises.kinds), told, seed, limit]
-    made = write_copies(out, jobs, pools, seed, options, _readme(corpus, notices))
+    request = request_of(options, pools)
+    made = write_copies(out, jobs, pools, seed, request, _readme(corpus, notices))
     counts = {split: len(items) for split, items in chosen.items()}
     has = ", ".join(f"{n} {split}" for split, n in counts.items())
     message = f"{out}: {has} utterances, {made} of them made now; {'; '.join(notices)}"
@@ -77,7 +78,7 @@ def make_snr(
 def crossed(
     corpus: Corpus,
     items: Sequence[Item],
-    out: Path,
+    root: Path,
     noises: Noises,
     ratios: Sequence[float],
     seed: int = 0,
@@ -86,14 +87,15 @@ def crossed(
     """Some test `items` of `corpus` as they are, and with every kind of noise at every ratio.
 
     Args:
+        root: where the corpus gets a folder, named by the request.
         ratios: dB.
-        builtin: whether the corpus is the built-in one.
+        builtin: whether `corpus` is the built-in one.
 
-    Returns: items of `out`, made now where they are missing; in `more` their "snr" (dB, or
-    "clean"), "noise" (the kind) and "utterance": the id of the item that they are made of.
+    Returns: items of that folder, made now where they are missing; in `more` their "text", "snr"
+    (dB, or "clean"), "noise" (the kind) and "utterance": the id of the item they are made of.
     """
     pools = noises.pools(corpus, builtin, seed)
-    jobs, origin = [], {}
+    jobs, of = [], {}
     for number, (item, name) in enumerate(zip(items, _names(items), strict=True)):
         mine = [Job(f"{name}.{CLEAN}", "test", item)]
         mine += [
@@ -101,15 +103,17 @@ def crossed(
             for n, kind in enumerate(noises.kinds)
             for ratio in ratios
         ]
-        origin |= {job.id: item.id for job in mine}
+        of |= {job.id: {"utterance": item.id, "text": item.more["text"]} for job in mine}
         jobs += mine
     told = [list(ratios), [(item.id, item.samples) for item in items]]
     options = [VERSION, corpus.hash, list(noises.kinds), told, seed]
     notices = [*corpus.notices, *(p.about for p in pools.values())]
-    write_copies(Path(out), jobs, pools, seed, options, _readme(corpus, notices))
+    request = request_of(options, pools)
+    out = Path(root) / request
+    write_copies(out, jobs, pools, seed, request, _readme(corpus, notices))
     return [
-        Item(e.id, e.path, e.samples, e.start, e.speaker, {**e.more, "utterance": origin[e.id]})
-        for e in manifest.read(Path(out) / manifest.NAME)
+        Item(e.id, e.path, e.samples, e.start, e.speaker, {**of[e.id], **e.more})
+        for e in manifest.read(out / manifest.NAME)
     ]
 
 

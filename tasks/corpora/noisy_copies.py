@@ -75,28 +75,35 @@ class Job(NamedTuple):
     draw: int = 0
 
 
+def request_of(options: Sequence, pools: Mapping[str, Pool]) -> str:
+    """16 digits that change with all that the files of a corpus depend on.
+
+    Args:
+        options: that, beside the recordings of noise.
+    """
+    files = {f"{kind}/{name}": p for kind, of in pools.items() for name, p in of.files.items()}
+    return fingerprint(list(options), files)
+
+
 def write_copies(
     out: Path,
     jobs: Sequence[Job],
     pools: Mapping[str, Pool],
     seed: int,
-    options: Sequence,
+    request: str,
     about: str,
 ) -> int | None:
     """Make what is missing of `jobs` in `out`, and at last its manifest.
 
-    A killed run goes on: what a job gives follows from the options, and files appear whole.
+    A killed run goes on: what a job gives follows from the request, and files appear whole.
 
     Args:
-        options: all that the files depend on, beside the recordings of noise.
         about: for the README.txt; lines "notice: ..." go into rows.
 
     Returns: how many files were made now; None where the whole corpus was there already.
     Raises: UsageError where `out` holds something else.
     """
-    recordings = {f"{k}/{name}": p for k, of in pools.items() for name, p in of.files.items()}
-    request = f"request: {fingerprint(list(options), recordings)}\n"
-    readme = out / NOTICES
+    request, readme = f"request: {request}\n", out / NOTICES
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         if not readme.is_file() or request not in readme.read_text(encoding="utf-8"):
             raise UsageError(
