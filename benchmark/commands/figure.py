@@ -15,9 +15,10 @@ FIGURES = {  # its number in the paper: (module of report/figures, what it shows
     "2": ("entropy_by_depth", "average entropy of every branch, and how straight a line it is"),
     "3": ("tradeoff", "metric against time and multiply-accumulates saved, beside fixed exits"),
     "4": ("exit_depths_by_snr", "exit depths of clean and noisy speech: noise, music, babble"),
+    "5": ("wer_by_snr", "word error rates by noise ratio, against a fixed exit"),
 }
 # what makes what a figure shows: prepare(args) leaves it in args
-MAKERS = {"4": "figure_exit_depths"}
+MAKERS = {"4": "figure_exit_depths", "5": "figure_word_errors"}
 
 
 def command(argv: Sequence[str]) -> int:
@@ -57,7 +58,7 @@ def parser() -> Parser:
 
 
 def _running(add: Callable) -> None:
-    rho = "DAISY's ratio, one or several; default: those of the figure"
+    rho = "DAISY's ratio, or values of the upstream's own knob; default: those of the figure"
     add("--rho", nargs="+", metavar="R", help=rho)
     setting = "an option of the upstream, or what else `run` takes there"
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=setting)

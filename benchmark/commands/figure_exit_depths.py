@@ -46,7 +46,7 @@ def prepare(args: Namespace) -> None:
     root, builtin = cache_dir() / "noisy", args.speech is None
     items = crossed(corpus, chosen, root, noises, RATIOS, args.seed[0], builtin)
     calibration = drawn(corpus.splits["train"], CALIBRATION, args.seed[0])
-    values = tuple(args.rho or RHO)
+    values = tuple(args.rho) or (RHO if upstream.knob == "rho" else upstream.knob_values)
     left = exit_depths(upstream, calibration, items, task.load, values, args.device)
     args.table = pd.DataFrame(
         {

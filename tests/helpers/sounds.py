@@ -2,6 +2,7 @@
 
 import numpy as np
 import soundfile
+from earlyexit_superb.benchmark import audio
 from earlyexit_superb.benchmark.registry import tasks
 from earlyexit_superb.benchmark.validation import opened
 
@@ -22,6 +23,22 @@ def speechlike(seconds=1.5, seed=0):
     return (0.2 * rng(seed).standard_normal(len(t)) * (np.sin(2 * np.pi * 1.5 * t) > 0)).astype(
         np.float32
     )
+
+
+SPOKEN = {"train": (18, 1), "dev": (1, 5), "test": (2, 5)}  # speakers, utterances each
+
+
+def spoken_list(root):
+    """A list of soft bursts with transcripts: 18 training, 5 dev and 10 test utterances."""
+    lines = ["path,split,speaker,text"]
+    for split, (speakers, each) in SPOKEN.items():
+        for who in range(speakers):
+            for i in range(each):
+                path = f"{split}{who}/{split}{who}_{i}.wav"
+                audio.write(root / path, 0.1 * speechlike(1 + i / 10, seed=7 * who + i))
+                lines.append(f"{path},{split},{split}{who},SAY {'ABCDE'[i]}")
+    (root / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return root
 
 
 def mostly_silent(draw, samples):

@@ -14,24 +14,12 @@ from earlyexit_superb.benchmark.validation import opened
 from earlyexit_superb.tasks.corpora import manifest, noise
 from earlyexit_superb.tasks.corpora.make_snr import SHARES, _counted, crossed, make_snr
 from earlyexit_superb.tasks.corpora.noisy_copies import Noises, file_names
-from helpers.sounds import mostly_silent, rng, speechlike, tree
-
-SIZES = {"train": (18, 1), "dev": (1, 5), "test": (2, 5)}  # speakers, utterances each
+from helpers.sounds import SPOKEN, mostly_silent, rng, spoken_list, tree
 
 
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory):
-    """A list of soft bursts: 18 training, 5 dev and 10 test utterances."""
-    root = tmp_path_factory.mktemp("speech")
-    lines = ["path,split,speaker,text"]
-    for split, (speakers, each) in SIZES.items():
-        for who in range(speakers):
-            for i in range(each):
-                path = f"{split}{who}/{split}{who}_{i}.wav"
-                audio.write(root / path, 0.1 * speechlike(1 + i / 10, seed=7 * who + i))
-                lines.append(f"{path},{split},{split}{who},SAY {'ABCDE'[i]}")
-    (root / "manifest.csv").write_text("\n".join(lines) + "\n")
-    return root
+    return spoken_list(tmp_path_factory.mktemp("speech"))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +84,7 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_not_done_again(speech, sound
     assert make_snr(speech, out, noises, limit=15)["made"] == 1 and tree(out) == whole
     again = make_snr(speech, out, noises, limit=15)
     assert again["made"] == 0 and "nothing was done" in again["message"] and tree(out) == whole
-    assert sum(first[split] for split in SIZES) == first["made"] == pytest.approx(15, abs=2)
+    assert sum(first[split] for split in SPOKEN) == first["made"] == pytest.approx(15, abs=2)
     for changed in ({"seed": 1}, {"limit": 14}, {"shares": {0.0: 1.0}}):
         with pytest.raises(UsageError, match="is not what this command makes.*rm -r"):
             make_snr(speech, out, noises, **{"limit": 15, **changed})

@@ -110,5 +110,6 @@ def _panel(axes: Any, table: pd.DataFrame, blocks: int, scale: float) -> None:
     axes.plot(range(len(ratios)), means, color=style.BLACK, linewidth=0.5, linestyle=":")
     axes.set_xticks(range(len(ratios)), ratios)
     axes.set_yticks(range(0, blocks + 1, 2 if blocks > 6 else 1))
+    axes.set_xlim(-0.6, len(ratios) - 0.4)
     axes.set_ylim(0, blocks + 0.8)
     axes.grid(axis="x", visible=False)
