@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from ..errors import need_all
 from .parser import LOCAL, Parser
 
 FIGURES = {  # its number in the paper: (module of report/figures, what it shows)
@@ -25,6 +26,7 @@ def command(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     module = import_module(f"..report.figures.{FIGURES[args.number][0]}", __package__)
     if args.number in MAKERS:
+        need_all("figure", {"matplotlib": "figures"})  # now, not after the work
         _settle(args)
         import_module(f".{MAKERS[args.number]}", __package__).prepare(args)
     for path in made(module, args.results, args.out or args.results, args):
@@ -38,7 +40,8 @@ def parser() -> Parser:
         prog="run_benchmark.py figure",
         allow_abbrev=False,
         description="Draw a figure of DAISY's paper from the rows of a results folder, as PNG and "
-        f"SVG, with the\nnumbers it shows as CSV.\n\n{shown}",
+        "SVG, with the\nnumbers it shows as CSV. Figures 4 and 5 make what they show where it is "
+        f"missing.\n\n{shown}",
         example="run_benchmark.py figure 2 --task se --out figures",
     )
     add = out.add_argument
