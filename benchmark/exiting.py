@@ -218,12 +218,13 @@ class TruncatedWeightedSum(nn.Module):
 
     One score a depth, shared by all exits and zero at the start (s3prl's Featurizer; DAISY's
     released code). With `normalise`, every state goes through a layer-norm without parameters first
-    (DAISY, eq. 4; MiniSUPERB; off in SUPERB).
+    (DAISY, eq. 4; MiniSUPERB; off in SUPERB). `alone` takes the state at the exit instead of the
+    sum, as a probe of single depths does.
     """
 
-    def __init__(self, depths: int, normalise: bool = False):
+    def __init__(self, depths: int, normalise: bool = False, alone: bool = False):
         super().__init__()
-        self.normalise = normalise
+        self.normalise, self.alone = normalise, alone
         self.scores = nn.Parameter(torch.zeros(depths))
 
     def forward(self, states: Tensor, depth: Tensor) -> Tensor:
@@ -232,10 +233,14 @@ class TruncatedWeightedSum(nn.Module):
 
     def weighted(self, states: Tensor, depth: Tensor) -> Tensor:
         """The sum alone, of states already normalised where they should be."""
-        depth = depth.to(states.device)
-        reached = torch.arange(len(states), device=states.device)[:, None] <= depth  # (L', B)
-        weight = self.scores[: len(states), None].masked_fill(~reached, -torch.inf).softmax(0)
+        weight = self.weights(len(states), depth.to(states.device))
         return torch.einsum("lb,lbtd->btd", weight, states)
+
+    def weights(self, depths: int, exits: Tensor) -> Tensor:
+        """(B,) exit depths, all below `depths` -> (depths, B), columns that add up to one."""
+        depth = torch.arange(depths, device=exits.device)[:, None]
+        seen = depth == exits if self.alone else depth <= exits
+        return self.scores[:depths, None].masked_fill(~seen, -torch.inf).softmax(0)
 
 
 def layer_normed(states: Tensor) -> Tensor:

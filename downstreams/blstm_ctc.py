@@ -8,7 +8,7 @@ s3prl/downstream/asr/{config.yaml,model.py}, whose weights it can carry
 
 from torch import Tensor, nn
 
-from .rnn import blstm
+from .rnn import blstm, new_blstm
 
 
 class BLSTMCTC(nn.Module):
@@ -16,7 +16,7 @@ class BLSTMCTC(nn.Module):
     Args:
         dim: features a frame. symbols: outputs, the blank among them.
         hidden, layers: of the LSTM, `hidden` in each direction; the projection before it is as
-            wide.
+            wide. Without layers the head is linear, as a probe wants it.
         dropout: after every layer.
         join: neighbouring frames read as one; a remainder at the end is left out.
 
@@ -37,17 +37,9 @@ class BLSTMCTC(nn.Module):
         super().__init__()
         self.join = join
         self.project = nn.Linear(dim, hidden)
-        self.lstm = nn.LSTM(
-            join * hidden,
-            hidden,
-            layers,
-            batch_first=True,
-            bidirectional=True,
-            # torch warns of a dropout between one layer
-            dropout=dropout if layers > 1 else 0.0,
-        )
+        self.lstm = new_blstm(join * hidden, hidden, layers, dropout)
         self.dropout = nn.Dropout(dropout)
-        self.to_symbols = nn.Linear(2 * hidden, symbols)
+        self.to_symbols = nn.Linear(2 * hidden if layers else join * hidden, symbols)
 
     def forward(self, features: Tensor, frames: Tensor) -> Tensor:
         rows, time = features.shape[0], features.shape[1] // self.join

@@ -9,7 +9,7 @@ s3prl/downstream/enhancement_stft/model.py, whose weights it can carry
 import torch
 from torch import Tensor, nn
 
-from .rnn import blstm
+from .rnn import blstm, new_blstm
 
 ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid}
 
@@ -19,7 +19,8 @@ class MaskBLSTM(nn.Module):
     Args:
         dim: features a frame.
         bins: frequencies of a mask, n_fft / 2 + 1.
-        hidden, layers: of the LSTM, `hidden` in each direction.
+        hidden, layers: of the LSTM, `hidden` in each direction. Without layers the mask is linear
+            in the features before its activation, as a probe wants it.
         dropout: between the layers, and once more on the output.
         activation: relu leaves a mask unbounded above, sigmoid keeps it within 0..1.
         sources: 1 for enhancement, 2 for two talkers.
@@ -40,17 +41,10 @@ class MaskBLSTM(nn.Module):
         sources: int = 1,
     ):
         super().__init__()
-        self.lstm = nn.LSTM(
-            dim,
-            hidden,
-            layers,
-            batch_first=True,
-            bidirectional=True,
-            # torch warns of a dropout between one layer
-            dropout=dropout if layers > 1 else 0.0,
-        )
+        self.lstm = new_blstm(dim, hidden, layers, dropout)
         self.dropout = nn.Dropout(dropout)
-        self.to_mask = nn.ModuleList(nn.Linear(2 * hidden, bins) for _ in range(sources))
+        width = 2 * hidden if layers else dim
+        self.to_mask = nn.ModuleList(nn.Linear(width, bins) for _ in range(sources))
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, features: Tensor, frames: Tensor) -> Tensor:

@@ -5,8 +5,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def blstm(lstm: nn.LSTM, x: Tensor, frames: Tensor) -> Tensor:
-    """A bidirectional `lstm` over padded rows, none of which reads its padding.
+def new_blstm(dim: int, hidden: int, layers: int, dropout: float) -> nn.LSTM | None:
+    """`layers` with dropout between them, batch first; None for no layer at all."""
+    if not layers:
+        return None
+    return nn.LSTM(
+        dim,
+        hidden,
+        layers,
+        batch_first=True,
+        bidirectional=True,
+        # torch warns of a dropout between one layer
+        dropout=dropout if layers > 1 else 0.0,
+    )
+
+
+def blstm(lstm: nn.LSTM | None, x: Tensor, frames: Tensor) -> Tensor:
+    """A bidirectional `lstm` over padded rows, none of which reads its padding; `x` without one.
 
     Shape: (B, T, D) and (B,) valid frames -> (B, T, 2H), zeros in the padding.
 
@@ -15,6 +30,8 @@ def blstm(lstm: nn.LSTM, x: Tensor, frames: Tensor) -> Tensor:
     training. Forward, padding comes last; for the backward direction each row is reversed within
     its valid length, so that it comes last there, too.
     """
+    if lstm is None:
+        return x
     if x.is_cuda:
         packed = nn.utils.rnn.pack_padded_sequence(
             x, frames.cpu(), batch_first=True, enforce_sorted=False

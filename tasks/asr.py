@@ -83,10 +83,10 @@ class ASRProtocol(Protocol):
         )
 
     def __post_init__(self):
-        if self.join < 1 or self.hidden < 1 or self.layers < 1:
+        if self.join < 1 or self.hidden < 1 or self.layers < 0:
             raise UsageError(
-                f"protocol {self.name}: join, hidden and layers are at least 1, not {self.join}, "
-                f"{self.hidden} and {self.layers}"
+                f"protocol {self.name}: join and hidden are at least 1 and layers 0, not "
+                f"{self.join}, {self.hidden} and {self.layers}"
             )
         if self.bucket and self.batch != self.bucket // 2:
             raise UsageError(

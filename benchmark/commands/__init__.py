@@ -13,6 +13,7 @@ VERBS = {  # name: what --help says of it
     "leaderboard": "rebuild the tables from the JSONs of a results folder",
     "table1": "make and print DAISY's Table 1, the published numbers beside it",
     "midpoints": "hold DAISY's thresholds at rho 1 against the released ones",
+    "probe": "score every depth by itself, beside random weights",
     "figure": "draw a figure of DAISY's paper from the rows of a results folder",
     "cache": "list or remove what was recorded on this machine",
     "doctor": "find out what does not import here, and how to mend it",

@@ -132,7 +132,7 @@ def counted(run: Experiment) -> Counts:
     missing = [row for row in run.rows if run.config.force or not row.path.exists()]
     rows = [row for row in missing if row.cell.exit != "unprocessed"]
     # Rows that differ in their span alone share a head.
-    trained = {(row.normalise, row.depth, row.cell.value, row.taus) for row in rows}
+    trained = {(row.normalise, row.depth, row.cell.value, row.taus, row.alone) for row in rows}
     if run.answers:
         trained = set()
     controlled, places = [r for r in rows if r.cell.exit in CONTROLS], len(leaving(run.upstream))

@@ -33,16 +33,17 @@ class Extra:
     controls: tuple[str, ...] = ()
     # name -> utterances that leave together
     batches: Mapping[str, int] = field(default_factory=dict)
+    alone: tuple[int, ...] = ()  # depths whose state is read without those below it
 
 
 def extra(text: str, upstream: Upstream, answers: bool = False) -> Extra:
-    """ "3,static,tau:0.9,tau:0.9/0.8/0.7,oracle,random,batch:4" -> the rows it asks for.
+    """ "3,static,alone:3,tau:0.9,tau:0.9/0.8/0.7,oracle,random,batch:4" -> the rows it asks for.
 
     Args:
         answers: the upstream answers the task by itself, so it has something to say at its exits
             alone; a head reads any depth.
     """
-    depths, taus, controls, batches = [], [], [], {}
+    depths, alone, taus, controls, batches = [], [], [], [], {}
     allowed = leaving(upstream) if answers else range(upstream.card.depth + 1)
     for word in filter(None, (w.strip() for w in text.strip("[]").split(","))):
         kind, _, given = word.partition(":")
@@ -50,11 +51,14 @@ def extra(text: str, upstream: Upstream, answers: bool = False) -> Extra:
             depths += [k for k in allowed if 0 < k < upstream.card.depth]
         elif word.isdecimal() and int(word) in allowed:
             depths += [int(word)]
+        elif kind == "alone" and not answers and given.isdecimal() and int(given) in allowed:
+            alone += [int(given)]
         elif not (word in CONTROLS or (kind in ("tau", "batch") and ":" in word)):
             raise UsageError(
                 f"--set exits={word}: a depth ({', '.join(map(str, allowed))}), `static` (all of "
                 "them), tau:NUMBER, tau:NUMBER/.../NUMBER (one for each depth it can leave at), "
-                f"oracle, random or batch:N; {did_you_mean(word, ('static', *CONTROLS))}"
+                "oracle, random, batch:N or, where a head is trained, alone:DEPTH; "
+                + did_you_mean(word, ("static", *CONTROLS))
             )
         elif not upstream.knob:
             raise UsageError(
@@ -77,6 +81,7 @@ def extra(text: str, upstream: Upstream, answers: bool = False) -> Extra:
         tuple(dict.fromkeys(taus)),
         tuple(dict.fromkeys(controls)),
         batches,
+        tuple(dict.fromkeys(alone)),
     )
 
 

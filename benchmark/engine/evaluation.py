@@ -180,7 +180,7 @@ def _plan(
         exit = Exit(leaving(exp.upstream), calibrated[row.cell.value].tau)
         name = f"{row.cell.knob} {row.cell.value:g}"
     train, dev = (replay(features[s].evidence, exit, exp.upstream.exits) for s in ("train", "dev"))
-    return heads.Plan(name, bool(row.normalise), exp.protocol.lr, train, dev)
+    return heads.Plan(name, bool(row.normalise), exp.protocol.lr, train, dev, row.alone)
 
 
 def _keys(exp: Experiment, plans: Mapping[Row, heads.Plan]) -> dict[Row, dict[float, str]]:

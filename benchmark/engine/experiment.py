@@ -24,6 +24,7 @@ class Row:
     Attributes:
         normalise: layer-norm before the weighted sum; None where no head is trained.
         depth: a fixed exit; None = decided by evidence.
+        alone: a probe: the head reads the state at that depth and none below it.
         taus: the user's own thresholds; () = calibrated by the knob.
         batch: utterances that leave together; 0 = each decides for itself.
         budget, max_loss: what the test threshold is chosen for; see `Anytime`.
@@ -37,12 +38,15 @@ class Row:
     batch: int = 0
     budget: float | None = None
     max_loss: float | None = None
+    alone: bool = False
     path: Path = Path()
 
     @property
     def replayed_only(self) -> bool:
-        """A control, or a decision by batches: it cannot be timed live, utterance by utterance."""
-        return self.cell.exit in controls.CONTROLS or self.batch > 0
+        """Not timed: a control or a decision by batches cannot be run live, utterance by utterance,
+        and a probe of one depth is no system.
+        """
+        return self.cell.exit in controls.CONTROLS or self.batch > 0 or self.alone
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,9 @@ class Experiment:
         rows = [Row(self._cell(backbone, "full", way), way, blocks) for way in ways]
         for depth in dict.fromkeys((*middle, *self.extra.depths)):
             rows.append(Row(self._cell(backbone, f"depth {depth}", usual), usual, depth))
+        for depth in self.extra.alone:
+            cell = self._cell(backbone, f"depth {depth} alone", usual)
+            rows.append(Row(cell, usual, depth, alone=True))
         for exit in ("adaptive", *self.extra.controls, *self.extra.batches):
             for value, at_test, span in self._adaptive():
                 cell = self._cell(upstream, exit, usual, upstream.knob, value, span, at_test)

@@ -26,12 +26,18 @@ def finished(folder: Path, key: str) -> bool:
 
 
 def load(
-    folder: Path, key: str, normalise: bool, task: Task, setup: Setup, blocks: int
+    folder: Path,
+    key: str,
+    normalise: bool,
+    task: Task,
+    setup: Setup,
+    blocks: int,
+    alone: bool = False,
 ) -> tuple[Downstream, dict[str, Any]]:
     """A trained head in evaluation mode, and what is known of its training."""
     from safetensors.torch import load_file
 
-    head = Downstream(task, setup, blocks, normalise)
+    head = Downstream(task, setup, blocks, normalise, alone)
     head.load_state_dict(load_file(_parameters(folder, key)))
     return head.eval(), json.loads(_about(folder, key).read_text())
 

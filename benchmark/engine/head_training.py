@@ -90,7 +90,7 @@ class HeadGroup:
         made = nn.ModuleDict()
         for key, plan in self.plans.items():
             torch.manual_seed(self.seed)
-            made[key] = Downstream(self.task, self.setup, self.blocks, plan.normalise)
+            made[key] = Downstream(self.task, self.setup, self.blocks, plan.normalise, plan.alone)
             if self.setup.protocol.standardise_states:
                 made[key].standardise.measure(statistics(self.train)[plan.normalise])
         return made.to(self.device)

@@ -29,6 +29,7 @@ class Plan:
         normalise: whether states are layer-normed before they are summed.
         train: (n,) exit depth of every training utterance.
         dev: (n,) exit depth of every dev utterance, by the same rule.
+        alone: the head reads the state at the exit, not the weighted sum up to there.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Plan:
     lr: float
     train: np.ndarray
     dev: np.ndarray
+    alone: bool = False
 
     def key(self, *context: object) -> str:
         """A hash of all that the trained numbers depend on, in 16 hexadecimal digits.
@@ -43,7 +45,7 @@ class Plan:
         Args:
             context: task, protocol, corpus, upstream and seed, in terms that JSON or str can show.
         """
-        settings = [VERSION, self.normalise, self.lr, *context]
+        settings = [VERSION, self.normalise, self.lr, *context, *["alone"] * self.alone]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
         digest.update(self.train.astype(np.int64).tobytes())
         digest.update(self.dev.astype(np.int64).tobytes())
@@ -56,13 +58,14 @@ class Downstream(nn.Module):
     Args:
         blocks: L, of the upstream; there are L + 1 depths.
         normalise: whether its states are layer-normed.
+        alone: read the state at the exit instead of the weighted sum up to there.
     """
 
-    def __init__(self, task: Task, setup: Setup, blocks: int, normalise: bool):
+    def __init__(self, task: Task, setup: Setup, blocks: int, normalise: bool, alone: bool = False):
         super().__init__()
         standardise = setup.protocol.standardise_states
         self.standardise = Standardise(blocks + 1, setup.dim) if standardise else nn.Identity()
-        self.featurizer = TruncatedWeightedSum(blocks + 1, normalise)
+        self.featurizer = TruncatedWeightedSum(blocks + 1, normalise, alone)
         self.head = task.head(setup)
 
     def prepared(self, states: Tensor) -> Tensor:

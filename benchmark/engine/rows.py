@@ -73,13 +73,12 @@ def measure(ev: Evaluation, timings: Timings) -> Measured:
     exp = ev.experiment
     items, device = cost.timed(exp.splits["test"]), exp.config.device
     full = Exit((exp.upstream.card.depth,))
-    exits = {"full": full} | {
-        str(exit): exit for row, exit in ev.exits.items() if exit != full and not row.replayed_only
-    }
+    live = [exit for row, exit in ev.exits.items() if not row.replayed_only]
+    exits = {"full": full} | {str(exit): exit for exit in live if exit != full} if live else {}
     card, ids = exp.upstream.card, tuple(item.id for item in items)
     at = (card.name, card.revision, exp.task.name, exp.corpus.hash, ids, device)
     known = timings.get(at)
-    if known is None or not exits.keys() <= known[0].keys():
+    if exits and (known is None or not exits.keys() <= known[0].keys()):
         given = (exp.upstream, items, exp.task.load)
         seconds = cost.seconds(*given, exits, device, answers=exp.answers)
         peak = {
@@ -87,8 +86,9 @@ def measure(ev: Evaluation, timings: Timings) -> Measured:
             for name, exit in exits.items()
         }
         known = timings[at] = seconds, peak
+    seconds, peak = known or ({}, {})
     both = (exp.backbone, exp.upstream)
-    return Measured(known[0], {u.card.name: Parameters(u, exp.answers) for u in both}, known[1])
+    return Measured(seconds, {u.card.name: Parameters(u, exp.answers) for u in both}, peak)
 
 
 def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -> None:
@@ -112,7 +112,8 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
     if row in ev.plans:
         readout, training = load_head(ev, row)
         seen = blocks if row.depth is None else row.depth  # a fixed head has no deeper weights
-        weights = readout.featurizer.scores[: seen + 1].detach().softmax(0).tolist()
+        shares = readout.featurizer.weights(seen + 1, torch.tensor([seen]))
+        weights = shares[:, 0].detach().tolist()
         detail |= {"training": training} | _training_detail(ev, row)
     Result(
         row.cell,

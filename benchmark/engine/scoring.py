@@ -212,4 +212,5 @@ def _by_heads(ev: Evaluation, split: str, rows: Sequence[Row]) -> Callable[[int]
 def load_head(ev: Evaluation, row: Row) -> tuple[heads.Downstream, dict]:
     exp, key = ev.experiment, chosen(ev, row)[0]
     blocks = exp.upstream.card.depth
-    return head_files.load(ev.folder, key, bool(row.normalise), exp.task, exp.setup, blocks)
+    built = (bool(row.normalise), exp.task, exp.setup, blocks, row.alone)
+    return head_files.load(ev.folder, key, *built)

@@ -59,6 +59,7 @@ def test_the_flags_of_run_are_frozen():
         "sweep",
         "speed",
         "table1",
+        "probe",
         "figure",
         "compare",
         "midpoints",

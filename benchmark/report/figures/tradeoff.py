@@ -6,6 +6,7 @@ and every point has an interval: 95 %, of the mean over seeds, clustered by spea
 that overlap: `compare` has them.
 """
 
+import re
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ... import resampling
 from ..chosen import chosen, tasks_in
+from ..interval import of_mean
 from ..leaderboard import aggregated, measured, row
 from ..result import Result
 from ..screen import metrics_of
-from ..utterances import averaged, common, scores
 from . import style
 
 NAME = "figure3_tradeoff"
@@ -60,7 +60,7 @@ def _kind(result: Result) -> str:
         return cell.exit if cell.exit in KINDS and cell.test_value is None else ""
     if cell.exit == "full" and cell.layer_norm is False:
         return "full, no layer-norm"
-    return "fixed" if cell.exit == "full" or cell.exit.startswith("depth ") else ""
+    return "fixed" if cell.exit == "full" or re.fullmatch(r"depth \d+", cell.exit) else ""
 
 
 def _line(kind: str, results: Sequence[Result]) -> dict[str, Any]:
@@ -69,8 +69,7 @@ def _line(kind: str, results: Sequence[Result]) -> dict[str, Any]:
     line = (aggregated(single) or single)[0]
     name = metrics_of(line)[0]
     [metric] = [m for m in measured(results[0]) if m.name == name]
-    over = averaged(common([scores(result, name) for result in results]))
-    low, high = resampling.interval(resampling.totals(over.part, over.whole, over.speakers))
+    over = of_mean(results, name)
     kept = ("task", "upstream", "corpus", "protocol", "exit", "rho", "span", "n", "depth")
     costs = (*AXES, "time_saved_low", "time_saved_high", "device")
     return {
@@ -81,8 +80,8 @@ def _line(kind: str, results: Sequence[Result]) -> dict[str, Any]:
         "unit": metric.unit,
         "higher_is_better": metric.higher_is_better,
         "mean": over.mean,
-        "low": low,
-        "high": high,
+        "low": over.low,
+        "high": over.high,
         "sd": line[f"{name}_sd"],
         **{key: line[key] for key in costs},
     }
