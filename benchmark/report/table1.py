@@ -12,7 +12,8 @@ import pandas as pd
 
 from ..contract import Metric
 from ..errors import UsageError
-from .leaderboard import aggregated, row
+from .differences import NO_TEST
+from .leaderboard import aggregated, cell_of, compared, row
 from .result import Result, slug
 from .screen import metrics_of
 
@@ -49,7 +50,7 @@ def lines(
     """The table as numbers: what a board has of each row, and before that its `source`.
 
     A row that was made with several seeds is one line: means over seeds, standard deviations in
-    <metric>_sd. `one_depth` is true where a span holds one depth: a fixed exit, nothing is tested.
+    <metric>_sd. Adaptive rows are held against fixed exits and random ones (differences.py).
 
     Args:
         results: by task.
@@ -57,24 +58,15 @@ def lines(
     """
     out: list[dict[str, Any]] = []
     for task, of in results.items():
-        single = [{"source": OURS, **row(r), "one_depth": _one_depth(r)} for r in of]
+        single = [row(result) for result in of]
         both = aggregated(single)
-        together = {_identity(line) for line in both}
-        ours = both + [line for line in single if _identity(line) not in together]
+        together = {cell_of(line) for line in both}
+        shown = both + [line for line in single if cell_of(line) not in together]
+        ours = [{"source": OURS, **line} for line in compared(shown, of)]
         names = metrics_of(ours[0]) if ours else []
         theirs = [_theirs(line, task, names) for line in _dicts(known.get(task))]
         out += sorted(ours + theirs, key=_place)
     return pd.DataFrame(out)
-
-
-def _one_depth(result: Result) -> bool:
-    exit = result.detail.get("exit") or {}
-    return bool(result.cell.span) and len(exit.get("depths", ())) == 1
-
-
-def _identity(line: Mapping[str, Any]) -> tuple:
-    keys = ("upstream", "revision", "protocol", "corpus", "exit", "value", "span")
-    return tuple(line[key] for key in keys)
 
 
 def _dicts(frame: pd.DataFrame | None) -> list[dict[str, str]]:
@@ -131,7 +123,7 @@ def wide(table: pd.DataFrame, shown: Mapping[str, Sequence[Metric]]) -> pd.DataF
         cells = rows.setdefault(_place(line), _left(line))
         task = line["task"]
         for n, metric in enumerate(shown[task]):
-            mark = ONE_DEPTH if n == 0 and line.get("one_depth") else ""
+            mark = ONE_DEPTH if n == 0 and line.get("note") == NO_TEST else ""
             text = _value(line, metric.name, 2 if metric.unit in ("%", "dB") else 3)
             cells[task.upper(), heading(metric)] = text + mark
         for name, text in SAVED.items():
@@ -196,7 +188,7 @@ def caption(table: pd.DataFrame) -> str:
         "Savings are against the row's own backbone at full depth; multiply-accumulates count "
         f"front-end and tested branches; time was measured on: {devices or 'no one machine'}."
     )
-    if ours["one_depth"].any():
+    if (ours["note"] == NO_TEST).any():
         said.append(f"{ONE_DEPTH}: the span holds one depth, so nothing is tested.")
     said.append(f"{NONE}: does not apply, is not published, or could not be made (an empty span).")
     return " ".join(said)

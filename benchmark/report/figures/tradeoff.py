@@ -17,8 +17,8 @@ import pandas as pd
 
 from ..chosen import chosen, tasks_in
 from ..interval import of_mean
-from ..leaderboard import aggregated, measured, row
-from ..result import Result
+from ..leaderboard import aggregated, row
+from ..result import Result, measured
 from ..screen import metrics_of
 from . import style
 
