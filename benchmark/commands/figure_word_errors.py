@@ -44,7 +44,7 @@ def prepare(args: Namespace) -> None:
         Compared(
             of,
             found[fixed],
-            found[f"depth {equal[key]}"] if key in equal else None,
+            found[equal[key]] if key in equal else None,
         )
         for key, of in found.items()
     ]
@@ -75,9 +75,9 @@ def _knobs(args: Namespace) -> dict[str, tuple[float, ...]]:
     return {knob: tuple(values)} if knob and values else {}
 
 
-def _made(config, seeds: Sequence[int]) -> tuple[str, dict[str, int], dict[str, list]]:
-    """The exit that the paper compares with; of every adaptive row, by its words, the fixed depth
-    of the nearest cost; and the results of every row, one a seed.
+def _made(config, seeds: Sequence[int]) -> tuple[str, dict[str, str], dict[str, list]]:
+    """The exit that the paper compares with; of every adaptive row, by its words, the fixed exit of
+    the nearest cost; and the results of every row, one a seed.
     """
     from ..engine.resolve import resolve
     from ..engine.run import results
@@ -97,7 +97,7 @@ def _made(config, seeds: Sequence[int]) -> tuple[str, dict[str, int], dict[str, 
     middle = exp.upstream.card.depth // 2
     exits = [*filter(None, [config.settings.get("exits", "")]), str(middle)]
     found: dict[str, list] = {}
-    equal: dict[str, int] = {}
+    equal: dict[str, str] = {}
     costs = fixed_costs(exp)
     for seed in seeds:
         asked = replace(config, seed=seed)
@@ -107,7 +107,7 @@ def _made(config, seeds: Sequence[int]) -> tuple[str, dict[str, int], dict[str, 
             print(f"notice: {sentence}", file=sys.stderr)
         adaptive = [r for r in first if r.cell.exit == "adaptive"]
         equal |= {_words(r): _nearest(costs, r.cost.gmacs_per_s) for r in adaptive}
-        depths = [str(depth) for depth in dict.fromkeys(equal.values())]
+        depths = [e.removeprefix("depth ") for e in dict.fromkeys(equal.values()) if e != "full"]
         with_all = {**config.settings, "exits": ",".join([*exits, *depths])}
         every, _ = results(resolve(replace(asked, settings=with_all)), parallel=True)
         for result in every:
@@ -116,8 +116,8 @@ def _made(config, seeds: Sequence[int]) -> tuple[str, dict[str, int], dict[str, 
     return f"depth {middle}", equal, found
 
 
-def fixed_costs(exp) -> dict[int, float]:
-    """Depth -> 10^9 multiply-accumulates a second of audio of leaving there, test split."""
+def fixed_costs(exp) -> dict[str, float]:
+    """Fixed exit -> 10^9 multiply-accumulates a second of audio, over the test split."""
     import numpy as np
 
     from ..engine import cost
@@ -125,14 +125,15 @@ def fixed_costs(exp) -> dict[int, float]:
 
     items, blocks = exp.splits["test"], exp.upstream.card.depth
     seconds = cost.audio_seconds(items)
+    names = {k: f"depth {k}" for k in range(1, blocks)} | {blocks: "full"}
     return {
-        k: cost.macs(exp.upstream, items, np.full(len(items), k), Exit((k,))) / seconds / 1e9
-        for k in range(1, blocks)
+        name: cost.macs(exp.upstream, items, np.full(len(items), k), Exit((k,))) / seconds / 1e9
+        for k, name in names.items()
     }
 
 
-def _nearest(costs: dict[int, float], spent: float) -> int:
-    return min(costs, key=lambda depth: abs(costs[depth] - spent))
+def _nearest(costs: dict[str, float], spent: float) -> str:
+    return min(costs, key=lambda exit: abs(costs[exit] - spent))
 
 
 def _words(result) -> str:

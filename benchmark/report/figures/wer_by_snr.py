@@ -149,13 +149,13 @@ def draw(table: pd.DataFrame) -> Any:
     """
     values = list(dict.fromkeys(table["value"].dropna()))
     with style.styled() as figure:
-        made = figure.Figure(figsize=(style.PAGE, 2.9))
+        made = figure.Figure(figsize=(style.PAGE, 3.7))
         grid = made.subplots(1, len(values), sharey=True, squeeze=False)
         for value, axes in zip(values, grid[0], strict=True):
             _panel(axes, _shown(table, value))
             axes.set_title(f"{table['knob'].dropna().iloc[0]} {value:g}")
             axes.set_xlabel("signal-to-noise ratio (dB)")
-            axes.legend(loc="upper left")
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
         grid[0][0].set_ylabel("word error rate (%)")
         grid[0][0].set_ylim(bottom=0)
     return made
@@ -171,11 +171,13 @@ def _shown(table: pd.DataFrame, value: float) -> dict[str, pd.DataFrame]:
         of = mine[mine["span"] == span]
         if len(of):
             found[f"{span}, {_depth(of):.1f} blocks"] = of
-    compared = [*mine["fixed"].dropna(), *mine["equal"].dropna()]
-    for exit in dict.fromkeys(compared):
-        found[exit] = table[table["exit"] == exit]
-    full = table[table["exit"] == "full"]
-    return found | ({f"full depth, {_depth(full):.0f}": full} if len(full) else {})
+    for exit in dict.fromkeys([*mine["fixed"].dropna(), *mine["equal"].dropna(), "full"]):
+        of = table[table["exit"] == exit]
+        spans = dict.fromkeys(mine.loc[mine["equal"] == exit, "span"])
+        costs = f", MACs nearest to {' and '.join(spans)}" if spans else ""
+        if len(of):
+            found[f"fixed {_depth(of):.0f}{costs}"] = of
+    return found
 
 
 def _depth(of: pd.DataFrame) -> float:
