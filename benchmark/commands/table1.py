@@ -176,18 +176,25 @@ def written(results: "Mapping[str, Sequence[Result]]", known: Path | None, out: 
     published = table1.published(known, results) if known else {}
     numbers = table1.lines(results, published)
     shown = {task: _shown(task, published.get(task)) for task in results}
-    read, said = table1.wide(numbers, shown), table1.caption(numbers)
-    print(f"{read.to_string(index=False)}\n\n{said}")
-    flat = read.set_axis([" ".join(filter(None, name)) for name in read.columns], axis=1)
+    tables = (
+        (table1.wide(numbers, shown), table1.caption(numbers), "tab:daisy"),
+        (table1.against(numbers, shown), table1.explained(), "tab:daisy-differences"),
+    )
+    print("\n\n".join(f"{of.to_string(index=False)}\n\n{said}" for of, said, _ in tables))
     texts = (
         numbers.to_csv(index=False, lineterminator="\n"),
-        f"# Table 1\n\n{said}\n\n{markdown(flat)}\n",
-        latex(read, said, "tab:daisy"),
+        "# Table 1\n" + "".join(f"\n{said}\n\n{markdown(_flat(of))}\n" for of, said, _ in tables),
+        "\n".join(latex(*table) for table in tables),
     )
     paths = [out / name for name in NAMES]
     for path, text in zip(paths, texts, strict=True):
         write_text(path, text)
     return paths
+
+
+def _flat(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Columns of two levels as one."""
+    return table.set_axis([" ".join(filter(None, name)) for name in table.columns], axis=1)
 
 
 def _shown(task: str, published: "pd.DataFrame | None") -> list:

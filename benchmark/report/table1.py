@@ -20,7 +20,8 @@ from .screen import metrics_of
 OURS, PAPER = "ours", "paper"
 SPANS = ("mean", "threshold", "min-max", "all")  # in the paper's order
 NONE = "--"  # a cell without a number
-ONE_DEPTH = "†"
+ONE_DEPTH, SURE = "†", "*"
+VERSUS = {"vs_curve": "minus fixed exits", "vs_random": "minus random exits"}
 SAVED = {"time_saved": "time saved %", "macs_saved": "MACs saved %"}
 SHORT = {"si_sdr_improvement": "SI-SDRi", "accuracy": "ACC"}  # as the paper heads its columns
 
@@ -124,7 +125,7 @@ def wide(table: pd.DataFrame, shown: Mapping[str, Sequence[Metric]]) -> pd.DataF
         task = line["task"]
         for n, metric in enumerate(shown[task]):
             mark = ONE_DEPTH if n == 0 and line.get("note") == NO_TEST else ""
-            text = _value(line, metric.name, 2 if metric.unit in ("%", "dB") else 3)
+            text = _value(line, metric.name, _digits(metric))
             cells[task.upper(), heading(metric)] = text + mark
         for name, text in SAVED.items():
             cells[task.upper(), text] = _number(line.get(name), 1)
@@ -144,6 +145,10 @@ def _left(line: Mapping[str, Any]) -> dict[tuple[str, str], str]:
         "span": line.get("span") or "",
     }
     return {("", name): text for name, text in told.items()}
+
+
+def _digits(metric: Metric) -> int:
+    return 2 if metric.unit in ("%", "dB") else 3
 
 
 def heading(metric: Metric) -> str:
@@ -166,6 +171,36 @@ def _number(value: float | str | None, digits: int) -> str:
     if value is None or isinstance(value, str):
         return value or NONE
     return f"{value:.{digits}f}"
+
+
+def against(table: pd.DataFrame, shown: Mapping[str, Sequence[Metric]]) -> pd.DataFrame:
+    """Adaptive rows against static systems, in the first metric of each task: text as in `wide`,
+    "difference [95 % interval]", with SURE where the interval excludes zero.
+
+    Args:
+        table: `lines`.
+    """
+    columns = [("", name) for name in ("upstream", "rho", "span")]
+    columns += [(task.upper(), text) for task in shown for text in VERSUS.values()]
+    rows: dict[tuple, dict[tuple[str, str], str]] = {}
+    for line in table[(table["source"] == OURS) & (table["exit"] == "adaptive")].to_dict("records"):
+        line = {k: None if v != v else v for k, v in line.items()}
+        cells = rows.setdefault(_place(line), _left(line))
+        digits = _digits(shown[line["task"]][0])
+        for name, text in VERSUS.items():
+            cells[line["task"].upper(), text] = _difference(line, name, digits)
+    body = [[cells.get(column, NONE) for column in columns] for _, cells in sorted(rows.items())]
+    return pd.DataFrame(body, columns=pd.MultiIndex.from_tuples(columns))
+
+
+def _difference(line: Mapping[str, Any], name: str, digits: int) -> str:
+    if line["note"] == NO_TEST:
+        return ONE_DEPTH
+    value, low, high = (line[f"{name}{end}"] for end in ("", "_low", "_high"))
+    if value is None:
+        return NONE
+    sure = SURE if low > 0 or high < 0 else ""
+    return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]{sure}"
 
 
 def caption(table: pd.DataFrame) -> str:
@@ -192,6 +227,18 @@ def caption(table: pd.DataFrame) -> str:
         said.append(f"{ONE_DEPTH}: the span holds one depth, so nothing is tested.")
     said.append(f"{NONE}: does not apply, is not published, or could not be made (an empty span).")
     return " ".join(said)
+
+
+def explained() -> str:
+    """What the differences of `against` are."""
+    return (
+        "What adaptivity is worth, in the first metric of each task (of an error rate, less is "
+        "better): the rows above minus fixed exits of the same backbone at equal "
+        "multiply-accumulates (between two depths, a mixture of them), and minus the same exits "
+        "dealt out at random, in exact expectation. Mean over seeds, 95 % interval clustered by "
+        f"speaker; {SURE}: it excludes zero, each row by itself; {ONE_DEPTH}: one depth, nothing "
+        f"is tested; {NONE}: beyond the fixed exits that there are, or no such rows."
+    )
 
 
 def _made(of: pd.DataFrame) -> str:

@@ -2,14 +2,16 @@
 
 import io
 
+import numpy as np
 import pandas as pd
 import pytest
 from earlyexit_superb.benchmark.contract import Metric
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.report import table1
 from earlyexit_superb.benchmark.report.latex import ESCAPED, escaped, latex
+from earlyexit_superb.benchmark.report.result import Cost
 from helpers import ROOT
-from helpers.rows import result
+from helpers.rows import kept, result
 
 SHOWN = {"se": [Metric("pesq", True, "MOS-LQO, wide-band"), Metric("stoi", True)]}
 KNOWN = table1.published(ROOT / "results", ["se", "keywords"])
@@ -76,6 +78,28 @@ def test_a_span_of_one_depth_is_marked():
     numbers, _, flat = read(marked, {})
     assert list(flat["SE PESQ ↑"].str.endswith(table1.ONE_DEPTH)) == [False, True]
     assert "nothing is tested" in table1.caption(numbers)
+
+
+def test_adaptive_rows_are_held_against_fixed_exits_at_equal_macs(tmp_path):
+    """Halfway between two depths, that scores a quarter more than their mean, everywhere."""
+    shallow, deep = np.random.default_rng(0).random((2, 40))
+    cost = Cost(reference="hubert.tiny")
+    rows = [
+        kept(tmp_path, shallow, gmacs=2.0, upstream="hubert.tiny", exit="depth 0", cost=cost),
+        kept(tmp_path, deep, gmacs=6.0, upstream="hubert.tiny", exit="full", cost=cost),
+    ]
+    at = {"upstream": "daisy.tiny", "exit": "adaptive", "knob": "rho", "value": 1.0, "cost": cost}
+    better = (shallow + deep) / 2 + 0.25
+    rows += [
+        kept(tmp_path, better, gmacs=4.0, span="mean", **at),
+        kept(tmp_path, better, gmacs=1.0, span="all", **at),  # cheaper than any fixed exit
+        kept(tmp_path, better, gmacs=4.0, span="min-max", **at, detail={"exit": {"depths": [3]}}),
+    ]
+    metrics = {"se": [Metric("pesq", True)]}
+    table = table1.against(table1.lines({"se": rows}, {}), metrics)
+    told = table["SE", "minus fixed exits"].tolist()
+    assert told == ["+0.250 [+0.250, +0.250]*", table1.ONE_DEPTH, table1.NONE]
+    assert table["SE", "minus random exits"].tolist() == ["--", table1.ONE_DEPTH, "--"]
 
 
 def test_the_caption_says_that_small_models_and_the_paper_are_not_comparable():
