@@ -109,7 +109,7 @@ def _babble(folder: Path | None, speech: Corpus, builtin: bool, seed: int) -> Po
     if folder is None:
         spoken = _training_speakers(speech)
         files: Mapping[str, list[Path]] = {}  # the corpus' own hash covers them
-        what, where, least = "training speakers for babble", Path(speech.name), TALKERS[0] + 1
+        what, where, least = "training speakers", Path(speech.name), TALKERS[0] + 1
     else:
         known = {item.speaker for items in speech.splits.values() for item in items}
         heard, _ = utterances(folder, longest=np.inf)
