@@ -216,16 +216,19 @@ def replay_batches(
 class TruncatedWeightedSum(nn.Module):
     """Softmax over the depths an utterance reached; SUPERB's weighted sum when all reach the end.
 
-    One score a depth, shared by all exits and zero at the start (s3prl's Featurizer; DAISY's
-    released code). With `normalise`, every state goes through a layer-norm without parameters first
-    (DAISY, eq. 4; MiniSUPERB; off in SUPERB). `alone` takes the state at the exit instead of the
-    sum, as a probe of single depths does.
+    One score a depth, shared by all exits and zero at the start (s3prl's Featurizer; `dynamic` in
+    DAISY's released code). With `rows` every exit depth has scores of its own (`dynamic-s` there).
+    With `normalise`, every state goes through a layer-norm without parameters first (DAISY, eq. 4;
+    MiniSUPERB; off in SUPERB). `alone` takes the state at the exit instead of the sum, as a probe
+    of single depths does.
     """
 
-    def __init__(self, depths: int, normalise: bool = False, alone: bool = False):
+    def __init__(
+        self, depths: int, normalise: bool = False, alone: bool = False, rows: bool = False
+    ):
         super().__init__()
         self.normalise, self.alone = normalise, alone
-        self.scores = nn.Parameter(torch.zeros(depths))
+        self.scores = nn.Parameter(torch.zeros((depths, depths) if rows else depths))
 
     def forward(self, states: Tensor, depth: Tensor) -> Tensor:
         """(L', B, T, D) states and (B,) exit depths -> (B, T, D)."""
@@ -240,7 +243,8 @@ class TruncatedWeightedSum(nn.Module):
         """(B,) exit depths, all below `depths` -> (depths, B), columns that add up to one."""
         depth = torch.arange(depths, device=exits.device)[:, None]
         seen = depth == exits if self.alone else depth <= exits
-        return self.scores[:depths, None].masked_fill(~seen, -torch.inf).softmax(0)
+        scores = self.scores[:, None] if self.scores.ndim == 1 else self.scores[exits].T
+        return scores[:depths].masked_fill(~seen, -torch.inf).softmax(0)
 
 
 def layer_normed(states: Tensor) -> Tensor:

@@ -49,6 +49,10 @@ class Protocol:
         standardise_states: bring each dimension of each depth to zero mean and unit variance over
             the training split, after the layer-norm where there is one, before the weighted sum.
             A head keeps the statistics. Of a pooled task: over the means of its utterances.
+        sum_rows: scores of the weighted sum of their own for every exit depth, instead of one score
+            a depth that all exits share.
+        exits_together: the utterances of a training micro-batch leave together, on their
+            frame-weighted mean evidence, as in DAISY's released code; dev and test do not.
         train_limit, dev_limit, test_limit: utterances drawn from a split with `limit_seed`
             (MiniSUPERB's sampler); None = all.
         bucket: instead of random batches: cut the utterances, longest first, into buckets of so
@@ -67,6 +71,8 @@ class Protocol:
     clip: float = 1.0
     sum_lr: float = 1.0
     standardise_states: bool = False
+    sum_rows: bool = False
+    exits_together: bool = False
     train_limit: int | None = None
     dev_limit: int | None = None
     test_limit: int | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from .. import calibration
 from ..errors import UsageError
@@ -180,7 +181,13 @@ def _plan(
         exit = Exit(leaving(exp.upstream), calibrated[row.cell.value].tau)
         name = f"{row.cell.knob} {row.cell.value:g}"
     train, dev = (replay(features[s].evidence, exit, exp.upstream.exits) for s in ("train", "dev"))
-    return heads.Plan(name, bool(row.normalise), exp.protocol.lr, train, dev, row.alone)
+    together = None
+    if exp.protocol.exits_together and exit.tested:
+        samples = torch.tensor([item.samples for item in exp.splits["train"]])
+        frames = exp.upstream.frames(samples).numpy()
+        evidence = features["train"].evidence
+        together = heads.Together(exit, exp.upstream.exits, evidence, frames)
+    return heads.Plan(name, bool(row.normalise), exp.protocol.lr, train, dev, row.alone, together)
 
 
 def _keys(exp: Experiment, plans: Mapping[Row, heads.Plan]) -> dict[Row, dict[float, str]]:

@@ -64,13 +64,13 @@ class RunConfig:
     upstream: str
     task: str
     knobs: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    test_knobs: Mapping[str, Sequence[float]] = field(default_factory=dict)
     span: Sequence[str] = ()
     data: Path | None = None
     protocol: str | None = None
     seed: int = 0
     device: str = "cpu"
     results: Path = Path("results/local")
+    test_knobs: Mapping[str, Sequence[float]] = field(default_factory=dict)
     anytime: Anytime = field(default_factory=Anytime)
     settings: Mapping[str, str] = field(default_factory=dict)
     force: bool = False

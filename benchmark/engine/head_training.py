@@ -123,7 +123,7 @@ class HeadGroup:
         for key, plan in self.plans.items():
             # the same dropout whichever heads are trained beside it
             torch.manual_seed(trainer.step_seed(self.seed, i))
-            prediction = self.predict(key, batch, plan.train[rows])
+            prediction = self.predict(key, batch, plan.depths(rows))
             total = total + self.task.loss(prediction, examples, batch.frames, self.setup)
         return total
 

@@ -12,12 +12,31 @@ import torch
 from torch import Tensor, nn
 
 from ..contract import Example, Item, Setup, Task
-from ..exiting import TruncatedWeightedSum
+from ..exiting import Exit, TruncatedWeightedSum, replay_batches
 from .standardise import Standardise
 
 VERSION = 2  # of a stored head's parameter names; part of its key
 SMALL = 2_000_000  # parameters of a head
 MEMORY = 8 * 2**30  # bytes for the heads that are trained side by side
+
+
+@dataclass(frozen=True)
+class Together:
+    """How the training utterances of a micro-batch leave together (`Protocol.exits_together`).
+
+    Attributes:
+        evidence: (n, E) of all training utterances, a column for each of `exits`.
+        frames: (n,) their valid frames.
+    """
+
+    exit: Exit
+    exits: tuple[int, ...]
+    evidence: np.ndarray
+    frames: np.ndarray
+
+    def depths(self, rows: list[int]) -> np.ndarray:
+        evidence, frames = self.evidence[rows], self.frames[rows]
+        return replay_batches(evidence, frames, self.exit, self.exits, len(rows))
 
 
 @dataclass(frozen=True)
@@ -30,6 +49,7 @@ class Plan:
         train: (n,) exit depth of every training utterance.
         dev: (n,) exit depth of every dev utterance, by the same rule.
         alone: the head reads the state at the exit, not the weighted sum up to there.
+        together: None = training utterances leave as `train` says, each for itself.
     """
 
     name: str
@@ -38,6 +58,11 @@ class Plan:
     train: np.ndarray
     dev: np.ndarray
     alone: bool = False
+    together: Together | None = None
+
+    def depths(self, rows: list[int]) -> np.ndarray:
+        """The exit depths of the training utterances of a micro-batch."""
+        return self.together.depths(rows) if self.together else self.train[rows]
 
     def key(self, *context: object) -> str:
         """A hash of all that the trained numbers depend on, in 16 hexadecimal digits.
@@ -46,6 +71,8 @@ class Plan:
             context: task, protocol, corpus, upstream and seed, in terms that JSON or str can show.
         """
         settings = [VERSION, self.normalise, self.lr, *context, *["alone"] * self.alone]
+        if self.together:  # two thresholds may agree on every utterance alone
+            settings.append(self.together.exit)
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
         digest.update(self.train.astype(np.int64).tobytes())
         digest.update(self.dev.astype(np.int64).tobytes())
@@ -65,7 +92,8 @@ class Downstream(nn.Module):
         super().__init__()
         standardise = setup.protocol.standardise_states
         self.standardise = Standardise(blocks + 1, setup.dim) if standardise else nn.Identity()
-        self.featurizer = TruncatedWeightedSum(blocks + 1, normalise, alone)
+        rows = setup.protocol.sum_rows
+        self.featurizer = TruncatedWeightedSum(blocks + 1, normalise, alone, rows)
         self.head = task.head(setup)
 
     def prepared(self, states: Tensor) -> Tensor:

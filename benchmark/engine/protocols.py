@@ -12,6 +12,9 @@ from ..errors import UsageError
 from ..registry import as_type_of
 
 SWEEP = "sweep"
+# Fields that are younger than rows and heads: at their default they are in no hash, so that what
+# was made without them keeps its place.
+YOUNGER = ("sum_rows", "exits_together")
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class RunProtocol:
     @property
     def settings(self) -> dict[str, Any]:
         """Every field that a row's numbers depend on."""
-        return asdict(self.protocol) | ({"lr": SWEEP} if self.sweep else {"lr_grid": ()})
+        return _told_apart(self.protocol) | ({"lr": SWEEP} if self.sweep else {"lr_grid": ()})
 
     @property
     def head(self) -> dict[str, Any]:
@@ -56,7 +59,7 @@ class RunProtocol:
         """
         return {
             k: v
-            for k, v in asdict(self.protocol).items()
+            for k, v in _told_apart(self.protocol).items()
             if k not in ("lr", "lr_grid", *self.protocol.at_test)
         }
 
@@ -108,6 +111,12 @@ def run_protocol(
             f"a learning rate is above 0, not {min(rates):g}; {protocol.name} has {published.lr:g}"
         )
     return RunProtocol(published, protocol, rates, sweep)
+
+
+def _told_apart(protocol: Protocol) -> dict[str, Any]:
+    default = {f.name: f.default for f in fields(protocol)}
+    given = asdict(protocol).items()
+    return {k: v for k, v in given if k not in YOUNGER or v != default[k]}
 
 
 def _told(value: Any) -> str:
