@@ -62,8 +62,10 @@ def lines(
         single = [row(result) for result in of]
         both = aggregated(single)
         together = {cell_of(line) for line in both}
-        shown = both + [line for line in single if cell_of(line) not in together]
-        ours = [{"source": OURS, **line} for line in compared(shown, of)]
+        # a line over seeds is compared over those of them that are there, too
+        told = compared(both + single, of)
+        shown = told[: len(both)] + [line for line in told if cell_of(line) not in together]
+        ours = [{"source": OURS, **line} for line in shown]
         names = metrics_of(ours[0]) if ours else []
         theirs = [_theirs(line, task, names) for line in _dicts(known.get(task))]
         out += sorted(ours + theirs, key=_place)

@@ -82,19 +82,23 @@ def test_a_span_of_one_depth_is_marked():
 
 def test_adaptive_rows_are_held_against_fixed_exits_at_equal_macs(tmp_path):
     """Halfway between two depths, that scores a quarter more than their mean, everywhere."""
-    shallow, deep = np.random.default_rng(0).random((2, 40))
-    cost = Cost(reference="hubert.tiny")
-    rows = [
-        kept(tmp_path, shallow, gmacs=2.0, upstream="hubert.tiny", exit="depth 0", cost=cost),
-        kept(tmp_path, deep, gmacs=6.0, upstream="hubert.tiny", exit="full", cost=cost),
-    ]
-    at = {"upstream": "daisy.tiny", "exit": "adaptive", "knob": "rho", "value": 1.0, "cost": cost}
-    better = (shallow + deep) / 2 + 0.25
-    rows += [
-        kept(tmp_path, better, gmacs=4.0, span="mean", **at),
-        kept(tmp_path, better, gmacs=1.0, span="all", **at),  # cheaper than any fixed exit
-        kept(tmp_path, better, gmacs=4.0, span="min-max", **at, detail={"exit": {"depths": [3]}}),
-    ]
+    cost, rows = Cost(reference="hubert.tiny"), []
+    for seed in (0, 1):
+        shallow, deep = np.random.default_rng(seed).random((2, 40))
+        better = (shallow + deep) / 2 + 0.25
+        fixed = {"upstream": "hubert.tiny", "cost": cost, "seed": seed}
+        rows += [
+            kept(tmp_path, shallow, gmacs=2.0, exit="depth 0", **fixed),
+            kept(tmp_path, deep, gmacs=6.0, exit="full", **fixed),
+        ]
+        at = {"upstream": "daisy.tiny", "exit": "adaptive", "knob": "rho", "value": 1.0}
+        at |= {"cost": cost, "seed": seed}
+        one = {"exit": {"depths": [3]}}
+        rows += [
+            kept(tmp_path, better, gmacs=4.0, span="mean", **at),
+            kept(tmp_path, better, gmacs=1.0, span="all", **at),  # cheaper than any fixed exit
+            kept(tmp_path, better, gmacs=4.0, span="min-max", **at, detail=one),
+        ]
     metrics = {"se": [Metric("pesq", True)]}
     table = table1.against(table1.lines({"se": rows}, {}), metrics)
     told = table["SE", "minus fixed exits"].tolist()
