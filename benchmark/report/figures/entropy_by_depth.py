@@ -75,7 +75,8 @@ def draw(table: pd.DataFrame) -> Any:
             both = {"marker": marker, "linestyle": line, "fillstyle": "none"}
             axes.plot([], [], color=colour, label=label, **both)
         axes.set_xlabel("depth (blocks)")
-        axes.set_ylabel("mean entropy (nats per frame)")
+        entropy = "entropy" in table["evidence"].iloc[0]
+        axes.set_ylabel("mean entropy (nats per frame)" if entropy else "mean evidence")
         axes.set_ylim(bottom=0)
         axes.set_xticks(sorted(table["depth"].unique()))
         axes.legend()
