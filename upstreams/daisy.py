@@ -51,7 +51,8 @@ class Daisy(ExitRule):
             ones.
         front: depth 0, `projection` as in DAISY's released code (hubert's own default is
             s3prl's `block_input`).
-        backbone: any upstream instead of hubert.<tag>; weights, front and seed go to it
+        tap: the state that branches and heads read, `block` or `ffn`, as hubert takes it.
+        backbone: any upstream instead of hubert.<tag>; weights, front, tap and seed go to it
             where it takes them.
     """
 
@@ -61,7 +62,7 @@ class Daisy(ExitRule):
         about="a linear branch a block that names the backbone's own units; the backbone is frozen",
         presets=PRESETS,
         train=train,
-        options=("backbone", "weights"),
+        options=("backbone", "weights", "tap"),
     )
 
     def __init__(
@@ -72,8 +73,9 @@ class Daisy(ExitRule):
         front: str = "projection",
         seed: int = 0,
         backbone: str = "",
+        tap: str = "block",
     ):
-        inner = backbone_of(tag, backbone, weights=weights, front=front, seed=seed)
+        inner = backbone_of(tag, backbone, weights=weights, front=front, seed=seed, tap=tap)
         shipped = "" if backbone else BRANCHES.get(tag, "")
         branches = branches or ("random" if weights == "random" else shipped)
         loaded, revision = entropy_branches.load(branches, inner, seed)
@@ -87,6 +89,7 @@ class Daisy(ExitRule):
                 branches=("" if branches in BRANCHES.values() else branches, ""),
                 front=(front, "projection"),
                 seed=(seed, 0),
+                tap=(tap, "block"),
             ),
             source="Lin, Lee and Tang, 2024, DAISY, arXiv:2406.05464",
             evidence="mean frame entropy of the block's branch, nats per frame",

@@ -47,6 +47,13 @@ FRONTS = {
     ),
     "projection": "the projected convolution output, before it (state 0 of DAISY's released code)",
 }
+TAPS = {
+    "block": "the block's output (the paper's hidden layer, and s3prl's)",
+    "ffn": (
+        "its feed-forward layer's output, before residual and layer-norm (the default of DAISY's "
+        "released code)"
+    ),
+}
 
 
 def shape_of(tag: str) -> HubertShape:
@@ -70,6 +77,8 @@ class Hubert(Upstream):
         weights: a source as `backbones/hubert_weights.py` takes it; "" = the published ones of the
             tag, "random" = random weights of that shape.
         front: which state is depth 0, `block_input` or `projection`.
+        tap: which state is depth k >= 1, `block` or `ffn`; the next block always reads the block's
+            output.
         seed: of random weights.
     """
 
@@ -83,23 +92,36 @@ class Hubert(Upstream):
     )
 
     def __init__(
-        self, tag: str = "tiny", weights: str = "", front: str = "block_input", seed: int = 0
+        self,
+        tag: str = "tiny",
+        weights: str = "",
+        front: str = "block_input",
+        seed: int = 0,
+        tap: str = "block",
     ):
         super().__init__()
         shape = shape_of(tag)
         if front not in FRONTS:
             raise UsageError(f"hubert: front is {' or '.join(FRONTS)}, not {front!r}")
-        self.front = front
+        if tap not in TAPS:
+            raise UsageError(f"hubert: tap is {' or '.join(TAPS)}, not {tap!r}")
+        self.front, self.tap = front, tap
         self.net, revision = hubert_weights.load(weights or WEIGHTS[tag], shape, seed)
         shape = self.net.shape
         self.card = UpstreamCard(
             name=spelled(
-                "hubert", tag, weights=(weights, ""), front=(front, "block_input"), seed=(seed, 0)
+                "hubert",
+                tag,
+                weights=(weights, ""),
+                front=(front, "block_input"),
+                seed=(seed, 0),
+                tap=(tap, "block"),
             ),
             depth=shape.depth,
             dim=shape.dim,
             stride=STRIDE,
-            revision=revision,
+            # branches belong to what they were trained on
+            revision=revision if tap == "block" else f"{revision}-{tap}",
             source="Hsu et al., 2021, HuBERT, IEEE/ACM TASLP 29, doi:10.1109/TASLP.2021.3122291",
         )
 
@@ -107,7 +129,7 @@ class Hubert(Upstream):
         return frame_counts(lengths)
 
     def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
-        return self.net.states(wavs, lengths, projection=self.front == "projection")
+        return self.net.states(wavs, lengths, self.front == "projection", self.tap == "ffn")
 
     @property
     def unit_count(self) -> int:
@@ -119,6 +141,14 @@ class Hubert(Upstream):
         none.
         """
         return None if self.net.head is None else self.net.head(state).argmax(-1)
+
+    @property
+    def naming(self) -> "Hubert":
+        if self.tap == "block":
+            return self
+        other = copy.copy(self)
+        other.tap = "block"
+        return other
 
     def with_blocks(self, blocks: Sequence[int]) -> "Hubert":
         other = copy.copy(self)

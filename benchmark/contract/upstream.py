@@ -131,6 +131,12 @@ class Upstream(nn.Module):
         """
         return None
 
+    @property
+    def naming(self) -> "Upstream":
+        """The same weights with the last state that `units` reads; itself, unless its states are
+        taken from elsewhere in the blocks."""
+        return self
+
     def answer(self, depth: int, state: Tensor, frames: Tensor) -> Sequence[Tensor]:
         """What a depth answers: one tensor a row, of any shape and dtype, without padding.
 

@@ -76,6 +76,11 @@ class Wrapper(Upstream):
     def units(self, state: Tensor) -> Tensor | None:
         return self.inner.units(state)
 
+    @property
+    def naming(self) -> Upstream:
+        of = self.inner.naming
+        return self if of is self.inner else self.around(of)
+
     def answer(self, depth: int, state: Tensor, frames: Tensor) -> Sequence[Tensor]:
         return self.inner.answer(depth, state, frames)
 

@@ -56,13 +56,14 @@ class HubertNet(nn.Module):
         self.head = SelfSupervisedHead(shape) if with_head else None
 
     def states(
-        self, wavs: Tensor, lengths: Tensor, projection: bool = False
+        self, wavs: Tensor, lengths: Tensor, projection: bool = False, inner: bool = False
     ) -> Generator[Tensor, Tensor | None, None]:
         """Yield the (B, T, D) states of depth 0, 1, ..., L, as `Upstream.states` does.
 
         Args:
             wavs: (B, N) samples, zero-padded; lengths: (B,) valid samples.
             projection: depth 0 is the projected convolution output, not what enters block 1.
+            inner: depth k >= 1 is the output of block k's feed-forward layer, not of the block.
         Send: the (B',) rows that continue; None continues with all.
         """
         alone = wavs.device.type == "cpu" and not torch.is_grad_enabled()
@@ -74,8 +75,10 @@ class HubertNet(nn.Module):
         if not projection:
             parts = selected(parts, (yield joined(parts, longest)), alone)
         for depth in range(1, self.shape.depth + 1):
-            parts = [(self.block(depth, x, mask), mask) for x, mask in parts]
-            parts = selected(parts, (yield joined(parts, longest)), alone)
+            both = [(self.outputs(depth, x, mask), mask) for x, mask in parts]
+            parts = [(outer, mask) for (outer, _), mask in both]
+            shown = [(of_layer, mask) for (_, of_layer), mask in both] if inner else parts
+            parts = selected(parts, (yield joined(shown, longest)), alone)
 
     def _projected(self, wavs: Tensor, lengths: Tensor, alone: bool) -> "Parts":
         if alone:
@@ -127,9 +130,13 @@ class HubertNet(nn.Module):
         """(B, T, D) -> (B, T, D): the output of block `depth`, from 1 on. The last state of a
         pre-norm model is normalised.
         """
-        x = self.encoder.layers[depth - 1](x, mask)
+        return self.outputs(depth, x, mask)[0]
+
+    def outputs(self, depth: int, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As `block`, and the output of its feed-forward layer."""
+        x, inner = self.encoder.layers[depth - 1].outputs(x, mask)
         last = depth == self.shape.depth
-        return self.encoder.layer_norm(x) if last and self.shape.pre_norm else x
+        return (self.encoder.layer_norm(x) if last and self.shape.pre_norm else x), inner
 
     def blocks(self, x: Tensor, mask: Tensor | None) -> Iterator[Tensor]:
         """The output of block 1, 2, ..., of what `position` gave."""

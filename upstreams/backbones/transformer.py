@@ -52,11 +52,17 @@ class Block(nn.Module):
         self.layer_norm, self.final_layer_norm = nn.LayerNorm(shape.dim), nn.LayerNorm(shape.dim)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return self.outputs(x, mask)[0]
+
+    def outputs(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The block's output, and its feed-forward layer's before it is added to the residual."""
         if self.pre_norm:
             x = x + self.attention(self.layer_norm(x), mask)
-            return x + self.feed_forward(self.final_layer_norm(x))
+            inner = self.feed_forward(self.final_layer_norm(x))
+            return x + inner, inner
         x = self.layer_norm(x + self.attention(x, mask))
-        return self.final_layer_norm(x + self.feed_forward(x))
+        inner = self.feed_forward(x)
+        return self.final_layer_norm(x + inner), inner
 
 
 class SelfSupervisedHead(nn.Module):

@@ -32,7 +32,8 @@ class FrozenBackbone:
     """The frozen backbone: the states of its blocks, and the unit that every frame should name.
 
     Attributes:
-        targets: the (B, T, D) states of all blocks -> (B, T) units.
+        targets: the (B, T, D) states of all blocks, as `naming` gives them -> (B, T) units.
+        naming: the backbone, or the same weights with the states that its units are read from.
         units: how many there are.
         said: how the card names them.
     """
@@ -42,14 +43,19 @@ class FrozenBackbone:
     targets: Callable[[list[Tensor]], Tensor]
     units: int
     said: str
+    naming: Upstream
 
     @torch.no_grad()
     def hear(self, wavs: Tensor, lengths: Tensor) -> Batch:
         """(B, N), (B,) samples -> (L, n, D) states and (n,) units of all valid frames."""
-        states = list(self.backbone.states(wavs.to(self.device), lengths))[1:]
+        wavs = wavs.to(self.device)
+        states = list(self.backbone.states(wavs, lengths))[1:]
+        named = states
+        if self.naming is not self.backbone:  # a second pass: its units need other states
+            named = list(self.naming.states(wavs, lengths))[1:]
         frames = self.backbone.frames(lengths).to(self.device)
         valid = valid_mask(frames, states[0].shape[1])
-        return torch.stack([state[valid] for state in states]), self.targets(states)[valid]
+        return torch.stack([state[valid] for state in states]), self.targets(named)[valid]
 
 
 def frozen_backbone(
@@ -63,6 +69,7 @@ def frozen_backbone(
             lambda states: backbone.units(states[-1]),
             backbone.unit_count,
             said,
+            backbone.naming,
         )
     units, block = recipe.fallback_units, recipe.fallback_block
     if not 1 <= block <= backbone.card.depth:
@@ -73,7 +80,7 @@ def frozen_backbone(
     nearest = nearest_centre(backbone, block, heard, units, run.seed, run.device)
     said = f"k-means, {units} units of block {block} (the backbone names no units of its own)"
     return FrozenBackbone(
-        backbone, run.device, lambda states: nearest(states[block - 1]), units, said
+        backbone, run.device, lambda states: nearest(states[block - 1]), units, said, backbone
     )
 
 
