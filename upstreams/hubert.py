@@ -158,7 +158,7 @@ class Hubert(Upstream):
         return other
 
     def macs(self, samples: int, depth: int) -> int:
-        return macs_to(self.net.shape, samples, depth)
+        return macs_to(self.net.shape, samples, depth, self.front == "projection")
 
     def reference_models(self, device: str):
         from ..benchmark.reference_models import reference_models

@@ -130,15 +130,17 @@ class Experiment:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Unprocessed; full depth with and without layer-norm; a fixed exit in the middle; every
-        knob value with every value at test and every span; then what else was asked for."""
+        """Unprocessed; full depth with and without layer-norm; for heads depth 0, the front-end
+        alone, without which nobody sees what the blocks add; a fixed exit in the middle; every knob
+        value with every value at test and every span; then what else was asked for."""
         backbone, upstream, blocks = self.backbone, self.upstream, self.upstream.card.depth
         ways = (None,) if self.answers else (True, False)  # layer-norm is on the way to a head
         usual = ways[0]
         places = leaving(upstream) if self.answers else range(1, blocks + 1)
         middle = [k for k in places if k < blocks][: len(places) // 2][-1:]
         rows = [Row(self._cell(backbone, "full", way), way, blocks) for way in ways]
-        for depth in dict.fromkeys((*middle, *self.extra.depths)):
+        fixed = (*middle, *self.extra.depths) if self.answers else (0, *middle, *self.extra.depths)
+        for depth in dict.fromkeys(fixed):
             rows.append(Row(self._cell(backbone, f"depth {depth}", usual), usual, depth))
         for depth in self.extra.alone:
             cell = self._cell(backbone, f"depth {depth} alone", usual)

@@ -2,13 +2,13 @@
 hubert.tiny|hubert.base [KEY=VALUE ...]
 
 The table is DAISY's Table 1 for enhancement: three rhos with three spans each, the full model with
-layer-norm and without, a fixed exit in the middle: twelve rows. Once as this benchmark makes it: a
-recorded pass, heads side by side, every exit replayed, workers where they pay. Once as s3prl would:
-every row by itself, its threshold from its own pass over the training split, its head trained with
-the upstream run again on every batch of every step and every look at the dev split, its test split
-run live. Head, batches, seeds and metrics are the same code on both sides; the timing passes that a
-row's `time_saved` needs are left out on both. Every exit must be equal; scores may differ by what
-fp16 storage of the states does to training, which is printed.
+layer-norm and without, depth 0, a fixed exit in the middle: thirteen rows. Once as this benchmark
+makes it: a recorded pass, heads side by side, every exit replayed, workers where they pay. Once as
+s3prl would: every row by itself, its threshold from its own pass over the training split, its head
+trained with the upstream run again on every batch of every step and every look at the dev split,
+its test split run live. Head, batches, seeds and metrics are the same code on both sides; the
+timing passes that a row's `time_saved` needs are left out on both. Every exit must be equal; scores
+may differ by what fp16 storage of the states does to training, which is printed.
 
 hubert.tiny runs on the built-in corpus, hubert.base with random weights on a small part of it.
 KEY=VALUE changes the protocol.

@@ -41,7 +41,8 @@ def test_run_gives_the_rows_of_the_command_line(corpus, own_cache, tmp_path, cap
         results=tmp_path / "out",
         settings={"steps": "4", "eval_every": "2", "batch": "2"},
     )
-    assert [row.cell.exit for row in rows] == ["unprocessed", "full", "full", "depth 1", "adaptive"]
+    fixed = ["full", "full", "depth 0", "depth 1"]
+    assert [row.cell.exit for row in rows] == ["unprocessed", *fixed, "adaptive"]
     assert capsys.readouterr().out == ""
     with pytest.raises(UsageError, match="no upstream is called 'dasy'"):
         earlyexit_superb.run("dasy", "se")

@@ -34,7 +34,7 @@ def test_counts_are_the_runs(corpus, tmp_path):
         assert re.search(rf"{split} +{len(items)} utterances +{audio[split]:.3f} h", text)
     assert f"{hours:.3f} h of audio" in text
     assert f"{gib:.2f} GiB of states ({gib / hours:.2f} GiB an hour" in text
-    assert "heads: 15 of " in text and "for 7 rows" in text  # 5 plans x 3 rates
+    assert "heads: 18 of " in text and "for 8 rows" in text  # 6 plans x 3 rates
     assert "learning rates 0.016, 0.004, 0.001" in text
     assert "6 updates of 3 x 1 utterances (1.5 times" in text and "2 looks" in text
     assert all(s >= 0 for s in made.seconds.values()) and made.an_hour > 0
@@ -56,7 +56,7 @@ def test_whoever_answers_hears_what_is_asked_of_it_alone(corpus, tmp_path):
 def test_own_thresholds_are_timed_each_and_controls_are_not(corpus, tmp_path):
     few = {**MINI, "exits": "tau:0.5,tau:0.6,oracle,random,batch:2"}
     config_ = config(corpus, tmp_path, settings=few, knobs={"rho": (1.0,)}, span=("mean",))
-    assert planning.counted(resolve(config_)).exits == 5  # full, depth 1, adaptive, two thresholds
+    assert planning.counted(resolve(config_)).exits == 6  # full, depths 0 and 1, adaptive, two taus
 
 
 def test_states_that_do_not_fit_cost_passes(corpus, tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ def test_one_command_gives_the_promised_rows(finished):
             ("unprocessed", ""),
             ("full + layer-norm", ""),
             ("full", ""),
+            ("depth 0 + layer-norm", ""),
             ("depth 1 + layer-norm", ""),
             ("adaptive", "mean"),
             ("adaptive", "min-max"),
@@ -235,7 +236,7 @@ def test_utterances_say_who_speaks_in_what_and_controls_are_compared(finished, c
 def test_json_lines_are_the_table(finished, corpus, capsys):
     assert main(command(corpus, finished, "--rho", "1.0", "--json")) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(lines) == 6 and lines[0]["upstream"] == "unprocessed" and lines[-1]["exit_histogram"]
+    assert len(lines) == 7 and lines[0]["upstream"] == "unprocessed" and lines[-1]["exit_histogram"]
 
 
 def test_limits_draw_the_same_utterances_every_time():

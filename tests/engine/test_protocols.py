@@ -95,8 +95,8 @@ def test_the_dev_split_chooses_and_the_row_says_so(swept):
             result["detail"]["training"]["protocol"]["lr"] == sweep["chosen"]
             and result["detail"]["protocol"]["lr"] == "sweep"
         )
-    # full, full + layer-norm, half, rho 1.0
-    assert len(list((swept / "heads").glob("*.json"))) == 2 * 4
+    # full, full + layer-norm, depth 0, half, rho 1.0
+    assert len(list((swept / "heads").glob("*.json"))) == 2 * 5
     assert set(pd.read_csv(swept / "leaderboard_se.csv")["protocol"].str[:6]) == {"custom"}
 
 
@@ -121,7 +121,7 @@ def test_a_heads_numbers_do_not_depend_on_its_neighbours(swept, corpus, tmp_path
             path.with_suffix(".safetensors").read_bytes()
             == (swept / "heads" / path.name).with_suffix(".safetensors").read_bytes()
         )
-    assert len(list((tmp_path / "heads").glob("*.json"))) == 4
+    assert len(list((tmp_path / "heads").glob("*.json"))) == 5
     # a file's name ends with a hash of its settings, which differ
     single = {name.rpartition("-")[0]: row for name, row in numbers(tmp_path).items()}
     chosen = {name for name, sweep in lr(swept).items() if sweep["chosen"] == 0.004}

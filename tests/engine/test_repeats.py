@@ -37,7 +37,7 @@ def test_a_head_does_not_depend_on_those_trained_beside_it(finished, corpus, tmp
     assert main(command(corpus, tmp_path, "--rho", "1.0", "0.9", "--span", "mean")) == 0
     both, alone = numbers(tmp_path), numbers(finished)
     shared = both.keys() & alone.keys()
-    assert len(shared) == 5 and all(both[n] == alone[n] for n in shared)
+    assert len(shared) == 6 and all(both[n] == alone[n] for n in shared)
 
 
 @pytest.mark.parametrize("killed", [False, True])

@@ -36,7 +36,7 @@ def test_rows_of_a_tree_and_a_second_head_without_audio_or_upstream(people, monk
         settings=settings,
     )
     results, refused = made(resolve(config))
-    assert not refused and len(results) == 5 and all(r.scores["accuracy"].n == 8 for r in results)
+    assert not refused and len(results) == 6 and all(r.scores["accuracy"].n == 8 for r in results)
     run = resolve(replace(config, seed=1))
     # would raise if called, as would any audio that is opened
     monkeypatch.setattr(type(run.upstream), "states", None)

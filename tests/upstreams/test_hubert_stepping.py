@@ -57,9 +57,12 @@ def test_macs_are_what_the_flop_counter_counts(shape, samples):
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         x = net.project(wav, torch.tensor([samples]))
         counted = [counter.get_total_flops()]
-        for _ in net.blocks(net.position(x), None):
+        x = net.position(x)
+        block_input = counter.get_total_flops()
+        for _ in net.blocks(x, None):
             counted.append(counter.get_total_flops())
     assert [2 * macs_to(shape, samples, depth) for depth in range(shape.depth + 1)] == counted
+    assert 2 * macs_to(shape, samples, 0, projection=False) == block_input
 
 
 def test_what_an_exit_can_save():

@@ -54,9 +54,12 @@ def frame_counts(samples: Tensor | int) -> Tensor | int:
     return n
 
 
-def macs_to(shape: HubertShape, samples: int, depth: int) -> int:
+def macs_to(shape: HubertShape, samples: int, depth: int, projection: bool = True) -> int:
     """Multiply-accumulates of the front-end and blocks 1 to `depth` on `samples` of audio: matrix
     products and convolutions, as flop counters count.
+
+    Args:
+        projection: state 0 lies before the positional convolution, so that depth 0 needs none.
     """
     total, n, channels = 0, max(samples, SHORTEST), 1
     for kernel, stride in zip(KERNELS, STRIDES, strict=True):
@@ -64,7 +67,7 @@ def macs_to(shape: HubertShape, samples: int, depth: int) -> int:
         total += n * kernel * channels * shape.conv_dim
         channels = shape.conv_dim
     total += n * shape.conv_dim * shape.dim
-    if depth:
+    if depth or not projection:
         # an even kernel makes one frame too many, which is computed and dropped
         frames = n + 1 - shape.pos_kernel % 2
         total += frames * shape.dim * (shape.dim // shape.pos_groups) * shape.pos_kernel
