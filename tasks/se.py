@@ -86,6 +86,13 @@ S3PRL_V2 = SEProtocol(
     tail="drop",
 )
 
+DAISY = replace(  # its rows with layer-norm are what the paper has
+    SUPERB_V1,
+    name="daisy",
+    source=f"Lin, Lee and Tang, 2024 (DAISY), sec. 4: the learning rate; {SUPERB_V1.source}",
+    lr=1e-4,
+)
+
 MINISUPERB = replace(
     S3PRL_V2,
     name="minisuperb",
@@ -206,7 +213,7 @@ ENHANCEMENT = Task(
         Metric("stoi", True, best=1.0),
         Metric("si_sdr_improvement", True, "dB"),
     ),
-    protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)},
+    protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, DAISY, MINISUPERB, MINI)},
     builtin="mini",
     default="superb-v1",
     corpus=corpus,

@@ -61,6 +61,13 @@ SUPERB_V1 = SIDProtocol(
     lr_grid=(1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7),
 )
 
+DAISY = replace(  # its rows with layer-norm are what the paper has
+    SUPERB_V1,
+    name="daisy",
+    source=f"Lin, Lee and Tang, 2024 (DAISY), sec. 4: the learning rate; {SUPERB_V1.source}",
+    lr=1e-1,
+)
+
 MINISUPERB = replace(
     SUPERB_V1,
     name="minisuperb",
@@ -221,7 +228,7 @@ IDENTIFICATION = Task(
     name="sid",
     version=1,
     metrics=(Metric("accuracy", True, "%", best=100.0),),
-    protocols={p.name: p for p in (SUPERB_V1, MINISUPERB, MINI)},
+    protocols={p.name: p for p in (SUPERB_V1, DAISY, MINISUPERB, MINI)},
     builtin="mini",
     default="superb-v1",
     corpus=corpus,

@@ -108,6 +108,13 @@ S3PRL_V2 = SSProtocol(
     permutation="si_sdr",
 )
 
+DAISY = replace(  # its rows with layer-norm are what the paper has
+    SUPERB_V1,
+    name="daisy",
+    source=f"Lin, Lee and Tang, 2024 (DAISY), sec. 4: the learning rate; {SUPERB_V1.source}",
+    lr=1e-4,
+)
+
 MINISUPERB = replace(
     S3PRL_V2,
     name="minisuperb",
@@ -230,7 +237,7 @@ SEPARATION = Task(
     name="ss",
     version=1,
     metrics=(Metric("si_sdr_improvement", True, "dB", largest_loss=10.0),),
-    protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, MINISUPERB, MINI)},
+    protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, DAISY, MINISUPERB, MINI)},
     builtin="mini",
     default="superb-v1",
     corpus=corpus,

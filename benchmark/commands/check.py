@@ -59,7 +59,8 @@ def command(argv: Sequence[str]) -> int:
             raise UsageError("check --data is for tasks; an upstream is checked with noise")
         findings = check_upstream(build_upstream(name, pairs(args.set)))
     for finding in findings:
-        print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.sentence}")
+        said = "warn" if finding.warning else "ok  " if finding.ok else "FAIL"
+        print(f"{said}  {finding.sentence}")
     return 0 if all(f.ok for f in findings) else 1
 
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 from ..errors import BenchmarkError
 
-Findings = Iterator[tuple[bool, str]]  # what a check yields: does it hold, and what was checked
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -14,10 +12,16 @@ class Finding:
     Attributes:
         ok: whether what was checked holds.
         sentence: what was checked, with the values that were found.
+        warning: it holds, and a user should still know.
     """
 
     ok: bool
     sentence: str
+    warning: bool = False
+
+
+# what a check yields: does it hold, and what was checked
+Findings = Iterator[tuple[bool, str] | Finding]
 
 
 def findings(what: str, checks: Findings) -> list[Finding]:
@@ -28,7 +32,7 @@ def findings(what: str, checks: Findings) -> list[Finding]:
     """
     found: list[Finding] = []
     try:
-        found += [Finding(bool(ok), sentence) for ok, sentence in checks]
+        found += [c if isinstance(c, Finding) else Finding(bool(c[0]), c[1]) for c in checks]
     except BenchmarkError as error:
         found.append(Finding(False, f"{what}: {error}"))
     except Exception as error:  # a stranger's code may fail in any way

@@ -5,8 +5,10 @@ from itertools import pairwise
 import torch
 
 from ..contract import SAMPLE_RATE, Upstream
-from .finding import Findings
+from .finding import Finding, Findings
 from .probe import TOLERANCE, clips, noise, padded, relative_difference, states_of
+
+DROWNS = 0.9  # of the states' summed variance, in one depth
 
 
 def card(up: Upstream) -> Findings:
@@ -99,6 +101,22 @@ def costs(up: Upstream) -> Findings:
     yield grows, f"macs() grows with depth and starts above 0 ({seen})"
 
 
+def scales(up: Upstream) -> Findings:
+    states = [state[0] for state in states_of(up, noise(10.0))]  # (T, D) each
+    norms = " ".join(f"{float(state.norm(dim=-1).mean()):.3g}" for state in states)
+    yield True, f"mean norm of a frame at depth 0, 1, ..., on noise: {norms}"
+    variance = torch.stack([state.var(0, correction=0).sum() for state in states])
+    share, loudest = (variance / variance.sum()).max(0)
+    if share > DROWNS:
+        yield Finding(
+            True,
+            f"depth {int(loudest)} has {100 * float(share):.1f} % of the variance of all states: "
+            "in a weighted sum of states as they are it drowns the others, so that rows without "
+            "layer-norm are about it alone, unless the protocol has standardise_states",
+            warning=True,
+        )
+
+
 def backbone(up: Upstream) -> Findings:
     base = up.backbone  # what full-depth and fixed-depth rows are named after
     if base is up:
@@ -110,7 +128,10 @@ def backbone(up: Upstream) -> Findings:
     yield named, f"its backbone has a name of its own, {base.card.name}"
 
 
-CHECKS = (card, finite, deterministic, padding, lazy, compaction, short_and_long, costs, backbone)
+CHECKS = (
+    *(card, finite, deterministic, padding, lazy, compaction),
+    *(short_and_long, scales, costs, backbone),
+)
 
 
 def _frames(up: Upstream, samples: int) -> int:

@@ -44,6 +44,7 @@ class Protocol:
         eval_every: updates between two looks at the dev split.
         optimiser: adam (eps 1e-8) or adamw (eps 1e-7, no decay), as s3prl/optimizers.py sets them.
         clip: global gradient norm.
+        decay: whether all learning rates fall linearly to 0 at the last update.
         sum_lr: the learning rate of the weighted sum of depths, as a factor of lr; other than 1,
             its scores are clipped by themselves, too.
         standardise_states: bring each dimension of each depth to zero mean and unit variance over
@@ -69,6 +70,7 @@ class Protocol:
     accumulate: int = 1
     optimiser: str = "adam"
     clip: float = 1.0
+    decay: bool = False
     sum_lr: float = 1.0
     standardise_states: bool = False
     sum_rows: bool = False

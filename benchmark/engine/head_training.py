@@ -204,7 +204,16 @@ def _threads(group: HeadGroup) -> Iterator[None]:
 
 
 def _schedule(protocol: Protocol) -> trainer.Schedule:
-    return trainer.Schedule(protocol.steps, protocol.eval_every, protocol.accumulate, protocol.clip)
+    def left(step: int) -> float:
+        return 1 - step / protocol.steps
+
+    return trainer.Schedule(
+        protocol.steps,
+        protocol.eval_every,
+        protocol.accumulate,
+        protocol.clip,
+        left if protocol.decay else None,
+    )
 
 
 def _optimiser(group: HeadGroup) -> torch.optim.Optimizer:

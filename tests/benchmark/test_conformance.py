@@ -22,6 +22,13 @@ def test_the_toy_passes():
     assert complaints(Toy()) == ""
 
 
+def test_a_depth_that_drowns_the_others_is_a_warning():
+    assert not [f for f in check_upstream(Toy().eval()) if f.warning]
+    # front=projection: state 0 is a hundred times as long as the others
+    [said] = [f.sentence for f in check_upstream(build_upstream("daisy")) if f.warning]
+    assert said.startswith("depth 0 has 99.") and "drowns" in said
+
+
 class Hears(Toy):  # normalises over the padded batch
     def states(self, wavs, lengths):
         return super().states(wavs / wavs.std(1, keepdim=True), lengths)

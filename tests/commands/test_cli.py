@@ -269,6 +269,7 @@ def test_ls_lists_what_there_is(capsys):
     ):
         assert line in out
     assert (
-        "superb-v1, s3prl-v2, minisuperb, mini (mini on built-in data, superb-v1 on yours)" in out
+        "superb-v1, s3prl-v2, daisy, minisuperb, mini (mini on built-in data, " in out
+        and "superb-v1 on yours)" in out
         and "made on first use in" in out
     )

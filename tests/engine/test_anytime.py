@@ -61,7 +61,7 @@ def test_a_surface_has_all_pairs_and_one_head_a_training_value(surface):
     names = [json.loads(p.read_text())["name"] for p in (surface / "heads").glob("*.json")]
     assert sorted(n for n in names if n.startswith("rho")) == ["rho 0.8", "rho 1"]
     board = pd.read_csv(surface / "leaderboard_se.csv")
-    assert len(board) == 8 + 4 and board["test_value"].notna().sum() == 4
+    assert len(board) == 8 + 5 and board["test_value"].notna().sum() == 4
     shown = screen(board)
     assert set(shown.loc[shown["exit"] == "adaptive", "at test"]) == {"0.80", "1.00"}
     assert set(shown.loc[shown["exit"] != "adaptive", "at test"]) == {""}
