@@ -127,3 +127,13 @@ def test_a_task_that_it_does_not_answer_gets_heads_at_any_depth(corpus, tmp_path
     assert {"full", "depth 3", "adaptive", "unprocessed"} == set(made)
     assert made.pop("unprocessed")["answered_by"] == ""  # nobody answered
     assert {r["answered_by"] for r in made.values()} == {"head"}
+
+
+@pytest.mark.parametrize("toy", ANSWERING, ids=lambda t: t.__name__)
+def test_thresholds_are_chosen_for_answers_as_for_heads(toy, spoken, tmp_path):
+    asked = ("--budget", "5%", "--max-loss", "99", "--delta", "0.5")
+    assert main(flags(toy, spoken, "asr", tmp_path, "--span", "all", *asked)) == 0
+    by = {r["cell"]["exit"]: r["detail"] for r in rows(tmp_path, "asr")}
+    budget, loss = by["budget 5%"]["budget"], by["max loss 99 delta 0.5"]["max_loss"]
+    assert budget["saved"] >= budget["target"] == 5
+    assert loss["passed"] == loss["tried"] >= 1 and loss["held"] and loss["n"] >= 1
