@@ -124,7 +124,7 @@ def test_a_task_that_it_does_not_answer_gets_heads_at_any_depth(corpus, tmp_path
     more = ("--span", "mean", "--set", "exits=3")
     assert main(flags(AnswersBesides, corpus, "se", tmp_path, *more)) == 0
     made = {r["cell"]["exit"]: r for r in rows(tmp_path, "se")}
-    assert {"full", "depth 3", "adaptive", "unprocessed"} == set(made)
+    assert {"full", "depth 0", "depth 3", "adaptive", "unprocessed"} == set(made)
     assert made.pop("unprocessed")["answered_by"] == ""  # nobody answered
     assert {r["answered_by"] for r in made.values()} == {"head"}
 
