@@ -18,7 +18,7 @@ from ..contract import SAMPLE_RATE, Item
 from ..engine import cost, heads, workers
 from ..engine.cache_layout import pieces, size
 from ..engine.controls import CONTROLS
-from ..engine.experiment import Experiment, RunConfig
+from ..engine.experiment import Experiment, Row, RunConfig
 from ..engine.extract import SPARE
 from ..engine.resolve import resolve
 from ..engine.timing import paired
@@ -148,13 +148,7 @@ def counted(run: Experiment) -> Counts:
         rows=len(rows),
         scores=len(rows) - len(controlled) + len({row.cell.value for row in controlled}) * places,
         heads=len(trained) * len(run.recipe.rates),
-        exits=1
-        + len(
-            {
-                (row.depth, row.taus, row.cell.value, row.cell.test_value, row.cell.span)
-                for row in early
-            }
-        ),
+        exits=1 + len({_exit(row) for row in early}),
         state_bytes=state_bytes,
         kept=shutil.disk_usage(cache_dir()).free - state_bytes > SPARE,
         audio={split: cost.audio_seconds(of) for split, of in splits.items()},
@@ -163,6 +157,12 @@ def counted(run: Experiment) -> Counts:
         micro_batches=protocol.steps * protocol.accumulate,
         looks=-(-protocol.steps // protocol.eval_every),
     )
+
+
+def _exit(row: Row) -> tuple:
+    """What tells the live exits of rows apart."""
+    cell, chosen = row.cell, (row.budget, row.max_loss)
+    return row.depth, row.taus, cell.value, cell.test_value, cell.span, chosen
 
 
 def _lines(run: Experiment, counts: Counts) -> Iterator[str]:
