@@ -40,7 +40,6 @@ def noises_of(args: Namespace):
 
 def run(args: Namespace) -> int:
     from ...tasks.corpora.make_snr import SHARES, make_snr
-    from ..registry import tasks
 
     if args.limit is not None and args.limit < 3:
         raise UsageError(
@@ -48,10 +47,7 @@ def run(args: Namespace) -> int:
             "least 3"
         )
     shares = shares_of(args.shares) if args.shares else SHARES
-    mini = tasks.get("asr").mini
-    made = make_snr(
-        args.speech, args.out, noises_of(args), shares, args.seed, args.limit, builtin=mini
-    )
+    made = make_snr(args.speech, args.out, noises_of(args), shares, args.seed, args.limit)
     print(made["message"])
     return 0
 

@@ -31,17 +31,17 @@ def prepare(args: Namespace) -> None:
     """Measure, and leave the table in `args.table`; see report/figures/exit_depths_by_snr.py."""
     import pandas as pd
 
-    from ...tasks.corpora.make_snr import crossed, opened
+    from ...tasks.corpora.make_snr import crossed, opened, recognition
     from ..engine.exit_depths import exit_depths
     from ..errors import UsageError
-    from ..registry import build_upstream, tasks
+    from ..registry import build_upstream
     from ..storage import cache_dir
 
     if args.utterances < 1:
         raise UsageError(f"--utterances is a number from 1, not {args.utterances}")
-    task, noises = tasks.get("asr"), noises_of(args)
+    task, noises = recognition(), noises_of(args)
     upstream = build_upstream(args.upstream, args.set).to(args.device).requires_grad_(False)
-    corpus = opened(args.speech, task.mini)
+    corpus = opened(args.speech)
     chosen = drawn(corpus.splits["test"], args.utterances, args.seed[0])
     root, builtin = cache_dir() / "noisy", args.speech is None
     items = crossed(corpus, chosen, root, noises, RATIOS, args.seed[0], builtin)

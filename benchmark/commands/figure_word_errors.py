@@ -25,12 +25,13 @@ def arguments(group: Parser) -> None:
 
 def prepare(args: Namespace) -> None:
     """Make the rows, and leave them in `args.rows`: see report/figures/wer_by_snr.py."""
+    from ...tasks.corpora.make_snr import recognition
     from ..engine.experiment import RunConfig
     from ..report.figures.wer_by_snr import Compared
 
     config = RunConfig(
         upstream=args.upstream,
-        task="asr",
+        task=recognition().name,
         knobs=_knobs(args),
         span=tuple(args.span),
         data=args.data or built_in(),
@@ -54,14 +55,12 @@ def built_in() -> Path:
     """The folder of the built-in corpus at the ratios of DAISY's sec. 4.3, made now if missing."""
     from ...tasks.corpora.make_snr import VERSION, make_snr, opened
     from ..config import short_hash
-    from ..registry import tasks
     from ..storage import cache_dir, locked
 
-    mini = tasks.get("asr").mini
-    told = short_hash([VERSION, opened(None, mini).hash])
+    told = short_hash([VERSION, opened(None).hash])
     folder = cache_dir() / "noisy" / told / "mini-snr"
     with locked(folder.parent.with_suffix(".lock"), "the built-in noisy corpus"):
-        made = make_snr(None, folder, builtin=mini)
+        made = make_snr(None, folder)
     if made["made"]:
         print(f"notice: {made['message']}", file=sys.stderr)
     return folder

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...tasks import MINISUPERB
 from ..errors import UsageError
 from .parser import Parser, check_device
-
-TASKS = ("asr", "sid", "se", "ss")
 
 
 def command(argv: Sequence[str]) -> int:
@@ -38,7 +37,7 @@ def _parsed(argv: Sequence[str]) -> Namespace:
         example="run_benchmark.py midpoints --upstream daisy.base --task asr --data LibriSpeech",
     )
     add = parser.add_argument
-    add("--task", nargs="+", default=TASKS, metavar="NAME", help="default asr sid se ss")
+    add("--task", nargs="+", default=MINISUPERB, metavar="NAME", help="default asr sid se ss")
     upstream = "whose knob is rho; default daisy.base, which the released numbers are of"
     add("--upstream", default="daisy.base", metavar="NAME", help=upstream)
     data = "a corpus for every task or for one, several; default: the built-in ones"

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...tasks import MINISUPERB
 from ..errors import UsageError
 from .parser import LOCAL, Parser, check_device
 
 if TYPE_CHECKING:
     from ..engine.several import Part
-
-TASKS = ("asr", "sid", "se", "ss")
 
 
 def command(argv: Sequence[str]) -> int:
@@ -25,7 +24,7 @@ def command(argv: Sequence[str]) -> int:
     from ..config import corpora, pairs, seeds
 
     args.set = pairs(args.set)
-    args.task = list(TASKS) if "all" in args.task else list(dict.fromkeys(args.task))
+    args.task = list(MINISUPERB) if "all" in args.task else list(dict.fromkeys(args.task))
     args.data, args.seed = corpora(args.data, args.task, "probe"), seeds(args.seed)
     check_device(args.device)
     from ..engine.several import made

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...tasks import MINISUPERB
 from ..errors import UsageError, did_you_mean
 from .parser import LOCAL, Parser, check_device
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ..engine.several import Part
     from ..report.result import Result
 
-TASKS = ("asr", "sid", "se", "ss")
+
 RHOS, SPANS, DEPTHS = ("1.0", "0.76", "0.7"), ("mean", "threshold", "min-max"), (0, 3, 6, 9)
 CONTROLS = ("random", "oracle", "random-weights")
 NAMES = ("table1.csv", "table1.md", "table1.tex")
@@ -90,7 +91,7 @@ def _check(args: Namespace) -> None:
     from ..extras import HERE, checkout
     from ..registry import tasks
 
-    args.task = list(TASKS) if "all" in args.task else list(dict.fromkeys(args.task))
+    args.task = list(MINISUPERB) if "all" in args.task else list(dict.fromkeys(args.task))
     for task in args.task:
         tasks.get(task)
     for control in args.controls:

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
-from ...benchmark.contract import Builtin, Corpus, Item
+from ...benchmark.contract import Corpus, Item, Task
 from ...benchmark.errors import UsageError, listed
+from ...benchmark.registry import tasks
 from . import Need, manifest, open_corpus
 from .entry import SPLITS
 from .manifest import CLEAN
@@ -39,12 +40,11 @@ def make_snr(
     shares: Mapping[float | None, float] = SHARES,
     seed: int = 0,
     limit: int | None = None,
-    builtin: Builtin | None = None,
 ) -> dict:
     """Every utterance once, at a ratio of `shares`, in the folder `out`.
 
     Args:
-        speech: a corpus with transcripts; None = `builtin`.
+        speech: a corpus with transcripts; None = the built-in one of recognition.
         shares: ratio (dB, None = clean) -> its share of each split, in any unit.
         limit: about so many utterances in all, drawn by `seed`; None = all.
 
@@ -57,7 +57,7 @@ def make_snr(
     """
     out = Path(out)
     _refuse_inside(out, [*([speech] if speech else []), *noises.folders.values()])
-    corpus = opened(speech, builtin)
+    corpus = opened(speech)
     chosen = _limited(corpus.splits, limit, seed)
     pools = noises.pools(corpus, speech is None, seed)
     jobs = list(_dealt(chosen, noises.kinds, shares, seed))
@@ -117,13 +117,20 @@ def crossed(
     ]
 
 
-def opened(speech: Path | None, builtin: Builtin | None) -> Corpus:
+def recognition() -> Task:
+    """The task whose corpora are needed here: it asks for transcripts and nothing else."""
+    every = (tasks.get(name) for name in tasks.names())
+    return next(task for task in every if task.needs == ("text",))
+
+
+def opened(speech: Path | None) -> Corpus:
     """The corpus of clean speech with its transcripts. UsageError with all that is wrong."""
-    corpus = open_corpus(speech, Need(("text",), "asr"), builtin)
+    task = recognition()
+    corpus = open_corpus(speech, Need(task.needs, task.name), task.mini)
     if corpus.problems:
         raise UsageError(
             f"{speech} cannot be used: {listed(corpus.problems)}; mend it, and see all that is "
-            f"wrong with: run_benchmark.py data verify {speech} --task asr"
+            f"wrong with: run_benchmark.py data verify {speech} --task {task.name}"
         )
     return corpus
 

@@ -54,11 +54,11 @@ def test_convolutions_piece_by_piece_are_the_convolutions(shape):
 
 def test_no_block_beyond_an_exit_runs_and_none_for_who_left(daisy, wavs, monkeypatch):
     net, ran = daisy.inner.net, []
-    block = net.block
+    outputs = net.outputs
     monkeypatch.setattr(
         net,
-        "block",
-        lambda depth, x, mask: (ran.append((depth, x.shape[1], mask)), block(depth, x, mask))[1],
+        "outputs",
+        lambda depth, x, mask: (ran.append((depth, x.shape[1], mask)), outputs(depth, x, mask))[1],
     )
     own = daisy.frames(LENGTHS).tolist()
     run_until_exit(daisy, wavs, LENGTHS, Exit((4,)))
