@@ -142,11 +142,12 @@ class FeatureCache:
         """Stored states: (depths, B, T, D) float32, and (B,) frames."""
         frames = torch.from_numpy(self.index[list(rows), 2])
         shape = (self.depths, len(rows), int(frames.max()), self.manifest["row"][1])
-        states = np.zeros(shape, np.float32)
+        states = torch.zeros(shape, dtype=torch.float16)
         for b, i in enumerate(rows):
-            valid = self._stored(i)
-            states[:, b, : len(valid)] = valid.transpose(1, 0, 2)
-        return torch.from_numpy(states).to(self.device), frames.to(self.device)
+            valid = torch.from_numpy(self._stored(i))
+            states[:, b, : len(valid)] = valid.transpose(0, 1)
+        # widened by torch: numpy does it number by number
+        return states.to(self.device).float(), frames.to(self.device)
 
     @torch.no_grad()
     def _recomputed(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:

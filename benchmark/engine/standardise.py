@@ -74,18 +74,26 @@ def statistics(features: FeatureCache) -> dict[bool, Statistics]:
 
 
 class _Sums:
-    """Sums of frames and of their squares, in float64."""
+    """Sums of frames and of their squares: in float32 within an utterance, in float64 over them.
+
+    Both are of the distance to the first utterance's mean, because the square of a large mean would
+    swallow a small variance.
+    """
 
     def __init__(self) -> None:
         self.frames, self.first, self.second = 0, 0.0, 0.0
+        self.origin: Tensor | None = None
 
     def add(self, states: Tensor) -> None:
         """(depths, T, D), without padding."""
-        states = states.double()
+        if self.origin is None:
+            self.origin = states.mean(1, keepdim=True)
+        states = states - self.origin
         self.frames += states.shape[1]
-        self.first = self.first + states.sum(1)
-        self.second = self.second + states.square().sum(1)
+        self.first = self.first + states.sum(1).double()
+        self.second = self.second + states.square_().sum(1).double()
 
     def statistics(self) -> Statistics:
-        mean = self.first / self.frames
-        return Statistics(mean, (self.second / self.frames - mean.square()).clamp(min=0).sqrt())
+        off = self.first / self.frames
+        deviation = (self.second / self.frames - off.square()).clamp(min=0).sqrt()
+        return Statistics(self.origin[:, 0] + off, deviation)

@@ -58,6 +58,8 @@ def compared(noisy: Tensor, clean: Tensor, protocol: SpectralProtocol) -> tuple[
         aim = aim * torch.relu(torch.cos(noisy.angle() - clean.angle()))
     if protocol.domain == "log1p":
         magnitude, aim = magnitude.log1p(), aim.log1p()
+    elif protocol.domain == "sqrt":  # as RNNoise's loss (Valin, 2018), so that quiet bands count
+        magnitude, aim = magnitude.sqrt(), aim.sqrt()
     return magnitude, aim
 
 
@@ -93,6 +95,8 @@ def apply(mask: Tensor, wav: Tensor, setup: Setup) -> Tensor:
     if protocol.domain == "log1p":
         magnitude = spectrum.abs()
         masked = torch.expm1(mask * magnitude.log1p()) * (spectrum / (magnitude + PHASE_EPS))
+    elif protocol.domain == "sqrt":
+        masked = mask.square() * spectrum
     else:
         masked = mask * spectrum
     if protocol.tail == "guard":

@@ -35,7 +35,8 @@ class SpectralProtocol(Protocol):
     # non-negative phase-sensitive | am, |S|
     aim: str = "npsm"
     distance: str = "mse"  # mse | l1
-    domain: str = "magnitude"  # what mask and aim live in: magnitude | log1p (of the magnitude)
+    # what mask and aim live in: magnitude | log1p (of the magnitude) | sqrt
+    domain: str = "magnitude"
     tail: str = "guard"  # what happens to clicks at the end, see `masking.py`: guard | drop
     # features to zero mean and unit variance over an utterance's valid frames, per dimension
     standardise: bool = False
@@ -46,7 +47,7 @@ class SpectralProtocol(Protocol):
             ("activation", "relu", "sigmoid"),
             ("aim", "npsm", "am"),
             ("distance", "mse", "l1"),
-            ("domain", "magnitude", "log1p"),
+            ("domain", "magnitude", "log1p", "sqrt"),
             ("tail", "guard", "drop"),
         ):
             if getattr(self, field) not in known:

@@ -152,12 +152,12 @@ def test_custom_is_said_in_one_line_and_kept_in_json(swept, corpus, capsys):
     [line] = [line for line in said.err.splitlines() if "custom" in line]
     assert (
         line.startswith("notice: custom, not mini: ")
-        and "steps 360 -> 6" in line
-        and "lr_grid 0.016,0.004,0.001 -> 0.1,0.004" in line
+        and f"steps {MINI.steps} -> 6" in line
+        and f"lr_grid {','.join(map(str, MINI.lr_grid))} -> 0.1,0.004" in line
     )
     rows = [json.loads(row) for row in said.out.splitlines()]
     assert all(
-        row["protocol_differs"]["steps"] == [360, 6] and row["protocol_based_on"] == "mini"
+        row["protocol_differs"]["steps"] == [MINI.steps, 6] and row["protocol_based_on"] == "mini"
         for row in rows
     )
     assert sum("lr_sweep" in row for row in rows) == len(rows) - 1
