@@ -89,12 +89,14 @@ MINI = replace(
     name="mini",
     source="this project: superb-v1's head and loss, sized for the built-in corpus",
     lr=3e-3,
-    steps=600,
+    steps=2000,
     batch=32,
     accumulate=1,
-    eval_every=100,
+    eval_every=200,
+    decay=True,
+    sum_lr=10.0,
+    standardise_states=True,
     crops=1,
-    standardise=True,
     lr_grid=(1.2e-2, 3e-3, 7.5e-4),
 )
 

@@ -2,6 +2,7 @@
 
 import torch
 from earlyexit_superb.benchmark.contract import Example
+from earlyexit_superb.tasks.shared.masking import compared
 from earlyexit_superb.tasks.shared.stft import stft_of
 from toys.toy import at
 
@@ -17,7 +18,5 @@ def ideal(e, protocol):
     """The masks that bring each talker's loss to nothing, as far as masks can."""
     stft = stft_of(at(protocol), len(e.wav))
     mixture, talkers = stft(e.wav), stft(e.target)
-    aim = talkers.abs() * torch.relu(torch.cos(mixture.angle() - talkers.angle()))
-    return (
-        aim.log1p() / mixture.abs().log1p() if protocol.domain == "log1p" else aim / mixture.abs()
-    )
+    magnitude, aim = compared(mixture, talkers, protocol)
+    return aim / magnitude

@@ -50,7 +50,9 @@ def test_rows_of_a_tree_and_a_second_head_without_audio_or_upstream(people, monk
 @pytest.fixture
 def small_mini(monkeypatch, own_cache):
     monkeypatch.setattr(mini, "SPEAKERS", 2)
-    monkeypatch.setattr(mini, "PARTS", {1: 2, 2: 1, 3: 1})
+    sizes = zip(mini.PARTS.items(), (2, 1, 1), strict=True)
+    parts = {number: part._replace(utterances=n) for (number, part), n in sizes}
+    monkeypatch.setattr(mini, "PARTS", parts)
 
 
 def test_the_mini_corpus_is_the_same_every_time(small_mini, tmp_path, monkeypatch):
