@@ -35,7 +35,7 @@ def test_counts_are_the_runs(corpus, tmp_path):
     assert f"{hours:.3f} h of audio" in text
     assert f"{gib:.2f} GiB of states ({gib / hours:.2f} GiB an hour" in text
     assert "heads: 18 of " in text and "for 8 rows" in text  # 6 plans x 3 rates
-    assert "learning rates 0.016, 0.004, 0.001" in text
+    assert "learning rates 0.02, 0.005, 0.00125" in text
     assert "6 updates of 3 x 1 utterances (1.5 times" in text and "2 looks" in text
     assert all(s >= 0 for s in made.seconds.values()) and made.an_hour > 0
     assert made.seconds["training the heads"] > 0

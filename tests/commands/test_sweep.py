@@ -251,7 +251,7 @@ def test_a_killed_worker_costs_one_cell_and_the_numbers_are_those_of_one_process
     torch.set_num_threads(threads)
     assert (
         lasting(tmp_path / "many") == lasting(tmp_path / "one")
-        and len(lasting(tmp_path / "one")) == 11
+        and len(lasting(tmp_path / "one")) == 13
     )
 
 
@@ -277,5 +277,5 @@ def test_over_ray(corpus, tmp_path, own_cache, capsys):
     out, err = capsys.readouterr()
     assert "(started 2 times)" in err
     stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "r").glob("se/**/*")}
-    assert main(line) == 0 and capsys.readouterr().out == out and len(lasting(tmp_path / "r")) == 11
+    assert main(line) == 0 and capsys.readouterr().out == out and len(lasting(tmp_path / "r")) == 13
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "r").glob("se/**/*")} == stamps
