@@ -9,7 +9,7 @@ import numpy as np
 from .errors import UsageError
 from .exiting import Exit, replay
 
-SPANS = ("mean", "threshold", "min-max", "all")
+SPANS = ("mean", "threshold", "min-max", "all")  # the paper's, in its order, and every depth
 OFTEN = 0.15  # DAISY, sec. 3.3: the share of training exits above which a depth is in `threshold`
 
 

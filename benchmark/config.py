@@ -11,6 +11,8 @@ import yaml
 
 from .errors import UsageError, did_you_mean
 
+MINISUPERB = ("asr", "sid", "se", "ss")  # its tasks, in the order of DAISY's Table 1
+
 
 def short_hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]

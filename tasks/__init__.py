@@ -3,5 +3,3 @@
 corpora/   where a corpus is read: the door is `open_corpus`
 shared/    what several tasks use: CTC text and decoding, spectra, masks
 """
-
-MINISUPERB = ("asr", "sid", "se", "ss")  # in the order of DAISY's Table 1

@@ -11,7 +11,6 @@ from pathlib import Path
 from .parser import Parser
 
 RHO = (1.0, 0.7)
-SPANS = ("mean", "threshold", "min-max")
 
 
 def arguments(group: Parser) -> None:
@@ -19,8 +18,8 @@ def arguments(group: Parser) -> None:
     data = "a corpus that `data snr` made; default: one of built-in speech and noise, made now"
     add("--data", type=Path, metavar="DIR", help=data)
     add("--protocol", default="mini", metavar="NAME", help="a recipe of asr; default mini")
-    spans = f"where an exit may be tested; default {' '.join(SPANS)}"
-    add("--span", nargs="+", default=list(SPANS), metavar="SPAN", help=spans)
+    spans = "where an exit may be tested; default: all of the upstream's own"
+    add("--span", nargs="+", default=(), metavar="SPAN", help=spans)
 
 
 def prepare(args: Namespace) -> None:

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...tasks import MINISUPERB
+from ..config import MINISUPERB
 from ..errors import UsageError
-from .parser import Parser, check_device
+from .parser import Parser, check_device, several_tasks
 
 
 def command(argv: Sequence[str]) -> int:
@@ -40,12 +40,7 @@ def _parsed(argv: Sequence[str]) -> Namespace:
     add("--task", nargs="+", default=MINISUPERB, metavar="NAME", help="default asr sid se ss")
     upstream = "whose knob is rho; default daisy.base, which the released numbers are of"
     add("--upstream", default="daisy.base", metavar="NAME", help=upstream)
-    data = "a corpus for every task or for one, several; default: the built-in ones"
-    add("--data", nargs="+", action="extend", default=[], metavar="[TASK=]DIR", help=data)
-    add("--protocol", metavar="NAME", help="default: mini on built-in data, else SUPERB's")
-    setting = "an option of the upstream, or a field of the protocol, such as train_limit=2000"
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=setting)
-    add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
+    several_tasks(parser)
     published = "default: results/published_thresholds.csv of the checkout"
     add("--published", type=Path, metavar="CSV", help=published)
     add("--json", action="store_true", help="print JSON lines")

@@ -170,6 +170,17 @@ def with_config(
     return args
 
 
+def several_tasks(parser: Parser) -> None:
+    """The corpora, recipe, settings and device of a verb that runs several tasks."""
+    add = parser.add_argument
+    data = "a corpus for every task or for one, several; default: the built-in ones"
+    add("--data", nargs="+", action="extend", default=[], metavar="[TASK=]DIR", help=data)
+    add("--protocol", metavar="NAME", help="default: mini on built-in data, else SUPERB's")
+    setting = "an option of the upstream, or a field of every task's protocol"
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=setting)
+    add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
+
+
 def requested(args: argparse.Namespace):
     """The configurations of a command line, one a seed, with its --config file read; names are
     checked as far as that is cheap.

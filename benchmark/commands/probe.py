@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...tasks import MINISUPERB
+from ..config import MINISUPERB
 from ..errors import UsageError
-from .parser import LOCAL, Parser, check_device
+from .parser import LOCAL, Parser, check_device, several_tasks
 
 if TYPE_CHECKING:
     from ..engine.several import Part
@@ -59,12 +59,7 @@ def _parser() -> Parser:
     add("--seed", nargs="+", default=["0", "1", "2"], metavar="N", help="default 0 1 2")
     linear = "a linear head (layers=0) where the task's has recurrent layers: much faster"
     add("--linear", action="store_true", help=linear)
-    data = "a corpus for every task or for one, several; default: the built-in ones"
-    add("--data", nargs="+", action="extend", default=[], metavar="[TASK=]DIR", help=data)
-    add("--protocol", metavar="NAME", help="default: mini on built-in data, else SUPERB's")
-    setting = "an option of the upstream, or a field of every task's protocol"
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=setting)
-    add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
+    several_tasks(parser)
     results = f"of the probes' rows, apart from those of systems; default {LOCAL}/probe"
     add("--results", type=Path, default=LOCAL / "probe", metavar="DIR", help=results)
     add("--out", type=Path, metavar="DIR", help="where probe.csv goes; default: the results folder")

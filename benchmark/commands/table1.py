@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...tasks import MINISUPERB
+from ..config import MINISUPERB
 from ..errors import UsageError, did_you_mean
-from .parser import LOCAL, Parser, check_device
+from .parser import LOCAL, Parser, check_device, several_tasks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..report.result import Result
 
 
-RHOS, SPANS, DEPTHS = ("1.0", "0.76", "0.7"), ("mean", "threshold", "min-max"), (0, 3, 6, 9)
+RHOS, DEPTHS = ("1.0", "0.76", "0.7"), (0, 3, 6, 9)
 CONTROLS = ("random", "oracle", "random-weights")
 NAMES = ("table1.csv", "table1.md", "table1.tex")
 
@@ -61,7 +61,7 @@ def _rows(parser: Parser) -> None:
     upstream = "adaptive, with a rho, as `run` takes it; default daisy"
     add("--upstream", default="daisy", metavar="NAME", help=upstream)
     add("--rho", nargs="+", default=RHOS, metavar="R", help="default 1.0 0.76 0.7")
-    add("--span", nargs="+", default=SPANS, metavar="SPAN", help=f"default {' '.join(SPANS)}")
+    add("--span", nargs="+", default=(), metavar="SPAN", help="default: all of the upstream's own")
     depths = "fixed exits; default 0 3 6 9, as far as the upstream has them"
     add("--depths", nargs="+", type=int, metavar="K", help=depths)
     controls = f"of {', '.join(CONTROLS)}; default random"
@@ -70,15 +70,9 @@ def _rows(parser: Parser) -> None:
 
 
 def _conditions(parser: Parser) -> None:
+    several_tasks(parser)
     add = parser.add_argument
-    data = "a corpus for every task or for one, several; default: the built-in ones"
-    add("--data", nargs="+", action="extend", default=[], metavar="[TASK=]DIR", help=data)
-    protocol = "default: mini on built-in data, else SUPERB's"
-    add("--protocol", metavar="NAME", help=protocol)
     add("--lr", metavar="LR", help="of the heads, or `sweep`")
-    setting = "an option of the upstream, or a field of every task's protocol"
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=setting)
-    add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
     add("--results", type=Path, default=LOCAL, metavar="DIR", help=f"of rows; default {LOCAL}")
     out = f"where {', '.join(NAMES)} go; default: the results folder"
     add("--out", type=Path, metavar="DIR", help=out)

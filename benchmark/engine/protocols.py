@@ -14,7 +14,7 @@ from ..registry import as_type_of
 SWEEP = "sweep"
 # Fields that are younger than rows and heads: at their default they are in no hash, so that what
 # was made without them keeps its place.
-YOUNGER = ("sum_rows", "exits_together")
+YOUNGER = ("decay", "sum_lr", "standardise_states", "sum_rows", "exits_together")
 
 
 @dataclass(frozen=True)

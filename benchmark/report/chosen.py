@@ -5,10 +5,9 @@ recipe, beside those of its backbone.
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..config import MINISUPERB
 from ..errors import UsageError
 from .result import Result, load_all
-
-FIRST = ("asr", "sid", "se", "ss")  # the order in which DAISY's paper has its tasks
 
 
 def tasks_in(root: Path, wanted: Sequence[str] = ()) -> list[str]:
@@ -16,7 +15,7 @@ def tasks_in(root: Path, wanted: Sequence[str] = ()) -> list[str]:
     if wanted:
         return list(dict.fromkeys(wanted))
     there = {path.relative_to(root).parts[0] for path in root.glob("*/*/*/*/*.json")}
-    return [*(t for t in FIRST if t in there), *sorted(there - set(FIRST))]
+    return [*(t for t in MINISUPERB if t in there), *sorted(there - set(MINISUPERB))]
 
 
 def chosen(root: Path, task: str, upstream: str, only: str = "") -> list[Result]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..calibration import SPANS
 from ..contract import Metric
 from ..errors import UsageError
 from .differences import NO_TEST
@@ -18,7 +19,6 @@ from .result import Result, slug
 from .screen import metrics_of
 
 OURS, PAPER = "ours", "paper"
-SPANS = ("mean", "threshold", "min-max", "all")  # in the paper's order
 NONE = "--"  # a cell without a number
 ONE_DEPTH, SURE = "†", "*"
 VERSUS = {"vs_curve": "minus fixed exits", "vs_random": "minus random exits"}

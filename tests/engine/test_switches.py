@@ -12,6 +12,7 @@ from earlyexit_superb.benchmark.engine.resolve import resolve
 from earlyexit_superb.benchmark.exiting import Exit, TruncatedWeightedSum, run_until_exit
 from helpers import TOY, command, jsons
 
+SWITCHES = ("sum_rows", "exits_together")
 pytestmark = pytest.mark.usefixtures("shared_cache")
 MIX = torch.randn(5, 3, 7, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([4, 1, 2])
 
@@ -37,8 +38,9 @@ def test_new_fields_move_no_row_that_does_not_use_them():
     usual = run_protocol(protocol, {})
     assert not set(YOUNGER) & (set(usual.settings) | set(usual.head))
     for name in YOUNGER:
-        used = run_protocol(protocol, {name: "yes"})
-        assert used.settings[name] is used.head[name] is True and used.name == "custom"
+        used = run_protocol(protocol, {name: "10" if name == "sum_lr" else "yes"})
+        assert used.settings[name] == used.head[name] != getattr(protocol, name)
+        assert used.name == "custom"
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def switched(corpus, tmp_path_factory):
     made = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        for switch in ("", *YOUNGER):
+        for switch in ("", *SWITCHES):
             results = tmp_path_factory.mktemp("switch")
             flags = command(corpus, results, "--rho", "0.98", "--span", "all")
             assert main([*flags, *(["--set", f"{switch}=yes"] if switch else [])]) == 0

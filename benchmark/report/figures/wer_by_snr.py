@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ... import resampling
+from ...calibration import SPANS
 from ...errors import UsageError
 from .. import paired
 from ..result import Result
@@ -25,7 +26,6 @@ from . import style
 NAME = "figure5_wer_by_snr"
 METRIC = "wer"
 ALL = "all"  # ratios together
-SPANS = ("mean", "threshold", "min-max", "all")  # in the paper's order
 
 
 @dataclass(frozen=True)
