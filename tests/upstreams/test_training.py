@@ -121,6 +121,9 @@ def test_state_0_is_brought_to_the_scale_of_the_blocks(speech, tmp_path):
     free = fit(speech, tmp_path / "free", warm=warm)
     levelled = fit(speech, tmp_path / "levelled", warm=warm, level=1.0)
     assert mean_square(free) > 100 and mean_square(levelled) == pytest.approx(1, abs=0.2)
+    # what is to be predicted are the units of the weights as they came
+    kept = [np.load(path.with_suffix("") / "block" / "units.npz") for path in (free, levelled)]
+    np.testing.assert_array_equal(*(units["units"] for units in kept))
 
 
 # ---- what branches learn from --------------------------------------------------------------------

@@ -71,8 +71,6 @@ def train(recipe: HubertRecipe, data: TrainingData, run: TrainingRun, shape: Hub
     if recipe.warm:
         net = load(recipe.warm, shape)[0].to(run.device)
         heard = Heard(net, pool, run)
-        if recipe.level:
-            _levelled(net, heard, run.device)
     else:
         net = front_end(shape, recipe, pool, run)
         heard = Heard(net, pool, run)
@@ -80,6 +78,8 @@ def train(recipe: HubertRecipe, data: TrainingData, run: TrainingRun, shape: Hub
         net = _predict(Stage.of(recipe, "mfcc"), recipe, net, heard, units, run)
     states = _block_states(net, heard, recipe.block_layer, run.device)
     units = units_of(states, clips, recipe.block_units, run.work / "block", run.seed)
+    if recipe.warm and recipe.level:  # not before: units are those of the weights as they came
+        _levelled(net, heard, run.device)
     net = _predict(Stage.of(recipe, "block"), recipe, net, heard, units, run)
     if distributed.is_leader():
         save(net.cpu(), run.weights)
@@ -175,12 +175,12 @@ def _predict(
         target, mask = crops.units.flatten(), crops.mask.flatten()
         ce = F.cross_entropy(logits.flatten(0, 1).float(), target, reduction="none")
         carry = _carry_errors(told.float(), crops).sum()
-        processes = distributed.rank_and_size()[1]
-        return processes * (
+        level = first.float().square().mean().log().square()
+        # sums over frames are shared among the processes, of which the mean is taken
+        return recipe.level * level + distributed.rank_and_size()[1] * (
             ce[mask].sum() / crops.masked
             + stage.unmasked * ce[~mask].sum() / crops.opened
             + stage.carry * carry / crops.opened
-            + recipe.level * first.float().square().mean().log().square() / processes
         )
 
     learners = [p for p in model.parameters() if p.requires_grad]
