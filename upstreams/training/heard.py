@@ -5,7 +5,7 @@ hours of speech.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,25 +21,32 @@ from .front_end import half
 from .hubert_recipe import HubertRecipe
 from .pretraining_data import Pool
 
-KINDS = ("clean", "noisy")
 
 
 class Heard:
-    """Every clip after the frozen convolutions, (T, C) fp16: clean, and with noise at one ratio.
+    """Every clip after the frozen convolutions, fp16: clean, and with noise at one ratio.
 
     Args:
+        noisy: share of the crops that is heard with noise; with 0 there is no noisy pass.
         run: its folder `heard` keeps them; made where it is missing.
     Attributes:
-        clean, noisy: a tensor a clip, read from disk when it is looked at.
+        clean, noisy: (F, C), the frames of all clips one after another: on the CPU read from disk
+            when they are looked at, else in the device's memory.
     """
 
-    def __init__(self, net: HubertNet, pool: Pool, run: TrainingRun):
-        self.pool = pool
-        folder = run.work / "heard"
+    def __init__(self, net: HubertNet, pool: Pool, noisy: float, run: TrainingRun):
+        self.pool, folder = pool, run.work / "heard"
+        self.sizes = [int(frame_counts(len(clip))) for clip in pool.clips]
+        self.starts = np.cumsum([0, *self.sizes])
+        kinds = ("clean", "noisy") if noisy else ("clean",)
         with distributed.in_turn():
             if not folder.exists():
-                _write(folder, net, pool, run)
-        self.clean, self.noisy = (_read(folder / f"{kind}.npy", pool) for kind in KINDS)
+                self._write(folder, kinds, net, run)
+        self.clean, self.noisy = (_read(folder / f"{kinds[i]}.npy", run.device) for i in (0, -1))
+
+    def whole(self, clip: int) -> Tensor:
+        """(T, C) of one clean clip."""
+        return self.clean[self.starts[clip] : self.starts[clip + 1]]
 
     def crops(
         self, rng: np.random.Generator, recipe: HubertRecipe, held_out: bool
@@ -50,57 +57,53 @@ class Heard:
         """
         pool, size = self.pool, recipe.frames
         among, share = (pool.held_out, None) if held_out else (pool.training, pool.share)
-        rows, clean, places = [], [], []
+        places, noisy = [], []
         for clip in map(int, rng.choice(among, recipe.batch, p=share)):
-            start = int(rng.integers(0, len(self.clean[clip]) - size + 1))
-            noisy = not held_out and rng.random() < recipe.noisy
-            rows.append((self.noisy if noisy else self.clean)[clip][start : start + size])
-            clean.append(self.clean[clip][start : start + size])
-            places.append((clip, start))
-        return torch.stack(rows).float(), torch.stack(clean).float(), places
+            places.append((clip, int(rng.integers(0, self.sizes[clip] - size + 1))))
+            noisy.append(not held_out and rng.random() < recipe.noisy)
+        firsts = torch.tensor([self.starts[clip] + at for clip, at in places])
+        frames = firsts[:, None] + torch.arange(size)
+        clean = self.clean[frames].float()
+        heard = clean.clone()
+        heard[noisy] = self.noisy[frames[noisy]].float()
+        return heard, clean, places
+
+    def _write(self, folder: Path, kinds: Sequence[str], net: HubertNet, run: TrainingRun) -> None:
+        shape = (sum(self.sizes), net.shape.conv_dim)
+        with whole(folder, "clean.npy") as beside:
+            files = [
+                np.lib.format.open_memmap(beside / f"{kind}.npy", "w+", np.float16, shape)
+                for kind in kinds
+            ]
+            for clip, each in enumerate(_convolved(net, self.pool, len(kinds), run)):
+                for file, rows in zip(files, each, strict=True):
+                    file[self.starts[clip] : self.starts[clip + 1]] = rows.half().cpu().numpy()
+            for file in files:
+                file.flush()
 
 
-def _frames(pool: Pool) -> list[int]:
-    return [int(frame_counts(len(clip))) for clip in pool.clips]
-
-
-def _read(path: Path, pool: Pool) -> list[Tensor]:
+def _read(path: Path, device: str) -> Tensor:
     # mapped copy-on-write: torch warns of tensors on memory that must not be written
-    flat = torch.from_numpy(np.load(path, mmap_mode="c"))
-    return list(flat.split(_frames(pool)))
-
-
-def _write(folder: Path, net: HubertNet, pool: Pool, run: TrainingRun) -> None:
-    shape = (sum(_frames(pool)), net.shape.conv_dim)
-    with whole(folder, "clean.npy") as beside:
-        files = [
-            np.lib.format.open_memmap(beside / f"{kind}.npy", "w+", np.float16, shape)
-            for kind in KINDS
-        ]
-        at = 0
-        for both in _convolved(net, pool, run):
-            stop = at + len(both[0])
-            for file, rows in zip(files, both, strict=True):
-                file[at:stop] = rows.half().cpu().numpy()
-            at = stop
-        for file in files:
-            file.flush()
+    return torch.from_numpy(np.load(path, mmap_mode="c")).to(device)
 
 
 @torch.no_grad()
-def _convolved(net: HubertNet, pool: Pool, run: TrainingRun) -> Iterator[tuple[Tensor, Tensor]]:
-    """(T, C) of every clip: clean, noisy."""
+def _convolved(
+    net: HubertNet, pool: Pool, kinds: int, run: TrainingRun
+) -> Iterator[Sequence[Tensor]]:
+    """(T, C) of every clip: clean and, of two kinds, noisy."""
     from tqdm import tqdm
 
     rng, clips, device = np.random.default_rng(run.seed), range(len(pool.clips)), run.device
     progress = "front-end over the pool"
     for clip in tqdm(clips, progress, file=sys.stderr, unit="clip", mininterval=1):
-        wav = torch.from_numpy(pool.wav(clip))[None]
-        wavs = torch.cat([wav, pool.add_noise(wav, rng, share=1.0)]).to(device)
+        wavs = torch.from_numpy(pool.wav(clip))[None]
+        if kinds == 2:
+            wavs = torch.cat([wavs, pool.add_noise(wavs, rng, share=1.0)])
+        wavs = wavs.to(device)
         with half(device):
             if device == "cpu":  # as an upstream there: one by one
-                clean, noisy = (net.feature_extractor.alone(wav) for wav in wavs)
+                each = [net.feature_extractor.alone(wav) for wav in wavs]
             else:
-                samples = torch.full((len(wavs),), wavs.shape[1])
-                clean, noisy = net.feature_extractor(wavs, samples)
-        yield clean, noisy
+                each = net.feature_extractor(wavs, torch.full((kinds,), wavs.shape[1]))
+        yield each

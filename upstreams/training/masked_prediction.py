@@ -3,7 +3,7 @@
 Three stages, each resumable, each warm-started from the one before:
 
 1. `front`: the convolutions learn to carry the log-mel spectrum and are frozen (`front_end.py`).
-   Their output is kept in memory, clean and with noise.
+   Their output is kept, clean and with noise.
 2. `mfcc`: the blocks predict k-means units of 39-dimensional MFCCs at masked frames (HuBERT's first
    iteration).
 3. `block`: units of a middle block of stage 2's model (HuBERT's second iteration).
@@ -70,10 +70,10 @@ def train(recipe: HubertRecipe, data: TrainingData, run: TrainingRun, shape: Hub
     clips = len(pool.clips)
     if recipe.warm:
         net = load(recipe.warm, shape)[0].to(run.device)
-        heard = Heard(net, pool, run)
+        heard = Heard(net, pool, recipe.noisy, run)
     else:
         net = front_end(shape, recipe, pool, run)
-        heard = Heard(net, pool, run)
+        heard = Heard(net, pool, recipe.noisy, run)
         units = units_of(mfcc(pool.wav), clips, recipe.mfcc_units, run.work / "mfcc", run.seed)
         net = _predict(Stage.of(recipe, "mfcc"), recipe, net, heard, units, run)
     states = _block_states(net, heard, recipe.block_layer, run.device)
@@ -112,7 +112,7 @@ def _block_states(net: HubertNet, heard: Heard, layer: int, device: str) -> Feat
     @torch.no_grad()
     def features(clip: int) -> np.ndarray:
         with half(device):
-            x = heard.clean[clip][None].float().to(device)
+            x = heard.whole(clip)[None].float().to(device)
             x = net.feature_projection.projection(net.feature_projection.layer_norm(x))
             state = next(islice(net.blocks(net.position(x), None), layer - 1, None))
         return state[0].float().cpu().numpy()
@@ -123,8 +123,8 @@ def _block_states(net: HubertNet, heard: Heard, layer: int, device: str) -> Feat
 @torch.no_grad()
 def _levelled(net: HubertNet, heard: Heard, device: str) -> None:
     """Divide the projection such that the mean square of state 0 begins at 1."""
-    projection, clips = net.feature_projection.projection, heard.clean[:: len(heard.clean) // 50]
-    x = torch.cat(clips).float().to(device)
+    projection, clips = net.feature_projection.projection, range(0, len(heard.sizes), 50)
+    x = torch.cat([heard.whole(clip) for clip in clips]).float().to(device)
     size = projection(net.feature_projection.layer_norm(x)).square().mean().sqrt()
     projection.weight /= size
     projection.bias /= size
