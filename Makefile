@@ -1,9 +1,9 @@
-# Everything runs in .venv, which the first verb makes: make demo, test, test-slow, docs, lint, clean
+# Everything runs in .venv, which the first verb makes: make demo, test, test-slow, test-gpu, docs, lint, clean
 PYTHON ?= python3
 BIN := .venv/bin
 TYPES := .cache/types/earlyexit_superb
 
-.PHONY: demo test test-slow docs lint clean
+.PHONY: demo test test-slow test-gpu docs lint clean
 demo: .venv/ready
 	$(BIN)/python run_benchmark.py --upstream daisy --task se --rho 0.7
 
@@ -12,6 +12,10 @@ test: .venv/ready
 
 test-slow: .venv/ready
 	$(BIN)/python -m pytest -q -m slow
+
+# skipped where there is no GPU
+test-gpu: .venv/ready
+	$(BIN)/python -m pytest -q -m gpu
 
 # every command of README.md and docs/, on small built-in corpora
 docs: .venv/ready

@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from earlyexit_superb.benchmark.contract import Example, Item, TrainingData, TrainingRun
 from earlyexit_superb.benchmark.engine.training_start import TrainingConfig, train
@@ -90,6 +92,13 @@ def wav(samples, seed=0):
     """(N,) noise under a slow envelope."""
     envelope = torch.sin(torch.arange(samples) / 1500 + seed).square() + 0.1
     return 0.1 * envelope * torch.randn(samples, generator=torch.Generator().manual_seed(seed))
+
+
+def installed(*modules):
+    """Skip a test that needs packages which are not there; one that is broken fails the test."""
+    for module in modules:
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
 
 
 def hubert_frames(samples):

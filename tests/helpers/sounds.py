@@ -41,6 +41,33 @@ def spoken_list(root):
     return root
 
 
+def people(root):
+    """A tree of four speakers of ten utterances, 0.3 to 1.1 s, with a list of its splits: a tone
+    a speaker, in noise.
+    """
+    draw, lines = rng(), []
+    for s in range(4):
+        for k in range(10):
+            n = int(draw.integers(5_000, 17_000))
+            tone = np.sin(2 * np.pi * (200 + 150 * s) * np.arange(n) / 16_000)
+            wav = 0.1 * tone + 0.01 * draw.standard_normal(n)
+            audio.write(root / "wav" / f"speaker{s}" / f"{k}.wav", wav.astype(np.float32))
+            lines.append(f"{1 if k < 6 else 2 if k < 8 else 3} speaker{s}/{k}.wav\n")
+    (root / "iden_split.txt").write_text("".join(lines))
+    return root
+
+
+def mixed(root, counts=(("train-100", 6), ("dev", 2), ("test", 3))):
+    """Mixtures of two bursts of noise in Libri2Mix's tree, 0.8 s and longer."""
+    for part, count in counts:
+        for i in range(count):
+            pair = [0.3 * speechlike(0.8 + i / 10, 100 * n + i)[:: 1 - 2 * n] for n in (0, 1)]
+            for side, wav in zip(("mix_clean", "s1", "s2"), (sum(pair), *pair), strict=True):
+                name = f"{2 * i + 1}-7-{i:04d}_{2 * i + 2}-7-{i:04d}.wav"
+                audio.write(root / "wav16k" / "min" / part / side / name, wav)
+    return root
+
+
 def mostly_silent(draw, samples):
     """A dog that barks once: digital silence but for 60 ms."""
     wav = np.zeros(samples, np.float32)
