@@ -53,9 +53,8 @@ def test_branches_are_trained_on_a_given_backbone(speech, tmp_path):
 def test_masks_are_spans():
     """Spans are masked, never everything, never nothing."""
     mask = masked_crops.span_mask(np.random.default_rng(0), 200, 125, 0.08, 10)
-    assert mask.any(1).all() and 0.4 < mask.float().mean() < 0.65
-    runs = torch.diff(mask.int(), dim=1)
-    assert int((runs == 1).sum()) > 200
+    assert mask.any(1).all() and 0.4 < mask.mean() < 0.65
+    assert (np.diff(mask.astype(int)) == 1).sum() > 200
 
 
 def test_crops_start_on_frames_and_held_out_clips_stay_out(speech):

@@ -5,7 +5,7 @@ hours of speech.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,6 @@ from ..backbones.hubert_shape import frame_counts
 from .front_end import half
 from .hubert_recipe import HubertRecipe
 from .pretraining_data import Pool
-
 
 
 class Heard:
@@ -50,8 +49,9 @@ class Heard:
 
     def crops(
         self, rng: np.random.Generator, recipe: HubertRecipe, held_out: bool
-    ) -> tuple[Tensor, Tensor, list[tuple[int, int]]]:
-        """(B, T, C) as heard, the same clean, and where each was taken: (clip, first frame).
+    ) -> tuple[Tensor, Tensor, np.ndarray, list[tuple[int, int]]]:
+        """(B, T, C) as heard, the same clean, (B,) True where with noise, and where each was taken:
+        (clip, first frame).
 
         Held-out crops are clean.
         """
@@ -66,16 +66,20 @@ class Heard:
         clean = self.clean[frames].float()
         heard = clean.clone()
         heard[noisy] = self.noisy[frames[noisy]].float()
-        return heard, clean, places
+        return heard, clean, np.array(noisy), places
 
     def _write(self, folder: Path, kinds: Sequence[str], net: HubertNet, run: TrainingRun) -> None:
+        from tqdm import tqdm
+
         shape = (sum(self.sizes), net.shape.conv_dim)
         with whole(folder, "clean.npy") as beside:
             files = [
                 np.lib.format.open_memmap(beside / f"{kind}.npy", "w+", np.float16, shape)
                 for kind in kinds
             ]
-            for clip, each in enumerate(_convolved(net, self.pool, len(kinds), run)):
+            clips, progress = range(len(self.sizes)), "front-end over the pool"
+            for clip in tqdm(clips, progress, file=sys.stderr, unit="clip", mininterval=1):
+                each = _convolved(net, self.pool, clip, len(kinds), run)
                 for file, rows in zip(files, each, strict=True):
                     file[self.starts[clip] : self.starts[clip + 1]] = rows.half().cpu().numpy()
             for file in files:
@@ -88,22 +92,14 @@ def _read(path: Path, device: str) -> Tensor:
 
 
 @torch.no_grad()
-def _convolved(
-    net: HubertNet, pool: Pool, kinds: int, run: TrainingRun
-) -> Iterator[Sequence[Tensor]]:
-    """(T, C) of every clip: clean and, of two kinds, noisy."""
-    from tqdm import tqdm
-
-    rng, clips, device = np.random.default_rng(run.seed), range(len(pool.clips)), run.device
-    progress = "front-end over the pool"
-    for clip in tqdm(clips, progress, file=sys.stderr, unit="clip", mininterval=1):
-        wavs = torch.from_numpy(pool.wav(clip))[None]
-        if kinds == 2:
-            wavs = torch.cat([wavs, pool.add_noise(wavs, rng, share=1.0)])
-        wavs = wavs.to(device)
-        with half(device):
-            if device == "cpu":  # as an upstream there: one by one
-                each = [net.feature_extractor.alone(wav) for wav in wavs]
-            else:
-                each = net.feature_extractor(wavs, torch.full((kinds,), wavs.shape[1]))
-        yield each
+def _convolved(net: HubertNet, pool: Pool, clip: int, kinds: int, run: TrainingRun) -> list[Tensor]:
+    """(T, C) of one clip: clean and, of two kinds, noisy."""
+    wavs = torch.from_numpy(pool.wav(clip))[None]
+    if kinds == 2:
+        rng = np.random.default_rng([run.seed, clip])
+        wavs = torch.cat([wavs, pool.add_noise(wavs, rng, share=1.0)])
+    wavs = wavs.to(run.device)
+    with half(run.device):
+        if run.device == "cpu":  # as an upstream there: one by one
+            return [net.feature_extractor.alone(wav) for wav in wavs]
+        return list(net.feature_extractor(wavs, torch.full((kinds,), wavs.shape[1])))

@@ -35,6 +35,7 @@ class HubertRecipe(Recipe):
     block_carry: float = setting(
         2.0, "weight of the error with which the last block tells the clean convolution output"
     )
+    carry_all: bool = setting(False, "every block must tell it, not the last alone; the mean error")
     block_units: int = setting(256, "k-means units")
     block_layer: int = setting(7, "the block of stage 2's model whose states are clustered")
     block_unmasked: float = setting(0.1, "as mfcc_unmasked")
@@ -47,6 +48,11 @@ class HubertRecipe(Recipe):
     mask_start: float = setting(0.08, "probability that a frame starts a masked span")
     mask_span: int = setting(10, "frames of a span")
     noisy: float = setting(0.5, "share of a batch heard with noise")
+    noisy_units: bool = setting(
+        True,
+        "crops heard with noise are masked, too; no: they tell the clean convolution output "
+        "alone, so that noise leaves the units unsure",
+    )
     warmup: float = setting(
         0.08, "share of the steps in which the rate rises; then it falls linearly"
     )

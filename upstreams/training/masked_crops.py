@@ -12,6 +12,7 @@ from .heard import Heard
 from .hubert_recipe import HubertRecipe
 
 LOOKS = 8  # batches of a look at held-out speech
+NONE = -100  # as torch's cross entropy leaves out
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Crops:
 
     Attributes:
         heard, clean: (B, T, C) convolution outputs.
-        units: of the clean speech.
+        units: of the clean speech; NONE where none is asked for.
         mask: True where masked.
         masked, opened: frames of either kind in the whole batch, whoever computes which rows.
     """
@@ -42,12 +43,14 @@ class Draw:
     def __call__(self, rng: np.random.Generator, held_out: bool = False) -> Crops:
         """The rows that are this process's; of held-out speech all."""
         r = self.recipe
-        x, clean, places = self.heard.crops(rng, r, held_out)
+        x, clean, noisy, places = self.heard.crops(rng, r, held_out)
         units = np.stack([self.units[clip][at : at + r.frames] for clip, at in places])
         mask = span_mask(rng, r.batch, r.frames, r.mask_start, r.mask_span)
+        if not r.noisy_units:
+            units[noisy], mask[noisy] = NONE, False
         masked = int(mask.sum())
         own = slice(None) if held_out else distributed.share(r.batch)
-        tensors = (x, clean, torch.from_numpy(units).long(), mask)
+        tensors = (x, clean, torch.from_numpy(units).long(), torch.from_numpy(mask))
         x, clean, target, mask = (t[own].to(self.device) for t in tensors)
         opened = max(1, r.batch * r.frames - masked)
         return Crops(x, clean, target, mask, masked, opened)
@@ -58,11 +61,13 @@ class Draw:
             yield self(rng, held_out=True)
 
 
-def span_mask(rng: np.random.Generator, batch: int, frames: int, start: float, span: int) -> Tensor:
+def span_mask(
+    rng: np.random.Generator, batch: int, frames: int, start: float, span: int
+) -> np.ndarray:
     """(B, T) True where masked: each frame starts a masked span with probability `start`."""
     starts = rng.random((batch, frames)) < start
     mask = np.zeros_like(starts)
     for shift in range(min(span, frames)):
         mask[:, shift:] |= starts[:, : frames - shift]
     mask[:, 0] |= ~mask.any(1)  # a row without a mask would have no loss
-    return torch.from_numpy(mask)
+    return mask

@@ -9,8 +9,9 @@ Three stages, each resumable, each warm-started from the one before:
 3. `block`: units of a middle block of stage 2's model (HuBERT's second iteration).
 
 Units are always those of clean speech; a part of each batch is heard with noise, so the blocks
-learn to see through it. In stage 3 the last block must also still tell the clean convolution output
-(`carry`), so that deep states keep some of what speech sounded like. HuBERT has no such term.
+learn to see through it. In stage 3 the last block, or every block, must also still tell the clean
+convolution output (`carry`), so that deep states keep some of what speech sounded like. HuBERT has
+no such term.
 
 `warm=FILE` goes on from trained weights instead of stages 1 and 2: units of that model's middle
 block, then stage 3.
@@ -18,6 +19,7 @@ block, then stage 3.
 
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -134,13 +136,17 @@ class Predictor(nn.Module):
     """A network that predicts units at masked frames, and tells what its convolutions gave.
 
     Its blocks and projections begin as those of `warm`; the units' embeddings are new.
+
+    Args:
+        every: whether every block tells, not the last alone.
     """
 
-    def __init__(self, shape: HubertShape, warm: HubertNet):
+    def __init__(self, shape: HubertShape, warm: HubertNet, every: bool):
         super().__init__()
         self.net = HubertNet(shape)
         self.mask_embedding = nn.Parameter(torch.empty(shape.dim).uniform_())
-        self.carried = nn.Linear(shape.dim, shape.conv_dim)
+        tellers = shape.depth if every else 1
+        self.carried = nn.ModuleList(nn.Linear(shape.dim, shape.conv_dim) for _ in range(tellers))
         initialise(self.net)
         state = {k: v for k, v in warm.state_dict().items() if not k.startswith("head.label")}
         self.net.load_state_dict(state, strict=False)
@@ -149,10 +155,25 @@ class Predictor(nn.Module):
     def states(self, x: Tensor, mask: Tensor) -> list[Tensor]:
         """(B, T, C) convolution outputs, (B, T) -> (B, T, D): projected, and of every block."""
         projection = self.net.feature_projection
-        with sdpa_kernel(SDPBackend.MATH):  # plain matrix products: bf16 suits them on a CPU
+        with _plain_products(x):
             x = projected = projection.projection(projection.layer_norm(x))
             x = torch.where(mask[..., None], self.mask_embedding.to(x.dtype), x)
             return [projected, *self.net.blocks(self.net.position(x), None)]
+
+    def carry_error(self, states: list[Tensor], crops: Crops) -> Tensor:
+        """() squared, summed over frames that are not masked; mean over channels and tellers."""
+        clean = F.layer_norm(crops.clean, crops.clean.shape[-1:])
+        tellers = zip(self.carried, states[-len(self.carried) :], strict=True)
+        errors = [
+            (tell(state).float() - clean)[~crops.mask].square().mean(-1).sum()
+            for tell, state in tellers
+        ]
+        return torch.stack(errors).mean()
+
+
+def _plain_products(x: Tensor) -> AbstractContextManager:
+    """Attention as matrix products on a CPU, which bf16 suits there."""
+    return sdpa_kernel(SDPBackend.MATH) if x.device.type == "cpu" else nullcontext()
 
 
 def _predict(
@@ -164,18 +185,18 @@ def _predict(
     run: TrainingRun,
 ) -> HubertNet:
     torch.manual_seed(run.seed)
-    model = Predictor(replace(warm.shape, units=stage.units), warm).to(run.device)
+    shape = replace(warm.shape, units=stage.units)
+    model = Predictor(shape, warm, recipe.carry_all).to(run.device)
     draw = Draw(recipe, heard, units, run.device)
 
     def loss(i: int) -> Tensor:
         crops = draw(np.random.default_rng(trainer.step_seed(run.seed, i)))
         with half(run.device):
-            first, *_, last = model.states(crops.heard, crops.mask)
-            logits, told = model.net.head(last), model.carried(last)
+            states = model.states(crops.heard, crops.mask)
+            logits, carry = model.net.head(states[-1]), model.carry_error(states, crops)
         target, mask = crops.units.flatten(), crops.mask.flatten()
         ce = F.cross_entropy(logits.flatten(0, 1).float(), target, reduction="none")
-        carry = _carry_errors(told.float(), crops).sum()
-        level = first.float().square().mean().log().square()
+        level = states[0].float().square().mean().log().square()
         # sums over frames are shared among the processes, of which the mean is taken
         return recipe.level * level + distributed.rank_and_size()[1] * (
             ce[mask].sum() / crops.masked
@@ -211,21 +232,15 @@ def _schedule(stage: Stage, recipe: HubertRecipe) -> trainer.Schedule:
     return trainer.Schedule(steps, recipe.every, clip=5.0, factor=factor)
 
 
-def _carry_errors(told: Tensor, crops: Crops) -> Tensor:
-    """Mean squared error over channels at every frame that is not masked, one after another."""
-    clean = F.layer_norm(crops.clean, crops.clean.shape[-1:])
-    return (told - clean)[~crops.mask].square().mean(-1)
-
-
 def _look(model: Predictor, batches: Iterator[Crops], device: str) -> dict[str, float]:
     """On held-out clean speech: how often each second block's output names the right unit."""
     depth = model.net.shape.depth
     right, masked, open_right, opened, errors = np.zeros(depth), 0, 0, 0, []
     for crops in batches:
         with half(device):
-            states = model.states(crops.heard, crops.mask)[1:]
-        errors.append(float(_carry_errors(model.carried(states[-1].float()), crops).mean()))
-        hits = [model.net.head(x.float()).argmax(-1) == crops.units for x in states]
+            states = [x.float() for x in model.states(crops.heard, crops.mask)[1:]]
+        errors.append(float(model.carry_error(states, crops)) / crops.opened)
+        hits = [model.net.head(x).argmax(-1) == crops.units for x in states]
         right += [int(hit[crops.mask].sum()) for hit in hits]
         open_right += int(hits[-1][~crops.mask].sum())
         masked, opened = masked + crops.masked, opened + crops.opened

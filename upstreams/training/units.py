@@ -17,6 +17,7 @@ from ...benchmark.storage import atomic
 from ..backbones.hubert_shape import SHORTEST, STRIDE
 
 SAMPLE = 1200  # clips whose frames are clustered
+TOGETHER = 64  # clips whose frames are named at a time
 FFT = 512  # samples, around the 400 that a frame of the convolutions sees
 SPECTRUM = {"n_fft": FFT, "win_length": SHORTEST, "hop_length": STRIDE, "center": False}
 Features = Callable[[int], np.ndarray]  # clip number -> (T, D)
@@ -53,8 +54,16 @@ def _clustered(
         max_no_improvement=50,
         reassignment_ratio=0.0,
     )
-    progress = tqdm(range(clips), f"{what} units", file=sys.stderr, unit="clip", mininterval=1)
-    return [means.predict(features(i)).astype(np.int16) for i in progress]
+    labels: list[np.ndarray] = []
+    with tqdm(
+        total=clips, desc=f"{what} units", file=sys.stderr, unit="clip", mininterval=1
+    ) as bar:
+        for first in range(0, clips, TOGETHER):
+            rows = [features(i) for i in range(first, min(first + TOGETHER, clips))]
+            named = means.predict(np.concatenate(rows)).astype(np.int16)
+            labels += np.split(named, np.cumsum([*map(len, rows)])[:-1])
+            bar.update(len(rows))
+    return labels
 
 
 def nearest_centre(
