@@ -15,7 +15,13 @@ from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.training_data import files
 from earlyexit_superb.upstreams.backbones import hubert_weights
 from earlyexit_superb.upstreams.daisy import Daisy
-from earlyexit_superb.upstreams.training import daisy_recipe, masked_crops
+from earlyexit_superb.upstreams.training import (
+    daisy_recipe,
+    heard,
+    hubert_recipe,
+    masked_crops,
+    masked_prediction,
+)
 from earlyexit_superb.upstreams.training.daisy_frames import frozen_backbone
 from earlyexit_superb.upstreams.training.pretraining_data import Pool
 from earlyexit_superb.upstreams.training.utterances import Utterances
@@ -123,6 +129,62 @@ def test_state_0_is_brought_to_the_scale_of_the_blocks(speech, tmp_path):
     # what is to be predicted are the units of the weights as they came
     kept = [np.load(path.with_suffix("") / "block" / "units.npz") for path in (free, levelled)]
     np.testing.assert_array_equal(*(units["units"] for units in kept))
+
+
+def test_noisy_crops_may_tell_the_clean_output_alone(speech, tmp_path):
+    """They have no mask and no unit then, and are still heard with noise."""
+    pool, shape = Pool([speech / "clips"], [speech / "noise"]), SMALL
+    run = TrainingRun("hubert.small", "small", {}, tmp_path, tmp_path)
+    recipe = replace(hubert_recipe.TINY, batch=16, frames=60, noisy_units=False)
+    own = heard.Heard(hubert_weights.load("random", shape)[0], pool, recipe.noisy, run)
+    units = [np.arange(size) % 7 for size in own.sizes]
+    crops = masked_crops.Draw(recipe, own, units, "cpu")(np.random.default_rng(0))
+    noisy = (crops.heard != crops.clean).any(2).any(1)
+    assert 3 < int(noisy.sum()) < 13 and crops.masked == int(crops.mask.sum())
+    assert torch.equal(noisy, ~crops.mask.any(1)) and crops.opened + crops.masked == 16 * 60
+    assert torch.equal(noisy, (crops.units == masked_crops.NONE).all(1))
+    assert not (crops.units[~noisy] == masked_crops.NONE).any()
+    alike = masked_crops.Draw(replace(recipe, noisy_units=True), own, units, "cpu")
+    both = alike(np.random.default_rng(0))
+    assert torch.equal(both.heard, crops.heard) and both.mask.any(1).all()
+
+
+def test_every_block_tells_or_the_last_alone():
+    warm = hubert_weights.load("random", SMALL)[0]
+    torch.manual_seed(0)
+    crops = masked_crops.Crops(
+        *(torch.randn(2, 9, SMALL.conv_dim) for _ in range(2)),
+        torch.zeros(2, 9, dtype=torch.long),
+        torch.arange(18).reshape(2, 9) % 3 == 0,
+        masked=6,
+        opened=12,
+    )
+    last, every = (masked_prediction.Predictor(SMALL, warm, each).eval() for each in (False, True))
+    states = last.states(crops.heard, crops.mask)
+    with torch.no_grad():
+        every.carried[-1].load_state_dict(last.carried[0].state_dict())
+        for tell in every.carried[:-1]:  # these always tell the clean output's mean, 0
+            tell.weight.zero_()
+            tell.bias.zero_()
+        one, mean = (model.carry_error(states, crops) for model in (last, every))
+    size = 12  # a frame each; a layer-norm has mean square 1
+    torch.testing.assert_close(
+        mean * SMALL.depth, one + (SMALL.depth - 1) * size, rtol=1e-3, atol=1e-3
+    )
+
+
+def test_units_may_come_from_other_weights(speech, tmp_path):
+    one, other = (str(fit(speech, tmp_path / str(lr), lr=lr)) for lr in (1e-3, 3e-2))
+
+    def units(name, **settings):
+        path = fit(speech, tmp_path / name, **settings)
+        card = json.loads(path.with_suffix(".json").read_text())
+        assert card["recipe"]["units_from"] == Path(settings.get("units_from", "")).name
+        return np.load(path.with_suffix("") / "block" / "units.npz")["units"]
+
+    of_one, of_other = units("one", warm=one), units("other", warm=other)
+    np.testing.assert_array_equal(units("mixed", warm=one, units_from=other), of_other)
+    assert (of_one != of_other).any()
 
 
 # ---- what branches learn from --------------------------------------------------------------------

@@ -18,6 +18,7 @@ class HubertRecipe(Recipe):
     warm: str = setting(
         "", "weights to go on from: units of that model, then the block stage alone"
     )
+    units_from: str = setting("", "weights whose block names the units instead of those of warm")
     front_steps: int = setting(
         1500, "stage 1, convolutions that tell the log-mel spectrum: updates"
     )

@@ -78,7 +78,9 @@ def train(recipe: HubertRecipe, data: TrainingData, run: TrainingRun, shape: Hub
         heard = Heard(net, pool, recipe.noisy, run)
         units = units_of(mfcc(pool.wav), clips, recipe.mfcc_units, run.work / "mfcc", run.seed)
         net = _predict(Stage.of(recipe, "mfcc"), recipe, net, heard, units, run)
-    states = _block_states(net, heard, recipe.block_layer, run.device)
+    other = recipe.units_from
+    namer = load(other, shape)[0].to(run.device) if other else net
+    states = _block_states(namer, heard, recipe.block_layer, run.device)
     units = units_of(states, clips, recipe.block_units, run.work / "block", run.seed)
     if recipe.warm and recipe.level:  # not before: units are those of the weights as they came
         _levelled(net, heard, run.device)
@@ -98,7 +100,7 @@ def _card(net: HubertNet, recipe: HubertRecipe, pool: Pool, run: TrainingRun) ->
         "revision": content_hash(net.half().float()),
         "parameters": sum(p.numel() for p in net.parameters()),
         "shape": asdict(net.shape),
-        "recipe": asdict(replace(recipe, warm=warm.name if recipe.warm else "")),
+        "recipe": asdict(replace(recipe, warm=warm.name, units_from=Path(recipe.units_from).name)),
         "warm_from": json.loads(beside.read_text()) if beside and beside.exists() else None,
         "seed": run.seed,
         "hours": {name: round(hours, 3) for name, hours in pool.sources.items()},
