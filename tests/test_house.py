@@ -49,6 +49,17 @@ def test_files_are_one_idea_long():
     assert {path: n for path, n in lines.items() if n > 300} == {}
 
 
+def test_functions_of_tests_fit_a_screen():
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    long = {
+        f"{path.relative_to(ROOT)}: {node.name}": length
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, kinds) and (length := node.end_lineno - node.lineno + 1) > 50
+    }
+    assert long == {}
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     out = tmp_path_factory.mktemp("wheel")
@@ -182,57 +193,44 @@ def test_the_wheel_is_the_tree(wheel):
     assert inside == {in_wheel(path) for path in shown}
 
 
-def test_the_installed_wheel_runs_from_another_folder(wheel, tmp_path):
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--no-deps",
-            "--target",
-            str(tmp_path / "site"),
-            str(wheel),
-        ],
-        check=True,
-    )
-    code = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); from earlyexit_superb.benchmark import "
-        "cli\n"
+@pytest.fixture(scope="module")
+def in_site(wheel, tmp_path_factory):
+    """Runs code in a process that knows the installed wheel and not the checkout."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
+    subprocess.run([*pip, "--target", str(folder / "site"), str(wheel)], check=True)
+
+    def run(code):
+        first = "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+        words = [sys.executable, "-I", "-c", first + code, str(folder / "site")]
+        return subprocess.run(words, capture_output=True, text=True, cwd=folder)
+
+    run.site = folder / "site"
+    return run
+
+
+def test_the_installed_wheel_runs_from_another_folder(in_site):
+    done = in_site(
+        "from earlyexit_superb.benchmark import cli\n"
         "assert 'site' in cli.__file__; sys.exit(cli.main(['ls']))"
     )
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", code, str(tmp_path / "site")],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert (
-        done.returncode == 0 and "upstream  daisy" in done.stdout and "task      se" in done.stdout
-    ), done.stderr
-    code = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); from earlyexit_superb.benchmark.errors "
-        "import require; require('nothing.such', 'x', 'se')"
-    )
-    told = subprocess.run(
-        [sys.executable, "-I", "-c", code, str(tmp_path / "site")],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
+    assert done.returncode == 0, done.stderr
+    assert "upstream  daisy" in done.stdout and "task      se" in done.stdout
+    scripts = {p.name for p in (in_site.site / "bin").iterdir()}
+    assert {"run_benchmark.py", "earlyexit-superb"} <= scripts
+
+
+def test_the_installed_wheel_says_what_to_install(in_site):
+    told = in_site(
+        "from earlyexit_superb.benchmark.errors import require; require('nothing.such', 'x', 'se')"
     ).stderr
     assert 'run: pip install "earlyexit-superb[se]" (or' in told and "constraints" not in told
-    code = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); import earlyexit_superb as e\n"
+
+
+def test_the_installed_wheel_is_a_library(in_site):
+    told = in_site(
+        "import earlyexit_superb as e\n"
         "assert 'site' in e.__file__; print(e.__version__, e.missing(), "
         "e.build_upstream('hubert').card.name)"
     )
-    told = subprocess.run(
-        [sys.executable, "-I", "-c", code, str(tmp_path / "site")],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
     assert told.stdout == f"{version_of_setup_cfg()} [] hubert.tiny\n", told.stderr
-    scripts = {p.name for p in (tmp_path / "site" / "bin").iterdir()}
-    assert {"run_benchmark.py", "earlyexit-superb"} <= scripts

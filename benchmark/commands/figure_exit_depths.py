@@ -33,6 +33,7 @@ def prepare(args: Namespace) -> None:
 
     from ...tasks.corpora.make_snr import crossed, opened, recognition
     from ..engine.exit_depths import exit_depths
+    from ..engine.precision import at_precision
     from ..errors import UsageError
     from ..registry import build_upstream
     from ..storage import cache_dir
@@ -41,6 +42,7 @@ def prepare(args: Namespace) -> None:
         raise UsageError(f"--utterances is a number from 1, not {args.utterances}")
     task, noises = recognition(), noises_of(args)
     upstream = build_upstream(args.upstream, args.set).to(args.device).requires_grad_(False)
+    upstream = at_precision(upstream, "fp32")
     corpus = opened(args.speech)
     chosen = drawn(corpus.splits["test"], args.utterances, args.seed[0])
     root, builtin = cache_dir() / "noisy", args.speech is None

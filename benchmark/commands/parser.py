@@ -69,7 +69,7 @@ def run_parser() -> Parser:
 
 
 def run_options(parser: Parser) -> None:
-    """What `run` takes, and `plan` with it."""
+    """What `run` takes, and `plan` and `sweep` with it."""
     _what(parser)
     _anytime(parser)
     _how(parser)
@@ -188,10 +188,10 @@ def requested(args: argparse.Namespace):
     from ..config import knobs, seeds
 
     with_config(run_parser(), args, listed=LISTED)
-    for wanted in ("upstream", "task"):
-        if not getattr(args, wanted):
+    for needed in ("upstream", "task"):
+        if not getattr(args, needed):
             raise UsageError(
-                f"--{wanted} is missing; for example: run_benchmark.py --upstream daisy --task se "
+                f"--{needed} is missing; for example: run_benchmark.py --upstream daisy --task se "
                 "--rho 0.7"
             )
     from ..registry import tasks
@@ -201,14 +201,14 @@ def requested(args: argparse.Namespace):
     check_device(args.device)
     from ..engine.experiment import RunConfig
 
-    asked = _asked(args)
+    wanted = asked(args)
     return [
         RunConfig(
             upstream=args.upstream,
             task=args.task,
             knobs=knobs(args.rho, args.knob),
             test_knobs=knobs(args.test_rho, args.test_knob, "test-"),
-            anytime=asked,
+            anytime=wanted,
             span=tuple(args.span or ()),
             data=args.data,
             protocol=args.protocol,
@@ -224,8 +224,8 @@ def requested(args: argparse.Namespace):
     ]
 
 
-def _asked(args: argparse.Namespace):
-    """What test thresholds are to be chosen for."""
+def asked(args: argparse.Namespace):
+    """What test thresholds are to be chosen for. UsageError about the first that is no number."""
     from ..config import above_zero, shares
     from ..engine.anytime import Anytime
 

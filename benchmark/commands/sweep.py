@@ -16,14 +16,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .parser import LOCAL, Parser, with_config
+from .parser import LISTED as LISTED_IN_RUN
+from .parser import LOCAL, Parser, asked, run_options, run_parser, with_config
 
 if TYPE_CHECKING:
+    from argparse import _ArgumentGroup
+
     from ..engine.sweep_grid import Cell
     from ..engine.sweep_local import Outcome
+    from ..report.result import Result
 
 # options that take several values, in a YAML file too
-LISTED = ("upstream", "task", "rho", "knob", "span", "seed", "protocol", "data")
+LISTED = (*LISTED_IN_RUN, "upstream", "task", "protocol", "data")
+# Options of run that the grid hands out itself, or that are about what is printed. Every other one
+# reaches the cells as it is given.
+OWN = ("upstream", "task", "protocol", "seed", "data", "set", "results", "device", "config")
+OWN += ("rho", "knob", "test_rho", "test_knob", "span", "budget", "max_loss")
+OWN += ("help", "version", "json", "reference")
 
 
 def command(argv: Sequence[str]) -> int:
@@ -42,9 +51,11 @@ def command(argv: Sequence[str]) -> int:
     writable(args.results, FIX)
     (args.results / "sweep").mkdir(exist_ok=True)
     rows, failed = _run(cells, args)
-    _print(rows, args.results, args.json)
-    for sentence in failed:
-        print(f"error: {sentence}", file=sys.stderr)
+    try:
+        _print(rows, args)
+    finally:  # also where --reference names no row
+        for sentence in failed:
+            print(f"error: {sentence}", file=sys.stderr)
     if failed:
         print(
             f"error: {len(failed)} of {len(cells)} cells failed; the same command repeats those",
@@ -54,21 +65,40 @@ def command(argv: Sequence[str]) -> int:
 
 
 def parsed(argv: Sequence[str]) -> Namespace:
+    """The options, those of --config among them; `passed_on` are the words that every cell is given
+    as they are.
+    """
     parser = Parser(
         prog="run_benchmark.py sweep",
         allow_abbrev=False,
-        description="Run a grid of cells: upstreams x tasks x protocols x seeds.",
+        description="Run a grid of cells: upstreams x tasks x protocols x seeds. It takes the "
+        "options of run and passes them on to the cells.",
         example="run_benchmark.py sweep --upstream daisy hubert --task se --seed 0 1 2 --workers 2",
+        conflict_handler="resolve",  # what the grid takes otherwise stands in run's place
     )
-    _grid_options(parser)
-    _cell_options(parser)
-    _worker_options(parser)
-    return with_config(parser, parser.parse_args(argv), listed=LISTED)
+    run_options(parser)
+    _grid_options(parser.add_argument_group("the grid"))
+    _worker_options(parser.add_argument_group("where cells run, and what is printed"))
+    args = with_config(parser, parser.parse_args(argv), listed=LISTED)
+    asked(args)
+    args.passed_on = _passed_on(args)
+    return args
 
 
-def _grid_options(parser: Parser) -> None:
+def _passed_on(args: Namespace) -> list[str]:
+    words = []
+    for option in run_parser()._actions:
+        value = None if option.dest in OWN else getattr(args, option.dest)
+        if value in (None, option.default):
+            continue
+        given = value if isinstance(value, list) else [] if value is True else [value]
+        words += [option.option_strings[0], *map(str, given)]
+    return words
+
+
+def _grid_options(group: _ArgumentGroup) -> None:
     def several(flag: str, metavar: str, about: str, **more: Any) -> None:
-        parser.add_argument(flag, nargs="+", metavar=metavar, help=about, **more)
+        group.add_argument(flag, nargs="+", metavar=metavar, help=about, **more)
 
     several("--upstream", "NAME", "one or several, as `run` takes them")
     several("--task", "NAME", "one or several")
@@ -76,40 +106,23 @@ def _grid_options(parser: Parser) -> None:
     several("--protocol", "NAME", "default: mini on built-in data, else SUPERB's")
     several("--rho", "R", "for the upstreams that have a rho")
     several("--knob", "NAME=V,V", "for the upstreams that have a knob of that name")
+    several("--test-rho", "R", "rho at test, for the upstreams that have one")
+    several("--test-knob", "NAME=V,V", "a knob at test, for the upstreams that have it")
     several("--span", "SPAN", "for the upstreams that exit by themselves")
+    saves = "rows that save this share of MACs (30%%), of the upstreams that exit by themselves"
+    several("--budget", "P", saves, default=[])
+    loses = "rows that lose at most this by a bound, of the upstreams that exit by themselves"
+    several("--max-loss", "X", loses, default=[])
     several(
         "--data", "[TASK=]DIR", "a corpus for every task or for one; default: the built-in ones"
     )
 
 
-def _cell_options(parser: Parser) -> None:
-    """What every cell is given."""
-    add = parser.add_argument
-    add("--lr", metavar="LR", help="a learning rate, or `sweep`, for every cell")
-    add(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="KEY=VALUE",
-        help="given to every cell",
-    )
+def _worker_options(group: _ArgumentGroup) -> None:
+    add = group.add_argument
     add("--device", default="cpu", metavar="DEV", help="cpu or cuda: each cell then sees one GPU")
-    add(
-        "--precision",
-        choices=("fp32", "bf16"),
-        default="fp32",
-        help="of every cell's upstream; default fp32",
-    )
     where = f"one folder for all; default {LOCAL}"
     add("--results", type=Path, default=LOCAL, metavar="DIR", help=where)
-    same = "the same options from a file; the command line wins"
-    add("--config", type=Path, metavar="YAML", help=same)
-
-
-def _worker_options(parser: Parser) -> None:
-    """Where cells run, and what is printed."""
-    add = parser.add_argument
     apart = "a cell for each value of a knob, where there are more workers than cells"
     add("--apart", action="store_true", help=apart)
     add("--workers", type=int, default=1, metavar="N", help="local processes; default 1")
@@ -124,7 +137,6 @@ def _worker_options(parser: Parser) -> None:
     gpus = "GPUs a cell takes from Ray with --device cuda, 0.5 = two cells share one; default 1"
     add("--gpus", type=float, default=1.0, metavar="G", help=gpus)
     add("--list", action="store_true", help="print the cells' commands and do nothing")
-    add("--json", action="store_true", help="print the results as JSON lines instead of tables")
 
 
 def _run(cells: Sequence[Cell], args: Namespace) -> tuple[list[dict[str, Any]], list[str]]:
@@ -185,26 +197,34 @@ def _sentence(failed: Outcome) -> str:
     return f"{cell.name}: {how}{tried}{why} (log: {cell.log}); alone: {cell.command}"
 
 
-def _print(rows: Sequence[dict[str, Any]], results: Path, as_json: bool) -> None:
+def _print(rows: Sequence[dict[str, Any]], args: Namespace) -> None:
     """JSON lines, or a table for each task."""
-    if as_json:
-        for row in rows:
-            print(json.dumps(row))
-        return
+    from ..report.leaderboard import against, row
+    from ..report.result import load_all
+
+    for task in dict.fromkeys(line["task"] for line in rows):
+        of_task = [line for line in rows if line["task"] == task]
+        there = load_all(args.results, task)
+        if args.reference:
+            of_task = against(of_task, args.reference, [row(result) for result in there])
+        if args.json:
+            for line in of_task:
+                print(json.dumps(line))
+        else:
+            _print_table(of_task, there)
+
+
+def _print_table(rows: Sequence[dict[str, Any]], there: Sequence[Result]) -> None:
     import pandas as pd
 
     from ..report.leaderboard import aggregated, compared
-    from ..report.result import load_all
     from ..report.screen import screen
 
     whole = ("display.width", None, "display.max_columns", None, "display.max_colwidth", None)
-    for task in dict.fromkeys(row["task"] for row in rows):
-        of_task = [row for row in rows if row["task"] == task]
-        lines = compared(of_task + aggregated(of_task), load_all(results, task))
-        frame = pd.DataFrame(lines)
-        table = screen(frame)
-        for axis in ("protocol", "corpus"):
-            if frame[axis].nunique() > 1:
-                table.insert(0, axis, frame[axis].fillna("").astype(str))
-        with pd.option_context(*whole):
-            print(table.to_string(index=False))
+    frame = pd.DataFrame(compared([*rows, *aggregated(rows)], there))
+    table = screen(frame)
+    for axis in ("protocol", "corpus"):
+        if frame[axis].nunique() > 1:
+            table.insert(0, axis, frame[axis].fillna("").astype(str))
+    with pd.option_context(*whole):
+        print(table.to_string(index=False))

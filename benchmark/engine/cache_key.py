@@ -44,6 +44,8 @@ def about(upstream: Upstream, items: Sequence[Item], device: str, keep: str) -> 
         "resampler": RESAMPLER,
         "dtype": {"states": "float16", "means": "float32"}.get(keep, "as given"),
         "audio": _hash(json.dumps(audio).encode()),
+        # in the first versions a GPU multiplied in TF32 (precision.py)
+        **({} if torch.device(device).type == "cpu" else {"products": "float32"}),
     }
 
 

@@ -1,7 +1,8 @@
-"""An upstream run in bfloat16: torch's autocast around each of its steps.
+"""The precision of a run: float32 in full, or the upstream in bfloat16.
 
-Its name and revision say so, so its rows, traces and heads never mix with those of full precision.
-States, evidence and floating-point answers come out as float32 again.
+bfloat16 is torch's autocast around each of the upstream's steps. Its name and revision say so, so
+its rows, traces and heads never mix with those of full precision. States, evidence and
+floating-point answers come out as float32 again.
 """
 
 from collections.abc import Generator, Sequence
@@ -18,9 +19,12 @@ PRECISIONS = ("fp32", "bf16")
 
 
 def at_precision(upstream: Upstream, precision: str) -> Upstream:
-    """`upstream` as it is, or lowered."""
+    """`upstream` as it is, or lowered. What is float32, the heads too, this process computes in
+    float32 from now on.
+    """
     if precision not in PRECISIONS:
         raise UsageError(f"--precision is {' or '.join(PRECISIONS)}, not {precision!r}")
+    _without_tf32()
     return upstream if precision == "fp32" else LowerPrecision(upstream)
 
 
@@ -57,6 +61,15 @@ class LowerPrecision(Wrapper):
         with _autocast(state):
             answers = self.inner.answer(depth, state, frames)
         return [a.float() if a.is_floating_point() else a for a in answers]
+
+
+def _without_tf32() -> None:
+    """On a GPU torch rounds the factors of convolutions and LSTMs to TF32, ten bits, unless told
+    otherwise. cuDNN then chooses its sums by the batch's shape, so an utterance would have other
+    numbers in a batch than alone.
+    """
+    for part in (torch.backends.cudnn, torch.backends.cuda.matmul):
+        part.allow_tf32 = False
 
 
 def _autocast(like: Tensor) -> torch.autocast:

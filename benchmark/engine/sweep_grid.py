@@ -44,12 +44,13 @@ def grid(args: Namespace) -> list[Cell]:
     """The cells in a fixed order, checked as far as can be without loading weights or corpora.
 
     Args:
-        args: the options of `run_benchmark.py sweep`.
+        args: the options of `run_benchmark.py sweep`, and `passed_on`, words for every cell.
     Raises: UsageError: an option is missing or wrong, or a name is unknown.
     """
     _check(args)
     folders = corpora(args.data or [], args.task, "sweep")
     turned = knobs(args.rho, args.knob)
+    tested = knobs(args.test_rho, args.test_knob, "test-")
     turns = {upstream: knob_of(upstream, args.set) for upstream in args.upstream}
     cells = []
     axes = (args.task, args.protocol or (None,), args.upstream, seeds(args.seed))
@@ -60,11 +61,13 @@ def grid(args: Namespace) -> list[Cell]:
         for some in [(v,) for v in values] if args.apart and values else [values]:
             argv = ["--upstream", upstream, "--task", task, "--seed", str(seed)]
             argv += ["--results", str(args.results), "--device", args.device]
-            argv += _flag("--protocol", protocol) + _flag("--lr", args.lr)
-            argv += _flag("--precision", args.precision if args.precision != "fp32" else None)
-            if some:
-                argv += _flag("--knob", f"{knob}={','.join(f'{v:g}' for v in some)}")
-            argv += _flag("--span", *(args.span or ()) if knob else ()) + _flag("--data", data)
+            argv += _flag("--protocol", protocol)
+            if knob:
+                argv += _turned("--knob", knob, some)
+                argv += _turned("--test-knob", knob, tested.get(knob, ()))
+                argv += _flag("--span", *(args.span or ()))
+                argv += _flag("--budget", *args.budget) + _flag("--max-loss", *args.max_loss)
+            argv += _flag("--data", data) + args.passed_on
             argv += _flag("--set", *(f"{k}={v}" for k, v in args.set.items()))
             cells.append(_cell((*argv, "--json"), args.results))
     return list(dict.fromkeys(cells))
@@ -98,6 +101,10 @@ def _check(args: Namespace) -> None:
                 raise UsageError(
                     f"task {task} has no protocol {protocol!r}: {did_you_mean(protocol, known)}"
                 )
+
+
+def _turned(name: str, knob: str, values: Sequence[float]) -> list[str]:
+    return _flag(name, f"{knob}={','.join(f'{v:g}' for v in values)}") if values else []
 
 
 def _flag(name: str, *values: Any) -> list[str]:

@@ -22,7 +22,7 @@ from .result import Result, measured
 from .utterances import Scores, averaged, common, scores
 
 HEADING = "## Area between the fixed-depth curve (0) and the oracle (1)"
-OF = ["upstream", "revision", "task", "protocol", "corpus", "knob", "span"]
+OF = ["upstream", "revision", "task", "task_version", "protocol", "corpus", "knob", "span"]
 COLUMNS = [*OF, "metric", "points", "seeds", "area", "area_low", "area_high", "reason"]
 
 
@@ -87,7 +87,8 @@ def _named(row: Result) -> dict[str, Any]:
     cell = row.cell
     custom = f"custom-{cell.settings}" if cell.protocol == "custom" else cell.protocol
     corpus = f"{cell.corpus}@{cell.corpus_hash}"
-    named = (cell.upstream, cell.revision, cell.task, custom, corpus, cell.knob, cell.span)
+    named = (cell.upstream, cell.revision, cell.task, cell.task_version, custom, corpus)
+    named += (cell.knob, cell.span)
     return dict(zip(OF, named, strict=True))
 
 

@@ -19,7 +19,7 @@ def tasks_in(root: Path, wanted: Sequence[str] = ()) -> list[str]:
 
 
 def chosen(root: Path, task: str, upstream: str, only: str = "") -> list[Result]:
-    """The rows of one table.
+    """The rows of one table, made by the newest version of the task that there is.
 
     Args:
         upstream: as `run` takes it, "daisy" or "daisy.base", or the name that its rows have.
@@ -46,7 +46,10 @@ def chosen(root: Path, task: str, upstream: str, only: str = "") -> list[Result]
             f"with --only and a part of one of these names: {', '.join(map(str, adaptive))}"
         )
     [(folder, one)] = adaptive.items()
-    beside = [r for r in results if _folder(r).parent == folder.parent]
+    # a folder may hold rows of several versions of its task, which are no seeds of one another
+    newest = max(r.cell.task_version for r in results if _folder(r) == folder)
+    of_version = [r for r in results if r.cell.task_version == newest]
+    beside = [r for r in of_version if _folder(r).parent == folder.parent]
     return [r for r in beside if _folder(r) == folder or _belongs(r, one)]
 
 

@@ -23,13 +23,15 @@ NONE = "--"  # a cell without a number
 ONE_DEPTH, SURE = "†", "*"
 VERSUS = {"vs_curve": "minus fixed exits", "vs_random": "minus random exits"}
 SAVED = {"time_saved": "time saved %", "macs_saved": "MACs saved %"}
+LEFT = ("source", "upstream", "exit", "rho", "span")
+APART = ("revision", "knob", "value", "test_value")  # further columns in which rows may differ
 SHORT = {"si_sdr_improvement": "SI-SDRi", "accuracy": "ACC"}  # as the paper heads its columns
 
 
 def published(folder: Path, tasks: Iterable[str]) -> dict[str, pd.DataFrame]:
     """published_<task>.csv of a folder, for the tasks that have one; numbers as they are printed.
 
-    Raises: UsageError where a file has no line with exit, rho, span and source.
+    Raises: UsageError where a file lacks a column, or has two lines of one row.
     """
     found = {}
     for task in tasks:
@@ -40,6 +42,11 @@ def published(folder: Path, tasks: Iterable[str]) -> dict[str, pd.DataFrame]:
                 raise UsageError(
                     f"{path} is no table of published numbers: it has no column "
                     f"{', '.join(sorted(lacking))}; compare it with results/published_se.csv"
+                )
+            known = frame[["upstream", "exit", "rho", "span"]]
+            if (twice := known[known.duplicated()]).size:
+                raise UsageError(
+                    f"{path} has two lines of {' '.join(filter(None, twice.iloc[0]))}; keep one"
                 )
             found[task] = frame
     return found
@@ -54,7 +61,7 @@ def lines(
     <metric>_sd. Adaptive rows are held against fixed exits and random ones (differences.py).
 
     Args:
-        results: by task.
+        results: by task, each of one corpus and recipe.
         known: `published`.
     """
     out: list[dict[str, Any]] = []
@@ -87,9 +94,10 @@ def _theirs(line: Mapping[str, str], task: str, metrics: Sequence[str]) -> dict[
 
 def _place(line: Mapping[str, Any]) -> tuple:
     """Where a line stands: DAISY's rows as in the paper, fixed depths, full depth, controls; a
-    published line under the one it is to be held against.
+    published line under the one it is to be held against. No two rows of a task stand in one.
     """
-    exit, rho = line["exit"], line.get("rho") or 0.0
+    exit, value = line["exit"], line.get("rho") or line.get("value") or 0.0
+    at_test = value if line.get("test_value") is None else line["test_value"]
     if exit.startswith("adaptive"):
         group = 0
     elif exit.startswith("depth"):
@@ -100,7 +108,8 @@ def _place(line: Mapping[str, Any]) -> tuple:
         group = {"random": 3, "oracle": 4, "unprocessed": 6}.get(exit, 5)
     depth = int(exit.split()[1]) if group == 1 else 0
     span = SPANS.index(line["span"]) if line.get("span") in SPANS else len(SPANS)
-    return group, depth, -rho, span, line["source"], line["upstream"], exit
+    apart = tuple(str(line.get(name)) for name in APART)
+    return group, depth, -value, -at_test, span, line["source"], line["upstream"], exit, apart
 
 
 # ---- the table that is read ----------------------------------------------------------------------
@@ -117,7 +126,7 @@ def wide(table: pd.DataFrame, shown: Mapping[str, Sequence[Metric]]) -> pd.DataF
         shown: by task, the metrics that have a column.
     """
     rows: dict[tuple, dict[tuple[str, str], str]] = {}
-    columns = [("", name) for name in ("source", "upstream", "exit", "rho", "span")]
+    columns = [("", name) for name in _left_of(table, LEFT)]
     for task, metrics in shown.items():
         columns += [(task.upper(), heading(metric)) for metric in metrics]
         columns += [(task.upper(), text) for text in SAVED.values()]
@@ -137,14 +146,25 @@ def wide(table: pd.DataFrame, shown: Mapping[str, Sequence[Metric]]) -> pd.DataF
     return pd.DataFrame(body, index=groups, columns=pd.MultiIndex.from_tuples(columns))
 
 
+def _left_of(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Columns that name a row; those of another knob and of its value at test where there are
+    any.
+    """
+    known = table.reindex(columns=["rho", "value", "test_value"]).notna()
+    there = {"knob": known["value"] & ~known["rho"], "at test": known["test_value"]}
+    return [*names, *(name for name, of in there.items() if of.any())]
+
+
 def _left(line: Mapping[str, Any]) -> dict[tuple[str, str], str]:
-    rho = line.get("rho")
+    rho, knob, at_test = line.get("rho"), line.get("knob"), line.get("test_value")
     told = {
         "source": line["source"],
         "upstream": line["upstream"],
         "exit": line["exit"],
         "rho": "" if rho is None else f"{rho:.2f}",
         "span": line.get("span") or "",
+        "knob": f"{knob} {line['value']:g}" if knob and rho is None else "",
+        "at test": "" if at_test is None else f"{at_test:g}",
     }
     return {("", name): text for name, text in told.items()}
 
@@ -182,7 +202,7 @@ def against(table: pd.DataFrame, shown: Mapping[str, Sequence[Metric]]) -> pd.Da
     Args:
         table: `lines`.
     """
-    columns = [("", name) for name in ("upstream", "rho", "span")]
+    columns = [("", name) for name in _left_of(table, ("upstream", "rho", "span"))]
     columns += [(task.upper(), text) for task in shown for text in VERSUS.values()]
     rows: dict[tuple, dict[tuple[str, str], str]] = {}
     for line in table[(table["source"] == OURS) & (table["exit"] == "adaptive")].to_dict("records"):

@@ -195,64 +195,35 @@ def mortal(tmp_path):
     return f"{tmp_path / 'mortal.py'}:Mortal"
 
 
-def test_a_killed_worker_costs_one_cell_and_the_numbers_are_those_of_one_process(
-    corpus, tmp_path, own_cache, capsys, monkeypatch
-):
-    upstream = mortal(tmp_path)
-    line = [
-        "sweep",
-        "--upstream",
-        upstream,
-        "--task",
-        "se",
-        "--seed",
-        "0",
-        "1",
-        "--workers",
-        "2",
-        "--threads",
-        "1",
-        *everywhere(corpus, tmp_path / "many"),
-    ]
-    assert main(line) == 0
-    out, err = capsys.readouterr()
-    assert (
-        (tmp_path / "flag").exists()
-        and "(started 2 times)" in err
-        and out.count("min-max") == 3
-        and "seed" in out.splitlines()[0].split()
-        and "mean of 2" in out
-    )
-    left = [
-        p
-        for root in ("many", "cache")
-        for p in (tmp_path / root).rglob("*")
-        if p.suffix in (".part", ".lock", ".log") or "unfinished" in p.name
-    ]
-    assert left == []
-    monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path / "other"))
+def unfinished(folder):
+    ends = (".part", ".lock", ".log")
+    return [p for p in folder.rglob("*") if p.suffix in ends or "unfinished" in p.name]
+
+
+def one_by_one(upstream, more):
+    """The runs of two seeds, in this process, with one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for seed in ("0", "1"):
-        assert (
-            main(
-                [
-                    "--upstream",
-                    upstream,
-                    "--task",
-                    "se",
-                    "--seed",
-                    seed,
-                    *everywhere(corpus, tmp_path / "one"),
-                ]
-            )
-            == 0
-        )
+        assert main(["--upstream", upstream, "--task", "se", "--seed", seed, *more]) == 0
     torch.set_num_threads(threads)
-    assert (
-        lasting(tmp_path / "many") == lasting(tmp_path / "one")
-        and len(lasting(tmp_path / "one")) == 13
-    )
+
+
+def test_a_killed_worker_costs_one_cell_and_the_numbers_are_those_of_one_process(
+    corpus, tmp_path, own_cache, capsys, monkeypatch
+):
+    upstream, many, one = mortal(tmp_path), tmp_path / "many", tmp_path / "one"
+    line = ["sweep", "--upstream", upstream, "--task", "se", "--seed", "0", "1"]
+    line += ["--workers", "2", "--threads", "1", *everywhere(corpus, many)]
+    assert main(line) == 0
+    out, err = capsys.readouterr()
+    assert (tmp_path / "flag").exists() and "(started 2 times)" in err
+    assert out.count("min-max") == 3 and "mean of 2" in out
+    assert "seed" in out.splitlines()[0].split()
+    assert unfinished(many) == unfinished(own_cache) == []
+    monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path / "other"))
+    one_by_one(upstream, everywhere(corpus, one))
+    assert lasting(many) == lasting(one) and len(lasting(one)) == 13
 
 
 @pytest.mark.slow

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 from earlyexit_superb.benchmark.engine import speed_bench, speed_exits
-from earlyexit_superb.benchmark.engine.precision import at_precision
-from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
 from earlyexit_superb.benchmark.registry import build_upstream
 from earlyexit_superb.upstreams.backbones.convolutions import PIECE, Convolutions
@@ -117,25 +115,6 @@ def test_evidence_and_states_do_not_differ_by_one_bit_between_batches(daisy, wav
                     [mine] = daisy.evidence(depth, alone[depth], alone[depth - 1], own)
                     among = daisy.evidence(depth, together[depth], together[depth - 1], frames)
                     assert mine == among[row]
-
-
-# ---- bfloat16 ----
-
-
-def test_bf16_has_another_name_and_stays_outside(wavs):
-    toy = Toy().eval()
-    low = at_precision(toy, "bf16")
-    assert at_precision(toy, "fp32") is toy and low.card.name == "toy(bf16)"
-    assert low.card.revision == "seed-0.bf16" != toy.card.revision
-    assert low.backbone.card.name == "toy(bf16)" and (low.knob, low.spans) == (toy.knob, toy.spans)
-    with torch.no_grad():
-        for a, b in zip(low.states(wavs, LENGTHS), toy.states(wavs, LENGTHS), strict=True):
-            assert a.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-            assert not torch.equal(a, b) and (a - b).abs().max() < 0.02 * b.abs().max()
-    out = run_until_exit(low, wavs, LENGTHS, Exit((1, 2, 3), 10.0))
-    assert out.depth.tolist() == [1, 1, 1]
-    with pytest.raises(UsageError, match="fp32 or bf16"):
-        at_precision(toy, "fp16")
 
 
 # ---- the table ----

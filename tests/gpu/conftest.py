@@ -32,6 +32,14 @@ def full_precision():
 
 
 @pytest.fixture
+def torchs_own_precision(monkeypatch):
+    """TF32 as torch starts with it, whatever a test before has turned off: a command has to see to
+    its precision by itself.
+    """
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+
+
+@pytest.fixture
 def heard(tmp_path, own_cache):
     """Six utterances and how they are loaded."""
     return items_of(tmp_path, (*LENGTHS, 7_000, 14_000, 20_000))

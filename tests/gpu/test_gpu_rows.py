@@ -16,7 +16,7 @@ from earlyexit_superb.benchmark.engine.timing import machine
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
 from helpers import installed
 
-pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("full_precision", "own_cache")]
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("own_cache")]
 NEEDED = {"se": ["pesq", "pystoi"], "sid": [], "asr": ["jiwer"], "ss": ["asteroid", "mir_eval"]}
 SETTINGS = {"steps": "6", "eval_every": "3", "batch": "3"}
 MORE = {"asr": {"bucket": "0"}, "sid": {"batch": "8"}, "se": {}, "ss": {}}
@@ -62,9 +62,9 @@ def numbers(config):
     return found
 
 
-def test_a_run_on_a_device(config, monkeypatch):
+def test_a_run_on_a_device(config, torchs_own_precision, monkeypatch):
     """Its rows; the same from what it kept, with nothing heard and nothing trained again."""
-    assert main(line(config)) == 0
+    assert main(line(config)) == 0 and not torch.backends.cudnn.allow_tf32
     made = {p.name: row for p, row in rows(config).items() if "unprocessed" not in p.name}
     assert len(made) == 5 and all(row["device"] == machine(config.device) for row in made.values())
     for row in made.values():
@@ -93,6 +93,7 @@ def test_a_run_on_a_device(config, monkeypatch):
         assert again[name] == pytest.approx(values, rel=1e-3, abs=1e-3), name
 
 
+@pytest.mark.usefixtures("full_precision")
 def test_heads_trained_on_a_device_say_the_same_on_a_cpu(config):
     """Predictions of a padded batch at different depths, and the scores of an utterance."""
     exp = resolve(config)
@@ -123,6 +124,7 @@ def test_heads_trained_on_a_device_say_the_same_on_a_cpu(config):
                 assert a[name] == pytest.approx(b[name], rel=1e-2, abs=1e-2)
 
 
+@pytest.mark.usefixtures("full_precision")
 def test_exits_of_rows_are_those_of_live_runs(config):
     """Thresholds are calibrated on training speech, so no evidence lies on them."""
     exp = resolve(config)

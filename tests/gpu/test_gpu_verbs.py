@@ -12,7 +12,7 @@ from earlyexit_superb.benchmark.engine import cost, speed_bench, speed_exits, ti
 from earlyexit_superb.benchmark.exiting import Exit
 from helpers import STEPS, TOY, installed
 
-pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("own_cache")]
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("torchs_own_precision", "own_cache")]
 
 
 def test_deeper_takes_longer(device, heard, there):

@@ -133,6 +133,16 @@ def test_the_area_is_0_on_the_curve_and_1_at_the_oracle(tmp_path):
         assert (line["area"], low, high) == pytest.approx((share,) * 3, abs=1e-4)
 
 
+def test_versions_of_a_task_are_areas_of_their_own(tmp_path):
+    static(tmp_path)
+    for value, gmacs in ((0.7, 5.0), (1.0, 3.0)):
+        adaptive(tmp_path, MIDDLE, gmacs, value)
+    for row in load_all(tmp_path):
+        newer = replace(row, cell=replace(row.cell, task_version=2))
+        newer.save(tmp_path, row.utterances.to_dict("records"))
+    assert list(area.table(load_all(tmp_path))["task_version"]) == [1, 2]
+
+
 def test_no_area_has_a_reason(tmp_path):
     static(tmp_path)
     adaptive(tmp_path, MIDDLE, 5.0)

@@ -1,6 +1,8 @@
 """Figures from rows: the same bytes every time, and nothing drawn that their CSV does not say."""
 
+import shutil
 from argparse import Namespace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.report.chosen import chosen
 from earlyexit_superb.benchmark.report.figures import entropy_by_depth, style, tradeoff
-from earlyexit_superb.benchmark.report.result import Cost
+from earlyexit_superb.benchmark.report.result import Cost, load_all
 from helpers.rows import kept
 
 pytest.importorskip("matplotlib")
@@ -91,6 +93,20 @@ def test_a_mean_over_seeds_has_the_mean_of_its_rows(rows):
             and r.cell.upstream == "hubert.tiny(x=1)"
         ]
         assert np.isclose(point["mean"], np.mean(found)) and len(found) == 2
+
+
+def test_rows_of_an_older_version_of_the_task_are_in_no_point(rows, tmp_path):
+    """Nor are those that are tested at another rho, or at a threshold of a budget."""
+    shutil.copytree(rows, tmp_path / "rows")
+    for row in load_all(rows):
+        newer = replace(row, cell=replace(row.cell, task_version=2))
+        newer.save(tmp_path / "rows", (row.utterances.assign(pesq=9.0)).to_dict("records"))
+        if row.cell.exit == "adaptive":
+            for more in ({"test_value": 0.5}, {"exit": "budget 30%"}):
+                also = replace(newer, cell=replace(newer.cell, **more))
+                also.save(tmp_path / "rows", row.utterances.to_dict("records"))
+    table = tradeoff.frame(tmp_path / "rows", OPTIONS)
+    assert set(table["mean"]) == {9.0} and set(table["seeds"]) == {2} and len(table) == 7
 
 
 def test_rows_that_are_not_there_or_not_of_one_table_are_refused(rows, tmp_path):

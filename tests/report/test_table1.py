@@ -1,6 +1,7 @@
 """DAISY's Table 1 from rows and published files: numbers, the table that is read, LaTeX."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,11 @@ KNOWN = table1.published(ROOT / "results", ["se", "keywords"])
 def daisy(value, span, **more):
     about = {"exit": "adaptive", "knob": "rho", "value": value, "span": span}
     return result("daisy.tiny", **about | more)
+
+
+def other(row, **fields):
+    """The row of another cell."""
+    return replace(row, cell=replace(row.cell, **fields))
 
 
 def read(results, known=KNOWN):
@@ -78,6 +84,34 @@ def test_a_span_of_one_depth_is_marked():
     numbers, _, flat = read(marked, {})
     assert list(flat["SE PESQ ↑"].str.endswith(table1.ONE_DEPTH)) == [False, True]
     assert "nothing is tested" in table1.caption(numbers)
+
+
+def test_no_row_stands_in_the_place_of_another():
+    """Tested at another rho, of other weights, of another knob's values: with numbers of their
+    own, in both tables; and with columns that say so only where there are such rows.
+    """
+    plain, knob = daisy(0.7, "mean", pesq=2.0), {"knob": "target_depth", "exit": "adaptive"}
+    rows = [
+        plain,
+        other(daisy(0.7, "mean", pesq=2.1), test_value=0.9),
+        other(daisy(0.7, "mean", pesq=2.2), test_value=0.5),
+        other(daisy(0.7, "mean", pesq=2.3), revision="def"),
+        other(daisy(0.7, "mean", pesq=2.4), upstream="daisy.tiny(bf16)"),
+        other(daisy(0.7, "mean", pesq=2.5), upstream="daisy.tiny(tap=ffn)"),
+        daisy(0.7, "mean", exit="budget 30%", pesq=2.6),
+        daisy(0.7, "mean", exit="max loss 0.1", pesq=2.7),
+        result("b", **knob, value=4.0, span="mean", pesq=2.8),
+        result("b", **knob, value=6.0, span="mean", pesq=2.9),
+    ]
+    numbers, wide, flat = read(rows, {})
+    read_of = [float(text.split()[0]) for text in flat["SE PESQ ↑"]]
+    assert sorted(read_of) == [2.0 + n / 10 for n in range(10)] and len(wide) == 10
+    told = dict(zip(read_of, zip(flat["at test"], flat["knob"], strict=True), strict=True))
+    assert told[2.0] == ("", "") and told[2.1] == ("0.9", "") and told[2.2] == ("0.5", "")
+    assert told[2.8] == ("", "target_depth 4") and told[2.9] == ("", "target_depth 6")
+    assert read_of.index(2.1) < read_of.index(2.0) < read_of.index(2.2)
+    assert len(table1.against(numbers, SHOWN)) == 8
+    assert not {"at test", "knob"} & set(read([plain], KNOWN)[2])
 
 
 def test_adaptive_rows_are_held_against_fixed_exits_at_equal_macs(tmp_path):
@@ -145,4 +179,8 @@ def test_every_character_is_escaped_once():
 def test_a_table_of_published_numbers_without_its_columns_is_refused(tmp_path):
     (tmp_path / "published_se.csv").write_text("upstream,pesq\nx,1\n")
     with pytest.raises(UsageError, match=r"published_se.csv is no table .*exit, rho, source, span"):
+        table1.published(tmp_path, ["se"])
+    line = "x,adaptive,1.0,mean,paper\n"
+    (tmp_path / "published_se.csv").write_text(f"upstream,exit,rho,span,source\n{line}{line}")
+    with pytest.raises(UsageError, match="has two lines of x adaptive 1.0 mean; keep one"):
         table1.published(tmp_path, ["se"])

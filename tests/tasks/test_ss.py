@@ -10,32 +10,33 @@ from earlyexit_superb.tasks import ss
 
 V1, V2, MINI = ss.SUPERB_V1, ss.S3PRL_V2, ss.MINI
 TASK = tasks.get("ss")
+# of both published recipes
+SHARED = {
+    "batch": 8,
+    "steps": 150_000,
+    "clip": 1.0,
+    "eval_every": 2000,
+    "optimiser": "adamw",
+    "accumulate": 1,
+    "train_limit": None,
+    "dev_limit": None,
+    "test_limit": None,
+    "hop": 0,
+    "aim": "npsm",
+    "distance": "mse",
+    "standardise": False,
+}
+
+
+def has(protocol, **fields):
+    assert {name: getattr(protocol, name) for name in fields} == fields
 
 
 def test_recipes_are_the_published_ones():
     """From the yaml files named in `source`."""
-
-    def has(protocol, **fields):
-        assert {name: getattr(protocol, name) for name in fields} == fields
-
-    shared = {
-        "batch": 8,
-        "steps": 150_000,
-        "clip": 1.0,
-        "eval_every": 2000,
-        "optimiser": "adamw",
-        "accumulate": 1,
-        "train_limit": None,
-        "dev_limit": None,
-        "test_limit": None,
-        "hop": 0,
-        "aim": "npsm",
-        "distance": "mse",
-        "standardise": False,
-    }
     has(
         V1,
-        **shared,
+        **SHARED,
         lr=1e-4,
         n_fft=512,
         win=512,
@@ -51,7 +52,7 @@ def test_recipes_are_the_published_ones():
     )
     has(
         V2,
-        **shared,
+        **SHARED,
         lr=1e-3,
         n_fft=1024,
         win=1024,
@@ -65,6 +66,9 @@ def test_recipes_are_the_published_ones():
         permutation="si_sdr",
         dev_shuffled=None,
     )
+
+
+def test_minisuperb_is_a_short_s3prl_v2():
     small = TASK.protocols["minisuperb"]
     differs = {
         "steps": 15_000,
@@ -75,6 +79,9 @@ def test_recipes_are_the_published_ones():
     }
     has(small, **differs, limit_seed=8830)
     assert replace(V2, **differs, name=small.name, source=small.source) == small
+
+
+def test_defaults_and_what_is_refused():
     assert (TASK.default, TASK.builtin, [m.name for m in TASK.metrics]) == (
         "superb-v1",
         "mini",

@@ -124,25 +124,9 @@ def test_the_papers_size_runs_the_same_path(tmp_path, monkeypatch):
                     tmp_path / "data" / f"{side}_{part}_wav_16k" / f"p{300 + i % 3}_{i:03d}.wav",
                     wav.astype(np.float32),
                 )
-    line = [
-        "--upstream",
-        "daisy.base",
-        "--task",
-        "se",
-        "--rho",
-        "1.0",
-        "--data",
-        str(tmp_path / "data"),
-        "--protocol",
-        "superb-v1",
-        "--results",
-        str(tmp_path / "r"),
-        "--set",
-        "weights=random",
-        "steps=2",
-        "eval_every=2",
-        "batch=2",
-    ]
+    line = ["--upstream", "daisy.base", "--task", "se", "--rho", "1.0", "--protocol", "superb-v1"]
+    line += ["--data", str(tmp_path / "data"), "--results", str(tmp_path / "r")]
+    line += ["--set", "weights=random", "steps=2", "eval_every=2", "batch=2"]
     assert main(line) == 0
     rows = {(r.cell.exit, r.cell.layer_norm, r.cell.span): r for r in load_all(tmp_path / "r")}
     # 30.6 % saved: short audio has little attention
