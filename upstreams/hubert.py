@@ -22,7 +22,7 @@ from .backbones.hubert_shape import STRIDE, HubertShape, frame_counts, macs_to
 from .training.hubert_recipe import PRESETS, HubertRecipe
 
 SHAPES = {
-    "tiny": HubertShape(dim=192, heads=3, ffn=768, conv_dim=128, units=256, unit_dim=128),
+    "tiny": HubertShape(dim=192, heads=3, ffn=768, conv_dim=128, units=500, unit_dim=128),
     "base": HubertShape(),
     "large": HubertShape(
         dim=1024,
