@@ -12,7 +12,7 @@ python tests/pages.py writes the tables of results/ into the pages that show the
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,18 +121,31 @@ def tables() -> dict[str, str]:
 
 def lines(task: str) -> list[dict]:
     """One for a cell: the mean over its seeds, where there are several."""
-    from earlyexit_superb.benchmark.report.leaderboard import aggregated, cell_of, row
+    from earlyexit_superb.benchmark.report.leaderboard import row
     from earlyexit_superb.benchmark.report.result import load_all
 
-    single = [row(result) for result in load_all(ROOT / "results", task)]
-    means = aggregated(single)
+    return of_cells([row(result) for result in load_all(ROOT / "results", task)])
+
+
+def of_cells(of_seeds: list[dict]) -> list[dict]:
+    from earlyexit_superb.benchmark.report.leaderboard import aggregated, cell_of
+
+    means = aggregated(of_seeds)
     averaged = {cell_of(line) for line in means}
-    return means + [line for line in single if cell_of(line) not in averaged]
+    return means + [line for line in of_seeds if cell_of(line) not in averaged]
+
+
+def by_key(lines: list[dict], key: Callable[[dict], tuple]) -> dict[tuple, dict]:
+    """Two lines of one key, of other weights or another corpus, would hide one another."""
+    found = {key(line): line for line in lines}
+    if len(found) < len(lines):
+        raise ValueError("results/ has rows that stand in one place of a page; remove the old ones")
+    return found
 
 
 def _as_printed() -> str:
     """The rows of `--upstream daisy --task se --rho 0.7`, best first."""
-    from earlyexit_superb.benchmark.report.leaderboard import board
+    from earlyexit_superb.benchmark.report.leaderboard import LEADING, board
     from earlyexit_superb.benchmark.report.result import load_all
     from earlyexit_superb.benchmark.report.screen import markdown, screen
 
@@ -154,7 +167,10 @@ def _as_printed() -> str:
         "macs_saved",
         "time_saved",
     ]
-    return markdown(screen(board(shown))[kept]) + "\n"
+    frame = board(shown)
+    alone = ~frame.duplicated([name for name in LEADING if name != "seed"], keep=False)
+    frame = frame[alone | frame["seed"].astype(str).str.startswith("mean")]
+    return markdown(screen(frame)[kept]) + "\n"
 
 
 FIRST = {
@@ -168,27 +184,28 @@ FIRST = {
 def _every_task() -> str:
     """The first metric of every task, row by row, with the cost of se."""
     of = {
-        task: {_key(line): line for line in lines(task) if line["upstream"] in SHOWN}
+        task: by_key([line for line in lines(task) if line["upstream"] in SHOWN], _key)
         for task in FIRST
     }
     keys = [
-        ("full", None, None),
-        ("full + layer-norm", None, None),
-        ("depth 6 + layer-norm", None, None),
+        ("full", None, None, None),
+        ("full + layer-norm", None, None, None),
+        ("depth 6 + layer-norm", None, None, None),
         *(
-            ("adaptive", rho, span)
+            ("adaptive", rho, None, span)
             for rho in (0.7, 1.0)
             for span in ("mean", "threshold", "min-max")
         ),
     ]
     heading = ["exit", *FIRST.values(), "depth", "GMAC/s", "params (M)", "MACs saved"]
     out = [heading, ["---"] * len(heading)]
-    for exit, rho, span in keys:
-        line = of["se"][exit, rho, span]
+    for key in keys:
+        exit, rho, _, span = key
+        line = of["se"][key]
         out.append(
             [
                 exit if rho is None else f"DAISY, rho {rho:g}, {span}",
-                *(_interval(of[task].get((exit, rho, span)), task) for task in FIRST),
+                *(_interval(of[task].get(key), task) for task in FIRST),
                 f"{line['depth']:.2f}",
                 f"{line['gmacs_per_s']:.2f}",
                 f"{line['params_m']:.1f}",
@@ -211,7 +228,8 @@ def _control() -> str:
     ]
     out.append(["---"] * 5)
     for task, name in FIRST.items():
-        of = {(line["upstream"], line["exit"]): line for line in lines(task)}
+        plain = [line for line in lines(task) if line["value"] is None]
+        of = by_key(plain, lambda line: (line["upstream"], line["exit"]))
         floor = of.get(("unprocessed", "unprocessed"))
         noisy = f" (noisy input {floor['pesq']:.2f})" if task == "se" else ""
         out.append(
@@ -228,16 +246,17 @@ def _control() -> str:
 
 
 def _key(line: dict) -> tuple:
-    return line["exit"], line["value"], line["span"]
+    return line["exit"], line["value"], line["test_value"], line["span"]
 
 
 def _interval(line: dict | None, task: str) -> str:
     if line is None:
         return ""
     metric = {"se": "pesq", "asr": "wer", "sid": "accuracy", "ss": "si_sdr_improvement"}[task]
-    return "{:.2f} ({:.2f} to {:.2f})".format(
-        *(line[metric + end] for end in ("", "_low", "_high"))
-    )
+    mean, low, high, sd = (line[metric + end] for end in ("", "_low", "_high", "_sd"))
+    if low is None:  # over seeds
+        return f"{mean:.2f} ± {sd:.2f}"
+    return f"{mean:.2f} ({low:.2f} to {high:.2f})"
 
 
 def shown(page: str) -> dict[str, str]:

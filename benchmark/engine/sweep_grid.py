@@ -6,7 +6,7 @@ all; `--apart` gives each value a cell of its own.
 
 import shlex
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -52,6 +52,7 @@ def grid(args: Namespace) -> list[Cell]:
     turned = knobs(args.rho, args.knob)
     tested = knobs(args.test_rho, args.test_knob, "test-")
     turns = {upstream: knob_of(upstream, args.set) for upstream in args.upstream}
+    _check_turned(args, turned, tested, set(turns.values()))
     cells = []
     axes = (args.task, args.protocol or (None,), args.upstream, seeds(args.seed))
     for task, protocol, upstream, seed in product(*axes):
@@ -101,6 +102,21 @@ def _check(args: Namespace) -> None:
                 raise UsageError(
                     f"task {task} has no protocol {protocol!r}: {did_you_mean(protocol, known)}"
                 )
+
+
+def _check_turned(
+    args: Namespace, turned: Iterable[str], tested: Iterable[str], known: set[str | None]
+) -> None:
+    """UsageError for what would reach no cell at all."""
+    named = " ".join(args.upstream)
+    for option, names in (("--knob", turned), ("--test-knob", tested)):
+        for name in names:
+            if name not in known:
+                raise UsageError(f"sweep: {option} {name}: none of {named} has a knob of that name")
+    for option in ("span", "budget", "max_loss"):
+        if getattr(args, option) and not any(known):
+            flag = option.replace("_", "-")
+            raise UsageError(f"sweep: --{flag}: none of {named} exits by itself")
 
 
 def _turned(name: str, knob: str, values: Sequence[float]) -> list[str]:

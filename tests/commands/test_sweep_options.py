@@ -63,6 +63,9 @@ def test_an_upstream_without_a_knob_is_not_asked_for_thresholds():
         (["--delta", "2"], "--delta is a probability below 1"),
         (["--budget", "30"], "such as 30% or 0.3"),
         (["--test-knob", "rho"], "--test-knob takes NAME=VALUE"),
+        (["--knob", "rh=0.5"], "--knob rh: none of daisy has a knob of that name"),
+        (["--test-knob", "rh=0.5"], "--test-knob rh: none of daisy has a knob of that name"),
+        (["--upstream", "hubert", "--budget", "30%"], "--budget: none of hubert exits by itself"),
     ],
 )
 def test_a_mistake_is_one_sentence_before_any_cell_starts(words, said, capsys):

@@ -144,8 +144,11 @@ def test_noisy_crops_may_tell_the_clean_output_alone(speech, tmp_path):
     assert torch.equal(noisy, ~crops.mask.any(1)) and crops.opened + crops.masked == 16 * 60
     assert torch.equal(noisy, (crops.units == masked_crops.NONE).all(1))
     assert not (crops.units[~noisy] == masked_crops.NONE).any()
-    alike = masked_crops.Draw(replace(recipe, noisy_units=True), own, units, "cpu")
-    both = alike(np.random.default_rng(0))
+    alike = replace(recipe, noisy_units=True)
+    both = masked_crops.Draw(alike, own, units, "cpu")(np.random.default_rng(0))
+    noise = replace(recipe, noisy=1.0)
+    none = masked_crops.Draw(noise, own, units, "cpu")(np.random.default_rng(0))
+    assert not none.mask.any() and none.masked == 1  # a sum over none is divided by it
     assert torch.equal(both.heard, crops.heard) and both.mask.any(1).all()
 
 
@@ -185,6 +188,8 @@ def test_units_may_come_from_other_weights(speech, tmp_path):
     of_one, of_other = units("one", warm=one), units("other", warm=other)
     np.testing.assert_array_equal(units("mixed", warm=one, units_from=other), of_other)
     assert (of_one != of_other).any()
+    with pytest.raises(UsageError, match="the convolutions of units_from=.* are not those of"):
+        units("no", warm=one, units_from=str(fit(speech, tmp_path / "strange", front_lr=1e-2)))
 
 
 # ---- what branches learn from --------------------------------------------------------------------

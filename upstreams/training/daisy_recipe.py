@@ -42,7 +42,7 @@ class BranchRecipe(Recipe):
 
 
 TINY = BranchRecipe(
-    source="this project: made for hubert.tiny and 7 hours; upstreams/daisy.tiny.json says what "
+    source="this project: made for hubert.tiny and its hours; upstreams/daisy.tiny.json says what "
     "came out. Noise would leave the branches unsure, and the paper's hear clean speech"
 )
 PAPER = BranchRecipe(

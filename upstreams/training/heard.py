@@ -41,7 +41,8 @@ class Heard:
         with distributed.in_turn():
             if not folder.exists():
                 self._write(folder, kinds, net, run)
-        self.clean, self.noisy = (_read(folder / f"{kinds[i]}.npy", run.device) for i in (0, -1))
+        self.clean = _read(folder / "clean.npy", run.device)
+        self.noisy = _read(folder / "noisy.npy", run.device) if noisy else self.clean
 
     def whole(self, clip: int) -> Tensor:
         """(T, C) of one clean clip."""

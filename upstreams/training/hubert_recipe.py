@@ -7,7 +7,8 @@ from ...benchmark.contract import Recipe, setting
 
 @dataclass(frozen=True)
 class HubertRecipe(Recipe):
-    """Stage by stage, see `masked_prediction.py`; the defaults made the shipped hubert.tiny.
+    """Stage by stage, see `masked_prediction.py`; the defaults made the hubert.tiny of version
+    0.1.0, and the settings of docs/training.md the shipped one from it.
 
     Hsu et al. (2021) train Base otherwise, in ways that have no field here: the convolutions learn
     with the blocks, which have dropout and layer drop, from scratch in each iteration, 250,000 and

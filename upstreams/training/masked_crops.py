@@ -48,7 +48,7 @@ class Draw:
         mask = span_mask(rng, r.batch, r.frames, r.mask_start, r.mask_span)
         if not r.noisy_units:
             units[noisy], mask[noisy] = NONE, False
-        masked = int(mask.sum())
+        masked = max(1, int(mask.sum()))  # crops that are all heard with noise may have none
         own = slice(None) if held_out else distributed.share(r.batch)
         tensors = (x, clean, torch.from_numpy(units).long(), torch.from_numpy(mask))
         x, clean, target, mask = (t[own].to(self.device) for t in tensors)

@@ -80,6 +80,12 @@ def train(recipe: HubertRecipe, data: TrainingData, run: TrainingRun, shape: Hub
         net = _predict(Stage.of(recipe, "mfcc"), recipe, net, heard, units, run)
     other = recipe.units_from
     namer = load(other, shape)[0].to(run.device) if other else net
+    if not _hear_alike(namer, net):
+        raise UsageError(
+            f"train {run.name}: the convolutions of units_from={other} are not those of this "
+            "training, whose output its blocks would be given; name weights that come from the "
+            "same ones by warm=FILE"
+        )
     states = _block_states(namer, heard, recipe.block_layer, run.device)
     units = units_of(states, clips, recipe.block_units, run.work / "block", run.seed)
     if recipe.warm and recipe.level:  # not before: units are those of the weights as they came
@@ -89,6 +95,12 @@ def train(recipe: HubertRecipe, data: TrainingData, run: TrainingRun, shape: Hub
         save(net.cpu(), run.weights)
         card = json.dumps(_card(net, recipe, pool, run), indent=1)
         write_text(run.weights.with_suffix(".json"), card + "\n")
+
+
+def _hear_alike(one: HubertNet, other: HubertNet) -> bool:
+    """Whether two networks have the same convolutions, as they are stored."""
+    a, b = (net.feature_extractor.state_dict() for net in (one, other))
+    return all(torch.equal(a[name].half(), b[name].half()) for name in a)
 
 
 def _card(net: HubertNet, recipe: HubertRecipe, pool: Pool, run: TrainingRun) -> dict:
