@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import UsageError
 from .parser import LISTED as LISTED_IN_RUN
 from .parser import LOCAL, Parser, asked, run_options, run_parser, with_config
 
@@ -32,7 +33,7 @@ LISTED = (*LISTED_IN_RUN, "upstream", "task", "protocol", "data")
 # reaches the cells as it is given.
 OWN = ("upstream", "task", "protocol", "seed", "data", "set", "results", "device", "config")
 OWN += ("rho", "knob", "test_rho", "test_knob", "span", "budget", "max_loss")
-OWN += ("help", "version", "json", "reference")
+OWN += ("help", "version", "json", "reference", "force")
 
 
 def command(argv: Sequence[str]) -> int:
@@ -81,6 +82,11 @@ def parsed(argv: Sequence[str]) -> Namespace:
     _worker_options(parser.add_argument_group("where cells run, and what is printed"))
     args = with_config(parser, parser.parse_args(argv), listed=LISTED)
     asked(args)
+    if args.force:  # cells share heads, and each would throw away what another has just trained
+        raise UsageError(
+            "sweep: --force is for single runs; name a new --results folder to make every row "
+            "again, or repeat the commands that --list prints with --force, one after the other"
+        )
     args.passed_on = _passed_on(args)
     return args
 

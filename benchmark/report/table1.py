@@ -147,11 +147,13 @@ def wide(table: pd.DataFrame, shown: Mapping[str, Sequence[Metric]]) -> pd.DataF
 
 
 def _left_of(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    """Columns that name a row; those of another knob and of its value at test where there are
-    any.
+    """Columns that name a row; those of another knob, of its value at test and of the weights'
+    revision where rows differ in them.
     """
     known = table.reindex(columns=["rho", "value", "test_value"]).notna()
     there = {"knob": known["value"] & ~known["rho"], "at test": known["test_value"]}
+    if "revision" in table:
+        there["revision"] = table.groupby(["task", "upstream"])["revision"].nunique() > 1
     return [*names, *(name for name, of in there.items() if of.any())]
 
 
@@ -165,6 +167,7 @@ def _left(line: Mapping[str, Any]) -> dict[tuple[str, str], str]:
         "span": line.get("span") or "",
         "knob": f"{knob} {line['value']:g}" if knob and rho is None else "",
         "at test": "" if at_test is None else f"{at_test:g}",
+        "revision": line.get("revision") or "",
     }
     return {("", name): text for name, text in told.items()}
 

@@ -24,7 +24,7 @@ VALUES = {
     "--set": "steps=3",
     "--delta": "0.2",
 }
-NOT_OF_A_CELL = {"--help", "--version", "--reference", "--json"}
+NOT_OF_A_CELL = {"--help", "--version", "--reference", "--json", "--force"}
 OPTIONS = {action.option_strings[-1]: action for action in parser.run_parser()._actions}
 
 
@@ -60,6 +60,7 @@ def test_an_upstream_without_a_knob_is_not_asked_for_thresholds():
 @pytest.mark.parametrize(
     "words, said",
     [
+        (["--force"], "--force is for single runs"),
         (["--delta", "2"], "--delta is a probability below 1"),
         (["--budget", "30"], "such as 30% or 0.3"),
         (["--test-knob", "rho"], "--test-knob takes NAME=VALUE"),

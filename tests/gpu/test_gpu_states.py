@@ -78,7 +78,7 @@ def test_bfloat16_is_near(device, there):
     assert float((rough[1] - exact[1]).abs().max()) < 0.5
 
 
-def test_a_live_run_waits_at_tested_depths_alone(device, there):
+def test_a_run_that_tests_no_depth_never_waits(device, there):
     if device != "cuda":
         pytest.skip("a CPU waits for nobody")
     on_gpu = BATCH.to(device)

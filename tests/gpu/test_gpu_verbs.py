@@ -71,7 +71,9 @@ def test_a_sweep_of_two_cells(device, corpus, tmp_path, capsys):
     rows = [json.loads(p.read_text()) for p in (tmp_path / "rows").glob("se/*/*/*/*.json")]
     named = {row["device"] for row in rows if row["device"]}
     assert len(rows) == 13 and "mean of 2" in capsys.readouterr().out
-    assert named == {timing.machine(device)} if device == "cuda" else named
+    assert len(named) == 1
+    if device == "cuda":  # on a CPU the threads of a cell are in its name
+        assert named == {timing.machine(device)}
 
 
 def test_exit_depths_of_noisy_speech(device, corpora, tmp_path, capsys):

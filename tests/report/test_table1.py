@@ -111,7 +111,8 @@ def test_no_row_stands_in_the_place_of_another():
     assert told[2.8] == ("", "target_depth 4") and told[2.9] == ("", "target_depth 6")
     assert read_of.index(2.1) < read_of.index(2.0) < read_of.index(2.2)
     assert len(table1.against(numbers, SHOWN)) == 8
-    assert not {"at test", "knob"} & set(read([plain], KNOWN)[2])
+    assert dict(zip(read_of, flat["revision"], strict=True))[2.3] == "def"
+    assert not {"at test", "knob", "revision"} & set(read([plain], KNOWN)[2])
 
 
 def test_adaptive_rows_are_held_against_fixed_exits_at_equal_macs(tmp_path):

@@ -183,6 +183,7 @@ def test_units_may_come_from_other_weights(speech, tmp_path):
         path = fit(speech, tmp_path / name, **settings)
         card = json.loads(path.with_suffix(".json").read_text())
         assert card["recipe"]["units_from"] == Path(settings.get("units_from", "")).name
+        assert bool(card["units_from_revision"]) == ("units_from" in settings)
         return np.load(path.with_suffix("") / "block" / "units.npz")["units"]
 
     of_one, of_other = units("one", warm=one), units("other", warm=other)

@@ -35,12 +35,18 @@ class HubertRecipe(Recipe):
         2000, "stage 3, blocks that predict units of a middle block: updates"
     )
     block_carry: float = setting(
-        2.0, "weight of the error with which the last block tells the clean convolution output"
+        2.0,
+        "weight of the error with which the last block (carry_all: every one) tells the clean "
+        "convolution output",
     )
     carry_all: bool = setting(False, "every block must tell it, not the last alone; the mean error")
     block_units: int = setting(256, "k-means units")
-    block_layer: int = setting(7, "the block of stage 2's model whose states are clustered")
-    block_unmasked: float = setting(0.1, "as mfcc_unmasked")
+    block_layer: int = setting(
+        7, "the block whose states are clustered: of stage 2's model, of warm's or units_from's"
+    )
+    block_unmasked: float = setting(
+        0.1, "as mfcc_unmasked; the mean is over all open frames, those without units too"
+    )
     level: float = setting(
         0.0, "weight of the squared log of state 0's mean square, which keeps it at 1; 0 = free"
     )

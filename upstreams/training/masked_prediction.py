@@ -105,21 +105,27 @@ def _hear_alike(one: HubertNet, other: HubertNet) -> bool:
 
 def _card(net: HubertNet, recipe: HubertRecipe, pool: Pool, run: TrainingRun) -> dict:
     logs = sorted(run.work.glob("*/log.jsonl"))
-    warm = Path(recipe.warm)
-    beside = warm.with_suffix(".json") if recipe.warm else None
+    names = {field: Path(getattr(recipe, field)).name for field in ("warm", "units_from")}
+    namer = _card_beside(recipe.units_from)
     return {
         "name": run.name,
         "revision": content_hash(net.half().float()),
         "parameters": sum(p.numel() for p in net.parameters()),
         "shape": asdict(net.shape),
-        "recipe": asdict(replace(recipe, warm=warm.name, units_from=Path(recipe.units_from).name)),
-        "warm_from": json.loads(beside.read_text()) if beside and beside.exists() else None,
+        "recipe": asdict(replace(recipe, **names)),
+        "units_from_revision": namer and namer["revision"],
+        "warm_from": _card_beside(recipe.warm),
         "seed": run.seed,
         "hours": {name: round(hours, 3) for name, hours in pool.sources.items()},
         "last_look": {
             log.parent.name: json.loads(log.read_text().splitlines()[-1]) for log in logs
         },
     }
+
+
+def _card_beside(weights: str) -> dict | None:
+    path = Path(weights).with_suffix(".json") if weights else None
+    return json.loads(path.read_text()) if path and path.exists() else None
 
 
 def _block_states(net: HubertNet, heard: Heard, layer: int, device: str) -> Features:
