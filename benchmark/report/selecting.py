@@ -9,7 +9,7 @@ from ..errors import UsageError, did_you_mean, listed
 from .leaderboard import LEADING, cell_of, row
 from .result import Result
 
-PAIR = re.compile(r"(\w+)=(.*?)(?=\s+\w+=|$)")
+NAME = re.compile(r"(?:^|\s)(\w+)=")  # of a column
 
 
 def select(text: str, results: Sequence[Result]) -> list[Result]:
@@ -52,8 +52,13 @@ def described(rows: Sequence[Result]) -> str:
 
 
 def _wanted(text: str) -> dict[str, str]:
-    wanted = {match[1]: match[2].strip() for match in PAIR.finditer(text)}
-    if not wanted or PAIR.sub("", text).strip():
+    def outside(at: int) -> bool:  # hubert.tiny(weights=random, front=projection) is one value
+        return text.count("(", 0, at) == text.count(")", 0, at)
+
+    starts = [match for match in NAME.finditer(text) if outside(match.start())]
+    ends = [*(match.start() for match in starts), len(text)][1:]
+    wanted = {m[1]: text[m.end() : end].strip() for m, end in zip(starts, ends, strict=True)}
+    if not starts or text[: starts[0].start()].strip():
         raise UsageError(
             f"{text!r} names no row; give a JSON, or columns of the board such as "
             "'task=se exit=adaptive rho=0.7 span=mean'"

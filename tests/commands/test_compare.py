@@ -42,6 +42,14 @@ def test_a_row_may_be_a_path(folder, capsys):
     assert compare(folder, *paths) == 0 and "-0.5000" in capsys.readouterr().out
 
 
+def test_an_upstream_is_named_with_its_options(folder, capsys):
+    for seed in (0, 1):
+        kept(folder, X, seed=seed, exit="full", upstream="u(weights=random, front=x)")
+    name = "exit=full + layer-norm upstream=u(weights=random, front=x)"
+    assert compare(folder, name, "exit=depth 6 + layer-norm") == 0
+    assert "A: upstream=u(weights=random, front=x)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "a, b, said",
     [

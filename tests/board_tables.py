@@ -1,0 +1,186 @@
+"""The tables that pages show, made from the committed rows of results/."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+BACKBONE = "hubert.tiny(front=projection)"
+RANDOM = "hubert.tiny(weights=random, front=projection)"
+SHOWN = (BACKBONE, "daisy.tiny")
+RHOS, SPANS = (0.7, 0.76, 1.0), ("mean", "threshold", "min-max")
+
+
+def tables() -> dict[str, str]:
+    """Name -> Markdown, from the committed rows."""
+    return {
+        "se": _as_printed(),
+        "tasks": _every_task(),
+        "control": _control(),
+        "worth": _worth(),
+    }
+
+
+def lines(task: str) -> list[dict]:
+    """One for a cell: the mean over its seeds, where there are several."""
+    from earlyexit_superb.benchmark.report.leaderboard import row
+    from earlyexit_superb.benchmark.report.result import load_all
+
+    return of_cells([row(result) for result in load_all(ROOT / "results", task)])
+
+
+def of_cells(of_seeds: list[dict]) -> list[dict]:
+    from earlyexit_superb.benchmark.report.leaderboard import aggregated, cell_of
+
+    means = aggregated(of_seeds)
+    averaged = {cell_of(line) for line in means}
+    return means + [line for line in of_seeds if cell_of(line) not in averaged]
+
+
+def by_key(lines: list[dict], key: Callable[[dict], tuple]) -> dict[tuple, dict]:
+    """Two lines of one key, of other weights or another corpus, would hide one another."""
+    found = {key(line): line for line in lines}
+    if len(found) < len(lines):
+        raise ValueError("results/ has rows that stand in one place of a page; remove the old ones")
+    return found
+
+
+def _as_printed() -> str:
+    """The rows of `--upstream daisy --task se --rho 0.7`, best first."""
+    from earlyexit_superb.benchmark.report.leaderboard import LEADING, board
+    from earlyexit_superb.benchmark.report.result import load_all
+    from earlyexit_superb.benchmark.report.screen import markdown, screen
+
+    found = load_all(ROOT / "results", "se")
+    shown = [
+        r for r in found if r.cell.upstream in (BACKBONE, "unprocessed") or r.cell.value == 0.7
+    ]
+    kept = [
+        "upstream",
+        "exit",
+        "span",
+        "pesq",
+        "stoi",
+        "si_sdr_improvement",
+        "vs curve",
+        "depth",
+        "GMAC/s",
+        "RTFx",
+        "params (M)",
+        "macs_saved",
+        "time_saved",
+    ]
+    frame = board(shown)
+    alone = ~frame.duplicated([name for name in LEADING if name != "seed"], keep=False)
+    frame = frame[alone | frame["seed"].astype(str).str.startswith("mean")]
+    return markdown(screen(frame)[kept]) + "\n"
+
+
+FIRST = {
+    "se": "se: PESQ",
+    "asr": "asr: WER, %",
+    "sid": "sid: accuracy, %",
+    "ss": "ss: SI-SDR improvement, dB",
+}
+
+
+def _every_task() -> str:
+    """The first metric of every task, row by row, with the cost of se."""
+    of = {
+        task: by_key([line for line in lines(task) if line["upstream"] in SHOWN], _key)
+        for task in FIRST
+    }
+    keys = [
+        ("full", None, None, None),
+        ("full + layer-norm", None, None, None),
+        *((f"depth {depth} + layer-norm", None, None, None) for depth in (0, 3, 6, 9)),
+        *(("adaptive", rho, None, span) for rho in RHOS for span in SPANS),
+    ]
+    heading = ["exit", *FIRST.values(), "depth", "GMAC/s", "params (M)", "MACs saved"]
+    out = [heading, ["---"] * len(heading)]
+    for key in keys:
+        exit, rho, _, span = key
+        line = of["se"][key]
+        out.append(
+            [
+                exit if rho is None else f"DAISY, rho {rho:g}, {span}",
+                *(_interval(of[task].get(key), task) for task in FIRST),
+                f"{line['depth']:.2f}",
+                f"{line['gmacs_per_s']:.2f}",
+                f"{line['params_m']:.1f}",
+                f"{line['macs_saved']:.1f} %",
+            ]
+        )
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in out)
+
+
+def _control() -> str:
+    """Full depth beside random weights of the same shape."""
+    out = [
+        [
+            "full depth, 95 % interval",
+            "model",
+            "random weights",
+            "model, layer-norm",
+            "random, layer-norm",
+        ]
+    ]
+    out.append(["---"] * 5)
+    for task, name in FIRST.items():
+        plain = [line for line in lines(task) if line["value"] is None]
+        of = by_key(plain, lambda line: (line["upstream"], line["exit"]))
+        floor = of.get(("unprocessed", "unprocessed"))
+        noisy = f" (noisy input {floor['pesq']:.2f})" if task == "se" else ""
+        out.append(
+            [
+                name + noisy,
+                *(
+                    _interval(of[who, how], task)
+                    for how in ("full", "full + layer-norm")
+                    for who in (BACKBONE, RANDOM)
+                ),
+            ]
+        )
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in out)
+
+
+def worth(task: str) -> dict[tuple, dict]:
+    """The adaptive lines with what they are worth beside fixed and random exits, over seeds."""
+    from earlyexit_superb.benchmark.report.leaderboard import compared, row
+    from earlyexit_superb.benchmark.report.result import load_all
+
+    found = load_all(ROOT / "results", task)
+    told = compared(of_cells([row(result) for result in found]), found)
+    return by_key([line for line in told if line["exit"] == "adaptive"], _key)
+
+
+def _worth() -> str:
+    """Adaptive rows minus fixed exits at equal multiply-accumulates."""
+    out = [["rho", "span", *FIRST.values()], ["---"] * (2 + len(FIRST))]
+    of = {task: worth(task) for task in FIRST}
+    for rho in RHOS:
+        for span in SPANS:
+            lines = (of[task].get(("adaptive", rho, None, span)) for task in FIRST)
+            out.append([f"{rho:g}", span, *map(_difference, lines, FIRST)])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in out)
+
+
+def _difference(line: dict | None, task: str) -> str:
+    if line is None or line["vs_curve"] is None:
+        return "no fixed exits at its cost"
+    digits = 3 if task == "se" else 2
+    mean, low, high = (f"{line['vs_curve' + end]:+.{digits}f}" for end in ("", "_low", "_high"))
+    return f"{mean} ({low} to {high})"
+
+
+def _key(line: dict) -> tuple:
+    return line["exit"], line["value"], line["test_value"], line["span"]
+
+
+def _interval(line: dict | None, task: str) -> str:
+    if line is None:
+        return ""
+    metric = {"se": "pesq", "asr": "wer", "sid": "accuracy", "ss": "si_sdr_improvement"}[task]
+    mean, low, high, sd = (line[metric + end] for end in ("", "_low", "_high", "_sd"))
+    if low is None:  # over seeds
+        return f"{mean:.2f} ± {sd:.2f}"
+    return f"{mean:.2f} ({low:.2f} to {high:.2f})"
