@@ -117,7 +117,7 @@ def _control() -> str:
     """Full depth beside random weights of the same shape."""
     out = [
         [
-            "full depth, 95 % interval",
+            "full depth",
             "model",
             "random weights",
             "model, layer-norm",
