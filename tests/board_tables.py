@@ -31,7 +31,8 @@ def lines(task: str) -> list[dict]:
 def of_cells(of_seeds: list[dict]) -> list[dict]:
     from earlyexit_superb.benchmark.report.leaderboard import aggregated, cell_of
 
-    means = aggregated(of_seeds)
+    several = [line for line in of_seeds if str(line["seed"]).startswith("mean")]
+    means = several or aggregated(of_seeds)
     averaged = {cell_of(line) for line in means}
     return means + [line for line in of_seeds if cell_of(line) not in averaged]
 
@@ -52,7 +53,10 @@ def _as_printed() -> str:
 
     found = load_all(ROOT / "results", "se")
     shown = [
-        r for r in found if r.cell.upstream in (BACKBONE, "unprocessed") or r.cell.value == 0.7
+        r
+        for r in found
+        if r.cell.exit not in ("random", "oracle")
+        and (r.cell.upstream in (BACKBONE, "unprocessed") or r.cell.value == 0.7)
     ]
     kept = [
         "upstream",
@@ -145,11 +149,12 @@ def _control() -> str:
 
 def worth(task: str) -> dict[tuple, dict]:
     """The adaptive lines with what they are worth beside fixed and random exits, over seeds."""
-    from earlyexit_superb.benchmark.report.leaderboard import compared, row
+    from earlyexit_superb.benchmark.report.leaderboard import aggregated, compared, row
     from earlyexit_superb.benchmark.report.result import load_all
 
-    found = load_all(ROOT / "results", task)
-    told = compared(of_cells([row(result) for result in found]), found)
+    found = [r for r in load_all(ROOT / "results", task) if r.cell.upstream in SHOWN]
+    single = [row(result) for result in found]
+    told = of_cells(compared(single + aggregated(single), found))
     return by_key([line for line in told if line["exit"] == "adaptive"], _key)
 
 
