@@ -24,8 +24,12 @@ def test_the_toy_passes():
 
 def test_a_depth_that_drowns_the_others_is_a_warning():
     assert not [f for f in check_upstream(Toy().eval()) if f.warning]
-    # front=projection: state 0 is a hundred times as long as the others
-    [said] = [f.sentence for f in check_upstream(build_upstream("daisy")) if f.warning]
+    daisy = build_upstream("daisy")
+    assert not [f for f in check_upstream(daisy) if f.warning]
+    [projection] = [m for name, m in daisy.named_modules() if name.endswith(".projection")]
+    with torch.no_grad():  # state 0 becomes a hundred times as long as the others
+        projection.weight *= 100
+    [said] = [f.sentence for f in check_upstream(daisy) if f.warning]
     assert said.startswith("depth 0 has 99.") and "drowns" in said
 
 

@@ -29,9 +29,9 @@ def hubert_count(dim, ffn, conv, pos, groups, depth):
 
 
 @pytest.mark.parametrize(
-    "tag, shape, units",
+    "tag, shape, units",  # units filled up to a multiple of 16
     [
-        ("tiny", {"dim": 192, "ffn": 768, "conv": 128}, 256),
+        ("tiny", {"dim": 192, "ffn": 768, "conv": 128}, 512),
         ("base", {"dim": 768, "ffn": 3072, "conv": 512}, 512),
     ],
 )
