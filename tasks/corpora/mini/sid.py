@@ -6,8 +6,8 @@ through one of 20 microphones and in a faint noise. Test has other microphones, 
 noise and other sentences than training, and so has dev, so that neither the colour of a recording
 nor its words give anybody away. In folders and with a list like VoxCeleb1's.
 
-The built-in model's front-end tells these voices apart best all the same, its blocks lose voice
-(numbers: docs/data.md). They say that things work, nothing about people.
+The built-in model tells these voices apart all the same, at every depth (numbers: docs/data.md).
+They say that things work, nothing about people.
 """
 
 import hashlib
