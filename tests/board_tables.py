@@ -1,6 +1,7 @@
 """The tables that pages show, made from the committed rows of results/."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -20,21 +21,16 @@ def tables() -> dict[str, str]:
     }
 
 
+@cache
 def lines(task: str) -> list[dict]:
-    """One for a cell: the mean over its seeds, where there are several."""
-    from earlyexit_superb.benchmark.report.leaderboard import row
+    """One for a cell, the mean over its seeds where there are several, with what it is worth beside
+    fixed and random exits.
+    """
+    from earlyexit_superb.benchmark.report import table1
     from earlyexit_superb.benchmark.report.result import load_all
 
-    return of_cells([row(result) for result in load_all(ROOT / "results", task)])
-
-
-def of_cells(of_seeds: list[dict]) -> list[dict]:
-    from earlyexit_superb.benchmark.report.leaderboard import aggregated, cell_of
-
-    several = [line for line in of_seeds if str(line["seed"]).startswith("mean")]
-    means = several or aggregated(of_seeds)
-    averaged = {cell_of(line) for line in means}
-    return means + [line for line in of_seeds if cell_of(line) not in averaged]
+    of = table1.lines({task: load_all(ROOT / "results", task)}, {}).to_dict("records")
+    return [{k: None if v != v else v for k, v in line.items()} for line in of]
 
 
 def by_key(lines: list[dict], key: Callable[[dict], tuple]) -> dict[tuple, dict]:
@@ -148,14 +144,8 @@ def _control() -> str:
 
 
 def worth(task: str) -> dict[tuple, dict]:
-    """The adaptive lines with what they are worth beside fixed and random exits, over seeds."""
-    from earlyexit_superb.benchmark.report.leaderboard import aggregated, compared, row
-    from earlyexit_superb.benchmark.report.result import load_all
-
-    found = [r for r in load_all(ROOT / "results", task) if r.cell.upstream in SHOWN]
-    single = [row(result) for result in found]
-    told = of_cells(compared(single + aggregated(single), found))
-    return by_key([line for line in told if line["exit"] == "adaptive"], _key)
+    """The adaptive lines."""
+    return by_key([line for line in lines(task) if line["exit"] == "adaptive"], _key)
 
 
 def _worth() -> str:
