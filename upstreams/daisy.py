@@ -77,7 +77,7 @@ class Daisy(ExitRule):
     ):
         inner = backbone_of(tag, backbone, weights=weights, front=front, seed=seed, tap=tap)
         shipped = "" if backbone else BRANCHES.get(tag, "")
-        branches = branches or ("random" if weights == "random" else shipped)
+        branches = branches or ("random" if weights.startswith("random") else shipped)
         loaded, revision = entropy_branches.load(branches, inner, seed)
         super().__init__(
             inner,

@@ -41,6 +41,7 @@ WEIGHTS = {
     "base": "facebook/hubert-base-ls960",
     "large": "facebook/hubert-large-ll60k",
 }
+RANDOM_BLOCKS = "random-blocks"  # as weights: the control that tells what the blocks learned
 FRONTS = {
     "block_input": (
         "what enters block 1: after the positional convolution (state 0 of s3prl and transformers)"
@@ -75,7 +76,8 @@ class Hubert(Upstream):
     Args:
         tag: tiny, base or large.
         weights: a source as `backbones/hubert_weights.py` takes it; "" = the published ones of the
-            tag, "random" = random weights of that shape.
+            tag, "random" = random weights of that shape, "random-blocks" = the published front-end
+            of the tag (convolutions and projection) under random blocks.
         front: which state is depth 0, `block_input` or `projection`.
         tap: which state is depth k >= 1, `block` or `ffn`; the next block always reads the block's
             output.
@@ -106,7 +108,13 @@ class Hubert(Upstream):
         if tap not in TAPS:
             raise UsageError(f"hubert: tap is {' or '.join(TAPS)}, not {tap!r}")
         self.front, self.tap = front, tap
-        self.net, revision = hubert_weights.load(weights or WEIGHTS[tag], shape, seed)
+        published = weights in ("", RANDOM_BLOCKS)
+        self.net, revision = hubert_weights.load(
+            WEIGHTS[tag] if published else weights, shape, seed
+        )
+        if weights == RANDOM_BLOCKS:
+            self.net = hubert_weights.with_random_blocks(self.net, seed)
+            revision = f"{revision}-{RANDOM_BLOCKS}-{seed}"
         shape = self.net.shape
         self.card = UpstreamCard(
             name=spelled(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ..engine.several import Part
 
 
+AGAINST = ("random", "random-blocks")
+
+
 def command(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
     from ..config import corpora, pairs, seeds
@@ -29,13 +32,10 @@ def command(argv: Sequence[str]) -> int:
     check_device(args.device)
     from ..engine.several import made
 
-    of = {"model": {}, "random": {"weights": "random"}}
-    found = {}
-    refused: list[str] = []
-    for name, settings in of.items():
-        found[name], sentences = made(parts(args, settings), f"probe of {name} weights")
-        refused += sentences
-    path = printed(args, found["model"], found["random"])
+    model, refused = made(parts(args, {}), "probe of the model")
+    control, sentences = made(parts(args, {"weights": args.against}), f"probe of {args.against}")
+    refused += sentences
+    path = printed(args, model, control)
     print(path, file=sys.stderr)
     for sentence in refused:
         print(f"error: {sentence}", file=sys.stderr)
@@ -59,6 +59,11 @@ def _parser() -> Parser:
     add("--seed", nargs="+", default=["0", "1", "2"], metavar="N", help="default 0 1 2")
     linear = "a linear head (layers=0) where the task's has recurrent layers: much faster"
     add("--linear", action="store_true", help=linear)
+    against = (
+        "what stands beside it: `random` weights, or `random-blocks` under its own front-end, "
+        "which tells what the blocks learned; default random"
+    )
+    add("--against", choices=AGAINST, default="random", help=against)
     several_tasks(parser)
     results = f"of the probes' rows, apart from those of systems; default {LOCAL}/probe"
     add("--results", type=Path, default=LOCAL / "probe", metavar="DIR", help=results)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 RHOS, DEPTHS = ("1.0", "0.76", "0.7"), (0, 3, 6, 9)
-CONTROLS = ("random", "oracle", "random-weights")
+CONTROLS = ("random", "oracle", "random-weights", "random-blocks")
+WEIGHTS = {"random-weights": "random", "random-blocks": "random-blocks"}  # controls of full depth
 NAMES = ("table1.csv", "table1.md", "table1.tex")
 
 
@@ -102,13 +103,14 @@ def _check(args: Namespace) -> None:
 
 def parts(args: Namespace) -> "list[Part]":
     """The runs behind the table: for each task and seed the upstream itself, its 12-layer reference
-    with s3prl's depth 0, and on request random weights, of both the full-depth rows alone.
+    with s3prl's depth 0, and on request random weights or random blocks under the trained
+    front-end, of all but the first the full-depth rows alone.
     """
     from ..engine.several import Part
     from ..registry import upstream_class
 
     known = inspect.signature(upstream_class(args.upstream)).parameters
-    dealt = [control for control in args.controls if control != "random-weights"]
+    dealt = [control for control in args.controls if control not in WEIGHTS]
     exits = ",".join([*map(str, _depths(args, known)), *dealt])
     out = []
     for task in args.task:
@@ -118,9 +120,9 @@ def parts(args: Namespace) -> "list[Part]":
             if "front" in known:
                 config = _config(args, task, seed, {"front": "block_input"})
                 out.append(Part(f"{name}, block_input", config, _full))
-            if "random-weights" in args.controls:
-                config = _config(args, task, seed, {"weights": "random"})
-                out.append(Part(f"{name}, random weights", config, _full))
+            for control in filter(WEIGHTS.get, args.controls):
+                config = _config(args, task, seed, {"weights": WEIGHTS[control]})
+                out.append(Part(f"{name}, {control}", config, _full))
     return out
 
 

@@ -1,4 +1,4 @@
-"""What every depth holds by itself, a model beside random weights of the same shape, from rows."""
+"""What every depth holds by itself, a model beside a control that learned less, from rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,22 +12,23 @@ from .leaderboard import row
 from .result import Result
 
 
-def lines(model: Sequence[Result], random: Sequence[Result], metric: Metric) -> pd.DataFrame:
+def lines(model: Sequence[Result], control: Sequence[Result], metric: Metric) -> pd.DataFrame:
     """A line for each depth that both have rows of.
 
     Columns: task, upstream, revision, protocol, corpus, depth, metric, unit, higher_is_better, then
-    in the metric's unit model, model_low, model_high, random, random_low, random_high, difference
-    (model minus random), low, high, with p and n, speakers, seeds: see `paired.Difference`. `beats`
-    says whether the interval of the difference lies wholly on the better side of zero.
+    in the metric's unit model, model_low, model_high, control, control_low, control_high,
+    difference (model minus control), low, high, with p and n, speakers, seeds: see
+    `paired.Difference`. `against` is the control's upstream, `beats` says whether the interval of
+    the difference lies wholly on the better side of zero.
 
     Args:
-        model, random: probe rows (exit "depth k alone") of one task, of any seeds.
+        model, control: probe rows (exit "depth k alone") of one task, of any seeds.
     """
-    at_random = _by_depth(random)
+    at_control = _by_depth(control)
     told = [
-        _line(depth, of, at_random[depth], metric)
+        _line(depth, of, at_control[depth], metric)
         for depth, of in _by_depth(model).items()
-        if depth in at_random
+        if depth in at_control
     ]
     return pd.DataFrame(sorted(told, key=lambda line: line["depth"]))
 
@@ -40,19 +41,20 @@ def _by_depth(results: Sequence[Result]) -> dict[int, list[Result]]:
 
 
 def _line(
-    depth: int, model: Sequence[Result], random: Sequence[Result], metric: Metric
+    depth: int, model: Sequence[Result], control: Sequence[Result], metric: Metric
 ) -> dict[str, Any]:
-    apart = paired.difference(model, random, metric.name)
-    ours, theirs = of_mean(model, metric.name), of_mean(random, metric.name)
+    apart = paired.difference(model, control, metric.name)
+    ours, theirs = of_mean(model, metric.name), of_mean(control, metric.name)
     known = row(model[0])
     return {
         **{key: known[key] for key in ("task", "upstream", "revision", "protocol", "corpus")},
+        "against": control[0].cell.upstream,
         "depth": depth,
         "metric": metric.name,
         "unit": metric.unit,
         "higher_is_better": metric.higher_is_better,
         **{"model": ours.mean, "model_low": ours.low, "model_high": ours.high},
-        **{"random": theirs.mean, "random_low": theirs.low, "random_high": theirs.high},
+        **{"control": theirs.mean, "control_low": theirs.low, "control_high": theirs.high},
         **{"difference": apart.value, "low": apart.low, "high": apart.high, "p": apart.p},
         **{"n": apart.n, "speakers": apart.speakers, "seeds": apart.seeds},
         "beats": bool(apart.low > 0 if metric.higher_is_better else apart.high < 0),
@@ -74,7 +76,7 @@ def text(table: pd.DataFrame) -> str:
         {
             "depth": table["depth"],
             first["metric"]: number("model", "model_low", "model_high"),
-            "random weights": number("random", "random_low", "random_high"),
+            "control": number("control", "control_low", "control_high"),
             "difference": number("difference", "low", "high", sign="+"),
             "p": [f"{p:.3f}" for p in table["p"]],
         }
@@ -88,7 +90,7 @@ def text(table: pd.DataFrame) -> str:
     )
     beats, not_ = (table.loc[table["beats"] == x, "depth"].tolist() for x in (True, False))
     said = (
-        "better than random weights (95 %, each depth by itself) at depths "
+        f"better than {first['against']} (95 %, each depth by itself) at depths "
         f"{_listed(beats)}; not at {_listed(not_)}"
     )
     return f"{head}\n{shown.to_string(index=False)}\n{said}"

@@ -15,18 +15,19 @@ def wanted(*words):
 
 
 def test_every_seed_has_its_reference_and_on_request_random_weights():
-    made = wanted("--seed", "0", "1", "--controls", "oracle", "random-weights")
+    made = wanted("--seed", "0", "1", "--controls", "random-blocks", "oracle", "random-weights")
     settings = [part.config.settings for part in made]
     assert (
-        settings[:3]
-        == settings[3:]
+        settings[:4]
+        == settings[4:]
         == [
             {"exits": "0,3,6,9,oracle"},
             {"front": "block_input"},
+            {"weights": "random-blocks"},
             {"weights": "random"},
         ]
     )
-    assert [part.config.seed for part in made] == [0, 0, 0, 1, 1, 1]
+    assert [part.config.seed for part in made] == [0] * 4 + [1] * 4
     assert made[0].config.knobs == {"rho": (1.0, 0.76, 0.7)}
     [all_rows, *_] = wanted("--seed", "0", "--depths", "5", "--controls")
     assert all_rows.config.settings == {"exits": "5"}

@@ -21,10 +21,14 @@ def test_a_gain_is_found_at_the_depth_that_has_it_in_the_direction_of_the_metric
     table = probe.lines(model, random, Metric("pesq", True))
     assert table["depth"].tolist() == [0, 6]  # 9 has no model
     assert np.allclose(table["difference"], [0.25, 0.0])
-    assert np.allclose(table["difference"], table["model"] - table["random"])
+    assert np.allclose(table["difference"], table["model"] - table["control"])
     assert table["beats"].tolist() == [True, False] and set(table["seeds"]) == {2}
     said = probe.text(table)
-    assert "at depths 0; not at 6" in said and "+0.250 [+0.250, +0.250]" in said
+    assert (
+        "better than m(weights=random) " in said
+        and "at depths 0; not at 6" in said
+        and "+0.250 [+0.250, +0.250]" in said
+    )
     table = probe.lines(model, random, Metric("pesq", False))  # as if it were an error
     assert not table["beats"].any() and "at depths none; not at 0, 6" in probe.text(table)
 

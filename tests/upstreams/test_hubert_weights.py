@@ -10,11 +10,13 @@ from types import ModuleType
 import pytest
 import torch
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
+from earlyexit_superb.benchmark.registry import build_upstream
 from earlyexit_superb.upstreams.backbones.hubert import HubertNet
 from earlyexit_superb.upstreams.backbones.hubert_shape import HubertShape
 from earlyexit_superb.upstreams.backbones.hubert_weights import content_hash, load, save, write
 from helpers.hubert import BASE, SMALL, SMALL_LARGE, states
 from helpers.libraries import library, of_transformers, unlike_new
+from torch import nn
 
 
 def test_random_weights_come_from_their_seed_alone(clips):
@@ -32,6 +34,28 @@ def test_random_weights_come_from_their_seed_alone(clips):
             "depths differ"
         )
         assert all(s[:, :20].std(1).mean() > 0.05 for s in x), "frames differ"
+
+
+def test_random_blocks_keep_the_front_end_and_nothing_else(clips):
+    model = build_upstream("hubert.tiny", {"front": "projection"})
+    control = build_upstream("hubert.tiny", {"front": "projection", "weights": "random-blocks"})
+    batch = nn.utils.rnn.pad_sequence(clips, batch_first=True), torch.tensor([*map(len, clips)])
+    with torch.no_grad():
+        ours, theirs = (list(each.states(*batch)) for each in (model, control))
+    assert torch.equal(ours[0], theirs[0])
+    assert all(
+        not torch.allclose(a, b, atol=0.1) for a, b in zip(ours[1:], theirs[1:], strict=True)
+    )
+    blank = build_upstream("hubert.tiny", {"front": "projection", "weights": "random"})
+    for name, value in control.net.encoder.named_parameters():
+        assert torch.equal(value, blank.net.encoder.get_parameter(name)), name
+    assert control.card.name == "hubert.tiny(weights=random-blocks, front=projection)"
+    other = build_upstream("hubert.tiny", {"weights": "random-blocks", "seed": "1"})
+    assert len({model.card.revision, control.card.revision, other.card.revision}) == 3
+    daisy = build_upstream(
+        "daisy.tiny", {"weights": "random-blocks"}
+    )  # no branch fits these blocks
+    assert daisy.card.revision == f"{control.card.revision}+random-0"
 
 
 @pytest.mark.parametrize("with_head", [True, False])

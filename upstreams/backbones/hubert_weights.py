@@ -59,6 +59,14 @@ def load(source: str, shape: HubertShape, seed: int = 0) -> tuple[HubertNet, str
     return net.eval(), content_hash(net)
 
 
+def with_random_blocks(net: HubertNet, seed: int) -> HubertNet:
+    """The convolutions and the projection of `net` under the random rest of another network."""
+    other, _ = load("random", net.shape, seed)
+    other.feature_extractor = net.feature_extractor
+    other.feature_projection = net.feature_projection
+    return other
+
+
 def save(net: HubertNet, path: Path, dtype: torch.dtype = torch.float16, **metadata: str) -> None:
     """Our format: the state dict as safetensors, the shape as JSON in its metadata."""
     write(net, path, dtype, shape=json.dumps(asdict(net.shape)), **metadata)
