@@ -29,6 +29,7 @@ from .head_batches import batches
 from .head_files import clear_finished, finished, save_best
 from .heads import Downstream, Plan, example, side_by_side, small
 from .standardise import statistics
+from .timing import hardware
 
 
 def fit(
@@ -185,6 +186,7 @@ def _train(group: HeadGroup, folder: Path) -> None:
         known = {
             "steps": protocol.steps,
             "seed": group.seed,
+            "device": hardware(group.device),
             "updates_skipped": count,
             "protocol": asdict(replace(protocol, lr=plan.lr)),
         }

@@ -9,6 +9,7 @@ from ..report import leaderboard
 from ..report.result import FIX, Result
 from ..storage import writable
 from .bounded import bounded
+from .devices import made_elsewhere
 from .evaluation import Evaluation, evaluation
 from .experiment import Experiment, Row, RunConfig
 from .resolve import resolve
@@ -42,7 +43,10 @@ def results(
         print(f"notice: {notice}", file=sys.stderr)
     refused = _make(exp, missing, parallel, {} if timings is None else timings)
     leaderboard.write(root, exp.task.name)
-    return [Result.load(row.path) for row in wanted if row.path.exists()], refused
+    there = [Result.load(row.path) for row in wanted if row.path.exists()]
+    for notice in made_elsewhere(there, exp.config.device):
+        print(f"notice: {notice}", file=sys.stderr)
+    return there, refused
 
 
 def _need_packages(exp: Experiment) -> None:

@@ -29,8 +29,8 @@ class Heard:
         noisy: share of the crops that is heard with noise; with 0 there is no noisy pass.
         run: its folder `heard` keeps them; made where it is missing.
     Attributes:
-        clean, noisy: (F, C), the frames of all clips one after another: on the CPU read from disk
-            when they are looked at, else in the device's memory.
+        clean, noisy: (F, C), the frames of all clips one after another: in the device's memory
+            where they leave it half of what is free, else read from disk when they are looked at.
     """
 
     def __init__(self, net: HubertNet, pool: Pool, noisy: float, run: TrainingRun):
@@ -41,8 +41,8 @@ class Heard:
         with distributed.in_turn():
             if not folder.exists():
                 self._write(folder, kinds, net, run)
-        self.clean = _read(folder / "clean.npy", run.device)
-        self.noisy = _read(folder / "noisy.npy", run.device) if noisy else self.clean
+        frames = kept(folder, kinds, run.device)
+        self.clean, self.noisy = frames[0], frames[-1]
 
     def whole(self, clip: int) -> Tensor:
         """(T, C) of one clean clip."""
@@ -87,9 +87,17 @@ class Heard:
                 file.flush()
 
 
-def _read(path: Path, device: str) -> Tensor:
+def kept(folder: Path, kinds: Sequence[str], device: str) -> list[Tensor]:
+    """The frames of each kind: in a GPU's memory where as much again stays free for the training,
+    else as the files they are in.
+    """
     # mapped copy-on-write: torch warns of tensors on memory that must not be written
-    return torch.from_numpy(np.load(path, mmap_mode="c")).to(device)
+    files = [torch.from_numpy(np.load(folder / f"{kind}.npy", mmap_mode="c")) for kind in kinds]
+    if torch.device(device).type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if 2 * sum(file.nbytes for file in files) <= free:
+            return [file.to(device) for file in files]
+    return files
 
 
 @torch.no_grad()
