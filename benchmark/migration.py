@@ -12,13 +12,17 @@ from .errors import UsageError
 SCHEMA = 2
 
 
+class NewerSchema(UsageError):
+    """The file is fine, this program is too old for it."""
+
+
 def upgraded(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     """The fields of a result as schema 2 has them. UsageError for a schema that is not known."""
     if raw["schema"] == SCHEMA:
         return raw
     if raw["schema"] != 1:
-        raise UsageError(
-            f"{path}: result schema {raw['schema']}, this version reads 1 to {SCHEMA}; update the "
+        raise NewerSchema(
+            f"{path}: result schema {raw['schema']!r:.40}, this version reads 1 to {SCHEMA}; update the "
             "program (pip install -U earlyexit-superb), or run its command again with --force"
         )
     raw, was = dict(raw), raw["detail"].get("cost", {})

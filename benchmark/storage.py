@@ -198,9 +198,18 @@ def locked(path: Path, what: str = "", wait: bool = True) -> Iterator[bool]:
     Args:
         what: named on stderr where there is a wait.
         wait: until it is free; else yield False at once where another process holds it.
+
+    Raises: MachineError where the lock file cannot be made: the folder is read-only, its name is
+        too long for the file system.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    held = _acquired(path, wait=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = _acquired(path, wait=False)
+    except OSError as error:
+        raise MachineError(
+            f"the folder {path.parent} cannot be written ({error.strerror or error}); choose "
+            "another, or copy it to one that can be"
+        ) from error
     if held is None and wait:
         log.info("another process is at work on %s: waiting for it", what or path.stem)
         held = _acquired(path, wait=True)

@@ -11,7 +11,8 @@ from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.report.chosen import chosen
 from earlyexit_superb.benchmark.report.figures import entropy_by_depth, style, tradeoff
-from earlyexit_superb.benchmark.report.result import Cost, load_all
+from earlyexit_superb.benchmark.report.folder import load_all
+from earlyexit_superb.benchmark.report.result import Cost
 from helpers.rows import kept
 
 pytest.importorskip("matplotlib")

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.report import leaderboard
-from earlyexit_superb.benchmark.report.result import Cost, load_all
+from earlyexit_superb.benchmark.report.folder import load_all
+from earlyexit_superb.benchmark.report.result import Cost
 from earlyexit_superb.benchmark.report.screen import screen
 from helpers import ROOT
 from helpers.rows import result

@@ -7,7 +7,8 @@ import pytest
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from earlyexit_superb.benchmark.metrics import Failure
 from earlyexit_superb.benchmark.report import leaderboard
-from earlyexit_superb.benchmark.report.result import FIX, Result, Score, load_all, slug
+from earlyexit_superb.benchmark.report.folder import load_all
+from earlyexit_superb.benchmark.report.result import FIX, Result, Score, slug
 from earlyexit_superb.benchmark.storage import writable
 from helpers import ROOT
 from helpers.rows import result
