@@ -17,7 +17,7 @@ from .commands import VERBS
 from .errors import BenchmarkError, MachineError, UsageError, did_you_mean
 
 # of our tables, where the terminal's encoding has them not; anything else becomes its code, \\xe9
-SPELLED = {"±": "+-", "↑": "^", "↓": "v", "†": "+", "ρ": "rho", "…": "...", "²": "^2"}
+SPELLED = {"±": "+-", "↑": "^", "↓": "v", "†": "+", "…": "...", "²": "^2"}
 # what a write to a full disk, or beyond a quota, ends with
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 

@@ -22,8 +22,9 @@ def upgraded(raw: dict[str, Any], path: Path) -> dict[str, Any]:
         return raw
     if raw["schema"] != 1:
         raise NewerSchema(
-            f"{path}: result schema {raw['schema']!r:.40}, this version reads 1 to {SCHEMA}; update the "
-            "program (pip install -U earlyexit-superb), or run its command again with --force"
+            f"{path}: result schema {raw['schema']!r:.40}, this version reads 1 to {SCHEMA}; "
+            "update the program (pip install -U earlyexit-superb), or run its command again with "
+            "--force"
         )
     raw, was = dict(raw), raw["detail"].get("cost", {})
     macs_saved, time_saved = raw.pop("macs_saved"), raw.pop("time_saved")

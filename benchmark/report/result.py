@@ -277,8 +277,8 @@ def measured(result: Result) -> Sequence[Metric]:
 
 def bounded(result: Result) -> list[Metric]:
     """What was measured, with the ranges that its task declares by now, where it is there."""
-    known = {metric.name: metric for metric in declared(result.cell.task)}
-    return [known.get(metric.name, metric) for metric in measured(result)]
+    known = {(m.name, m.unit): m for m in declared(result.cell.task)}
+    return [known.get((m.name, m.unit), m) for m in measured(result)]
 
 
 @cache

@@ -11,6 +11,7 @@ import math
 import stat
 from collections.abc import Mapping
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,7 @@ def close(a: float, b: float, size: float = 1.0) -> bool:
 
 def _ordered(*values: float | None) -> bool:
     known = [value for value in values if value is not None]
-    return all(a <= b or math.isclose(a, b) for a, b in zip(known, known[1:], strict=False))
+    return all(a <= b or math.isclose(a, b) for a, b in pairwise(known))
 
 
 @cache
