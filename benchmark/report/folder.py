@@ -37,8 +37,6 @@ def load_all(root: Path, task: str | None = None, tables: bool = True) -> list[R
         try:
             result = Result.load(path)
             _in_place(result, root)
-            if tables:
-                result.utterances  # noqa: B018  it is checked when it is read
         except UsageError as error:
             notice(f"left out: {error}")
             continue
@@ -53,7 +51,8 @@ def load_all(root: Path, task: str | None = None, tables: bool = True) -> list[R
             f"left out: {plain(str(copy.path))} is another copy of the row {plain(str(kept.path))};"
             " move it away"
         )
-    return _of_one_kind(sorted(found.values(), key=lambda result: result.path or Path()))
+    rows = sorted(found.values(), key=lambda result: result.path or Path())
+    return _of_one_kind([row for row in rows if _follows(row)] if tables else rows)
 
 
 def need(root: Path) -> None:
@@ -67,6 +66,16 @@ def need(root: Path) -> None:
             f"there is no results folder {plain(str(root), 200)}; run a benchmark first, or name "
             "the folder"
         )
+
+
+def _follows(result: Result) -> bool:
+    """Whether a row follows from its utterances' table; a notice where it does not."""
+    try:
+        result.utterances  # noqa: B018  it is checked when it is read
+    except UsageError as error:
+        notice(f"left out: {error}")
+        return False
+    return True
 
 
 def kept(path: Path, cell: Cell) -> bool:

@@ -34,7 +34,10 @@ def read(path: Path, sealed: Mapping[str, str] | None) -> pd.DataFrame | None:
     try:
         if not path.is_file():
             if sealed and "utterances" in sealed:
-                raise ValueError("it is missing")
+                raise UsageError(
+                    f"{plain(str(path))} is missing: its row has no utterances' table without "
+                    "it; put it back, or run the row's command again with --force"
+                )
             return None
         content = path.read_bytes()
         if sealed is not None and sealed.get("utterances") != digest(content):
