@@ -4,19 +4,16 @@ What is wrong with one file is said once, on stderr, and that file is left out: 
 """
 
 import os
-import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import MachineError, UsageError
-from ..migration import NewerSchema
+from ..migration import NewerSchema, path_of_schema_1
 from .escaping import plain
 from .result import Cell, Result, measured, slug
 
 CELLS = "*/*/*/*/*.json"  # task, corpus, recipe, upstream, row
-OWN = re.compile(r"-[0-9a-f]{8}")  # ends a name that this version gives, before .json
 _said: set[str] = set()  # a command that looks several times says it once
 
 
@@ -128,20 +125,11 @@ def notice(sentence: str) -> None:
 def _in_place(result: Result, root: Path) -> None:
     """UsageError where a file's path says that it is another cell."""
     path, own = result.path or Path(), result.cell.path(root)
-    folders, wanted = (p.relative_to(root).parts[:-1] for p in (path, own))
-    # version 0.1.0 named the files and their folders otherwise
-    same = path.name == own.name or not OWN.search(path.stem)
-    if not same or any(slug(a) != slug(b) for a, b in _compared(folders, wanted)):
+    if path not in (own, path_of_schema_1(result.cell, root)):
         raise UsageError(
             f"{plain(str(path))} holds the row of {plain(str(own.relative_to(root)))}; move it "
             "there, or away"
         )
-
-
-def _compared(folders: tuple[str, ...], wanted: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    yield from zip(folders[:3], wanted[:3], strict=True)
-    if slug(folders[3]) != wanted[3]:  # an older folder had no revision
-        yield folders[3], wanted[3][: len(slug(folders[3]))]
 
 
 def _of_one_kind(results: list[Result]) -> list[Result]:

@@ -105,8 +105,8 @@ NOT_JSON = {
     "a word": b"null",
     "no detail": b'{"schema": 2}',
     "a schema of words": b'{"schema": "\xe2\x80\xa8", "detail": {}}',
-    "audio of no length": b'{"schema": 1, "macs_saved": 0, "time_saved": 0, "cell": {"upstream": ""},'
-    b'"detail": {"cost": {"macs": 1, "audio_seconds": 0}}}',
+    "audio of no length": b'{"schema": 1, "macs_saved": 0, "time_saved": 0, '
+    b'"cell": {"upstream": ""}, "detail": {"cost": {"macs": 1, "audio_seconds": 0}}}',
 }
 
 
@@ -127,13 +127,9 @@ def test_what_is_no_file_stops_nothing(folder, capsys):
     os.mkfifo(place / "fifo.json")
     (place / "nowhere.json").symlink_to(place / "gone")
     assert len(load_all(folder)) == 2
-    assert sorted(
-        line.split("/")[-1].split()[0] for line in capsys.readouterr().err.splitlines()
-    ) == [
-        "fifo.json",
-        "folder.json",
-        "nowhere.json",
-    ]
+    said = capsys.readouterr().err.splitlines()
+    named = sorted(line.split("/")[-1].split()[0] for line in said)
+    assert named == ["fifo.json", "folder.json", "nowhere.json"]
 
 
 def test_a_copy_of_a_row_is_named_and_the_row_counts_once(folder, capsys):
@@ -142,7 +138,7 @@ def test_a_copy_of_a_row_is_named_and_the_row_counts_once(folder, capsys):
     shutil.copy(path, path.with_name("copy.json"))
     assert len(load_all(folder)) == 2
     said = capsys.readouterr().err
-    assert "(conflicted copy).json holds the row of" in said and "copy.json is another copy" in said
+    assert said.count(f"holds the row of {path.relative_to(folder)}; move it there, or away") == 2
 
 
 TABLES = {
@@ -170,7 +166,7 @@ def test_a_table_that_does_not_give_its_row_is_left_out_with_it(was, now, seal, 
     assert [row.cell.exit for row in load_all(folder)] == ["full"]
 
 
-def test_a_reference_is_told_in_order_and_by_other_line_ends(folder):
+def test_lines_may_come_in_another_order_and_fields_in_another_layout(folder):
     table = first(folder).with_suffix(".utterances.csv")
     head, *lines = table.read_text().splitlines()
     table.write_text("\r\n".join([head, *lines[::-1]]) + "\r\n")

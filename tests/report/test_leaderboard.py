@@ -145,7 +145,8 @@ def test_thresholds_are_told_apart():
 def test_a_cell_of_an_older_path_is_there_once_and_a_task_may_have_any_name(tmp_path):
     new = result(pesq=3.0)
     path = new.save(tmp_path)
-    old = path.with_name("aaa,full.json")
+    old = tmp_path / "se" / "mini-ffff" / "mini-12345678" / "u" / "abc.full+ln,seed=0.json"
+    old.parent.mkdir()
     old.write_bytes(result(pesq=2.0).save(tmp_path / "older").read_bytes())
     assert load_all(tmp_path, "se") == [new]
     path.unlink()
