@@ -110,8 +110,8 @@ def files(root: Path, task: str | None = None) -> list[Path]:
         there = sorted(root.glob(CELLS if task is None else f"{slug(task)}/*/*/*/*.json"))
     except OSError as error:
         raise MachineError(
-            f"the results folder {plain(str(root))} cannot be read ({error.strerror}); look at it: "
-            f"ls -ld {plain(str(root))}"
+            f"the results folder {plain(str(root), 200)} cannot be read ({error.strerror}); name "
+            "another, or mend its permissions"
         ) from error
     return [path for path in there if not path.name.startswith(".")]
 

@@ -255,5 +255,13 @@ def _rounded(value: Any, digits: int = 4) -> Any:
 
 
 def _safe(frame: pd.DataFrame) -> pd.DataFrame:
-    """Text that a spreadsheet would run gets a leading apostrophe: names come from strangers."""
-    return frame.map(lambda v: f"'{v}" if isinstance(v, str) and v.startswith(RUN) else v)
+    """Text that a spreadsheet would run gets a leading apostrophe, what cannot be seen is spelled:
+    names come from strangers.
+    """
+
+    def safe(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return ("'" if value.startswith(RUN) else "") + escaping.plain(value)
+
+    return frame.map(safe)
