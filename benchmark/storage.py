@@ -147,7 +147,10 @@ def clear_stale(root: Path, pattern: str = "**/.*.part", age: float = STALE) -> 
     Args:
         age: seconds without a change after which nobody can be writing it any more.
     """
-    for left in root.glob(pattern):
+    there: list[Path] = []
+    with contextlib.suppress(OSError):  # what cannot be listed is said where it is written
+        there += root.glob(pattern)
+    for left in there:
         with contextlib.suppress(OSError):
             inside = left.rglob("*") if left.is_dir() else ()
             changed = max(p.stat().st_mtime for p in (left, *inside))

@@ -9,6 +9,9 @@ import sys
 import numpy as np
 import pytest
 from earlyexit_superb.benchmark.cli import main
+from earlyexit_superb.benchmark.errors import MachineError
+from earlyexit_superb.benchmark.report.result import FIX
+from earlyexit_superb.benchmark.storage import writable
 from helpers import ROOT
 from helpers.rows import kept
 
@@ -61,6 +64,11 @@ def test_a_name_that_no_file_system_takes_is_no_folder(verb, capsys):
     assert main([word.format("x" * 300) for word in verb]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("error: there is no results folder xxx") and len(line) < 400
+
+
+def test_results_cannot_go_below_such_a_name(tmp_path):
+    with pytest.raises(MachineError, match="cannot be written .File name too long.; .*--results"):
+        writable(tmp_path / ("x" * 300), FIX)
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(folder, capsys):

@@ -116,6 +116,7 @@ def test_batches_are_a_function_of_seed_and_number():
     ]
 
 
+@pytest.mark.slow
 def test_a_damaged_row_is_set_aside_and_made_again(finished, corpus, tmp_path, capsys):
     shutil.copytree(finished, tmp_path / "r")
     before = numbers(tmp_path / "r")

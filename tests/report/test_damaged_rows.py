@@ -9,7 +9,9 @@ import shutil
 import numpy as np
 import pytest
 from earlyexit_superb.benchmark.cli import main
+from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.report import leaderboard
+from earlyexit_superb.benchmark.report.folder import kept as still_there
 from earlyexit_superb.benchmark.report.folder import load_all
 from earlyexit_superb.benchmark.report.result import Result
 from helpers import ROOT
@@ -179,6 +181,20 @@ def test_a_table_that_is_missing_is_said(folder, capsys):
     first(folder).with_suffix(".utterances.csv").unlink()
     assert len(load_all(folder)) == 1
     assert "its row has no utterances' table" in capsys.readouterr().err
+
+
+def test_a_row_that_a_run_cannot_believe_is_set_aside_to_be_made_again(folder, capsys):
+    path = first(folder)
+    cell = Result.load(path).cell
+    assert still_there(path, cell) and capsys.readouterr().err == ""
+    was = path.read_bytes()
+    path.write_bytes(was[:100])
+    assert not still_there(path, cell) and not path.exists()
+    assert "is set aside as" in capsys.readouterr().err
+    assert path.with_name(f"{path.name}.damaged").read_bytes() == was[:100]
+    edited(next(folder.rglob("full*.json")), put("schema", value=3))
+    with pytest.raises(UsageError, match="this version reads 1 to 2"):
+        still_there(next(folder.rglob("full*.json")), cell)
 
 
 def test_a_file_of_schema_1_is_read_with_its_table():
