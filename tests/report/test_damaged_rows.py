@@ -199,3 +199,18 @@ def test_a_row_that_a_run_cannot_believe_is_set_aside_to_be_made_again(folder, c
 
 def test_a_file_of_schema_1_is_read_with_its_table():
     assert Result.load(OLD).utterances is not None
+
+
+@pytest.mark.parametrize(
+    "task, metric, wrong",
+    [("sid", "accuracy", 150.0), ("sid", "accuracy", -20.0), ("asr", "wer", -1.0)]
+    + [("se", "stoi", 1.5), ("se", "pesq", 0.5), ("se", "pesq", 6.0)],
+)
+def test_no_mean_is_beyond_what_its_task_declares(task, metric, wrong, tmp_path):
+    """Of a row whose utterances are not there to say so, made before tasks declared it."""
+    path = tmp_path / "row.json"
+    shutil.copy(next((ROOT / "results" / task).rglob("full*.json")), path)
+    Result.load(path)
+    edited(path, lambda raw: raw["scores"][metric].update(mean=wrong, low=wrong, high=wrong))
+    with pytest.raises(UsageError, match=f"{metric} {wrong:g} is out of its range"):
+        Result.load(path)
