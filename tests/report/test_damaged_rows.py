@@ -203,8 +203,14 @@ def test_a_file_of_schema_1_is_read_with_its_table():
 
 @pytest.mark.parametrize(
     "task, metric, wrong",
-    [("sid", "accuracy", 150.0), ("sid", "accuracy", -20.0), ("asr", "wer", -1.0)]
-    + [("se", "stoi", 1.5), ("se", "pesq", 0.5), ("se", "pesq", 6.0)],
+    [
+        ("sid", "accuracy", 150.0),
+        ("sid", "accuracy", -20.0),
+        ("asr", "wer", -1.0),
+        ("se", "stoi", 1.5),
+        ("se", "pesq", 0.5),
+        ("se", "pesq", 6.0),
+    ],
 )
 def test_no_mean_is_beyond_what_its_task_declares(task, metric, wrong, tmp_path):
     """Of a row whose utterances are not there to say so, made before tasks declared it."""
