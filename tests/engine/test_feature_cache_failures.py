@@ -13,6 +13,7 @@ from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.contract import Example
 from earlyexit_superb.benchmark.engine import cache_layout, extract
 from earlyexit_superb.benchmark.engine import feature_cache as tracing
+from earlyexit_superb.benchmark.engine.cache_repair import finished
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from helpers import ROOT
 from helpers.traces import equals_live, folders
@@ -42,7 +43,7 @@ def test_an_interrupted_pass_goes_on_behind_its_last_whole_shard(split, monkeypa
     with pytest.raises(KeyboardInterrupt):
         tracing.cached_features(toy, items, breaking, "toy")
     [folder] = folders(items)
-    assert not tracing.finished(folder) and len(list(folder.glob("*.done.npz"))) == 2
+    assert not finished(folder) and len(list(folder.glob("*.done.npz"))) == 2
     kept = tracing.cached_features(
         toy, items, lambda item: heard.append(item.id) or load(item), "toy"
     )
@@ -174,7 +175,7 @@ def test_two_processes_and_a_kill_leave_one_whole_trace(split):
     first.send_signal(signal.SIGKILL)
     first.wait()
     [folder] = folders(items)
-    assert not tracing.finished(folder) and (folder / "0001.done.npz").exists()
+    assert not finished(folder) and (folder / "0001.done.npz").exists()
     second = start(0)
     assert second.stdout.readline() == "heard u1\n"
     third = start(0)
@@ -184,4 +185,4 @@ def test_two_processes_and_a_kill_leave_one_whole_trace(split):
     (items[0].path.parent / "go").touch()
     assert third.communicate(timeout=60)[0] == "done\n"
     assert second.communicate(timeout=60)[0] == "heard u3\ndone\n" and len(folders(items)) == 1
-    assert not list(folder.parent.glob("*.lock")) and tracing.finished(folder)
+    assert not list(folder.parent.glob("*.lock")) and finished(folder)
