@@ -43,9 +43,10 @@ def set_damaged_aside(folder: Path, key: str) -> None:
     """Make way for a head that is not finished; the caller holds its lock."""
     about, parameters = _about(folder, key), _parameters(folder, key)
     if os.path.lexists(about) and not finished(folder, key):
-        set_aside(about, "or the parameters beside it are damaged or have no digest")
-        for left in (path for path in (parameters,) if os.path.lexists(path)):
-            os.replace(left, left.with_name(f"{left.name}.damaged"))
+        sound = PARAMETERS in (unsealed(about) or {})
+        hurt, beside = (parameters, about) if sound else (about, parameters)
+        set_aside(hurt, "is damaged, or an older version's without a digest")
+        set_aside(beside, f"belongs to {hurt.name}")
     elif os.path.lexists(parameters) and not parameters.is_file():
         set_aside(parameters, "is no file")
 
