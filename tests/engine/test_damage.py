@@ -9,6 +9,7 @@ import signal
 import pytest
 from earlyexit_superb.benchmark import trainer
 from earlyexit_superb.benchmark.cli import main
+from earlyexit_superb.benchmark.engine import extract
 from helpers import command, damage, jsons, numbers
 
 ASKED = ("--rho", "1.0", "--span", "mean")
@@ -124,3 +125,18 @@ def test_rows_are_those_of_an_undamaged_run_whatever_is_damaged(
     case, templates, corpus, tmp_path, monkeypatch, capsys
 ):
     check(case, templates, corpus, tmp_path, monkeypatch, capsys)
+
+
+def test_free_disk_space_changes_no_row(templates, corpus, tmp_path, monkeypatch):
+    """States that do not fit are recomputed, and rounded as stored ones are; their batches differ,
+    and with them the last bit of fp32 sums.
+    """
+    monkeypatch.setattr(extract, "SPARE", 2**62)
+    assert run(tmp_path, corpus, monkeypatch) == 0
+    (recomputed, _), (stored, _) = found(tmp_path / "results"), templates[2]
+    assert recomputed.keys() == stored.keys()
+    for name, row in stored.items():
+        again = recomputed[name]
+        assert again[1:4] == row[1:4]  # depths and cost
+        for metric, score in row[0].items():
+            assert again[0][metric]["mean"] == pytest.approx(score["mean"], abs=1e-6), metric
