@@ -105,6 +105,11 @@ class FeatureCache:
         self.kept: bool = manifest["kept"]
         self._sound: set[int] = set()  # numbers of shards that were held against their digests
 
+    @property
+    def recomputed(self) -> bool:
+        """Whether states are wanted and not stored."""
+        return not self.kept and self.keep != "evidence"
+
     def batch(self, rows: Sequence[int]) -> Batch:
         """The states of some items, padded to the longest of them."""
         self._check(rows)
@@ -244,7 +249,7 @@ def cached_features(
             if not _usable(folder, complete):
                 extract(folder, complete, upstream, items, load, what, device)
     found = FeatureCache(folder, upstream, items, load, what, device)
-    if not found.kept and keep != "evidence":
+    if found.recomputed:
         print(
             f"{what}: states did not fit when they were extracted, so they are recomputed for "
             f"every batch; once there is room, run_benchmark.py cache rm {folder.name} lets them "
