@@ -50,6 +50,8 @@ def prepare(folder: Path, about: Mapping[str, Any], what: str, shards: Sequence[
         shards: all that the pass will write.
     Returns: the numbers of the shards that are there with their rows or answers.
     """
+    from tqdm import tqdm
+
     if folder.is_symlink() or not folder.is_dir():
         remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +70,7 @@ def prepare(folder: Path, about: Mapping[str, Any], what: str, shards: Sequence[
     wrong += [s.done.name for s in began if s.number not in known]
     wrong += [s.path.name for s in shards if s.number in known - there and _expected(s, manifest)]
     if wrong:
-        print(
+        tqdm.write(  # the bar of a training may be on this line
             f"notice: the feature cache {folder} ({what}) is damaged: {', '.join(wrong)}; what is "
             "damaged is recorded anew",
             file=sys.stderr,

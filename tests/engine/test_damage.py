@@ -26,10 +26,8 @@ POINTS = [
 LIST = ["results/heads/unfinished-*/heads"]
 SILENT = {"log.jsonl", "heads"}  # for people, or written anew by every command
 FEW = [
-    (TRACES[0], damage.other_version),
     (TRACES[1], damage.rolled),
     (TRACES[3], damage.zeroed),
-    (TRACES[6], damage.truncated),
     (HEADS[1], damage.zeroed),
     (POINTS[0], damage.truncated),
     (POINTS[1], damage.zeroed),
