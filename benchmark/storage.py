@@ -152,7 +152,10 @@ def clear_stale(root: Path, pattern: str = "**/.*.part", age: float = STALE) -> 
     Args:
         age: seconds without a change after which nobody can be writing it any more.
     """
-    for left in root.glob(pattern):
+    there: list[Path] = []
+    with contextlib.suppress(OSError):  # what cannot be listed is said where it is written
+        there += root.glob(pattern)
+    for left in there:
         with contextlib.suppress(OSError):
             inside = left.rglob("*") if left.is_dir() else ()
             changed = max(p.stat().st_mtime for p in (left, *inside))
@@ -216,10 +219,17 @@ def locked(path: Path, what: str = "", wait: bool = True) -> Iterator[bool]:
         what: named on stderr where there is a wait.
         wait: until it is free; else yield False at once where another process holds it.
 
-    Raises:
-        MachineError: the folder of the lock cannot be written.
+    Raises: MachineError where the lock file cannot be made: the folder is read-only, its name is
+        too long for the file system.
     """
-    held = _acquired(path, wait=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = _acquired(path, wait=False)
+    except OSError as error:
+        raise MachineError(
+            f"the folder {path.parent} cannot be written ({error.strerror or error}); choose "
+            "another, or copy it to one that can be"
+        ) from error
     if held is None and wait:
         log.info("another process is at work on %s: waiting for it", what or path.stem)
         held = _acquired(path, wait=True)
@@ -271,13 +281,6 @@ def _acquired(path: Path, wait: bool) -> IO | None:
 
 def _lock_file(path: Path) -> IO:
     """The lock file, open and made where it is missing."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if os.path.lexists(path) and not path.is_file():
-            set_aside(path, "is no lock file")
-        return open(path, "a")
-    except OSError as error:
-        raise MachineError(
-            f"{path} cannot be written ({error.strerror or error}); choose another folder or mend "
-            f"its permissions: ls -ld {path.parent}"
-        ) from error
+    if os.path.lexists(path) and not path.is_file():
+        set_aside(path, "is no lock file")
+    return open(path, "a")

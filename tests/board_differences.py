@@ -48,7 +48,9 @@ def _told(task: str, a: tuple | float, b: tuple | str) -> str:
     from earlyexit_superb.benchmark.report.paired import of_scores
 
     rows = _rows(task, a)
-    found = of_scores(_scores(rows), _scores(_dealt(task, rows) if b == "random" else _rows(task, b)))
+    found = of_scores(
+        _scores(rows), _scores(_dealt(task, rows) if b == "random" else _rows(task, b))
+    )
     digits = 3 if task == "se" else 2 if task == "ss" else 1
     value, low, high = (f"{x:+.{digits}f}" for x in (found.value, found.low, found.high))
     return f"{value} ({low} to {high})"

@@ -31,7 +31,7 @@ def lines(task: str) -> list[dict]:
     fixed and random exits.
     """
     from earlyexit_superb.benchmark.report import table1
-    from earlyexit_superb.benchmark.report.result import load_all
+    from earlyexit_superb.benchmark.report.folder import load_all
 
     of = table1.lines({task: load_all(ROOT / "results", task)}, {}).to_dict("records")
     return [{k: None if v != v else v for k, v in line.items()} for line in of]
@@ -47,8 +47,8 @@ def by_key(lines: list[dict], key: Callable[[dict], tuple]) -> dict[tuple, dict]
 
 def _as_printed() -> str:
     """The rows of `--upstream daisy --task se --rho 0.7`, best first."""
+    from earlyexit_superb.benchmark.report.folder import load_all
     from earlyexit_superb.benchmark.report.leaderboard import LEADING, board
-    from earlyexit_superb.benchmark.report.result import load_all
     from earlyexit_superb.benchmark.report.screen import markdown, screen
 
     found = load_all(ROOT / "results", "se")
