@@ -9,6 +9,7 @@ from ..report import leaderboard
 from ..report.folder import kept
 from ..report.result import FIX, Result
 from ..storage import writable
+from . import head_files
 from .bounded import bounded
 from .devices import made_elsewhere
 from .evaluation import Evaluation, evaluation
@@ -69,8 +70,8 @@ def _make(exp: Experiment, rows: Sequence[Row], parallel: bool, timings: Timings
         return []
     ev = evaluation(exp, rows)
     for key in ev.heads if exp.config.force else ():
-        (ev.folder / f"{key}.json").unlink(missing_ok=True)
-    missing = sum(not (ev.folder / f"{key}.json").exists() for key in ev.heads)
+        head_files.forget(ev.folder, key)
+    missing = sum(not head_files.finished(ev.folder, key) for key in ev.heads)
     numbers = [exp.rows.index(row) for row in rows]
     with workers(
         worker_count(exp, missing) if parallel else 0, again, exp.config, numbers

@@ -4,6 +4,7 @@ A training that is continued reads them back: on two CPU cores they take ten min
 hours of speech.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +15,15 @@ from torch import Tensor
 
 from ...benchmark import distributed
 from ...benchmark.contract import TrainingRun
+from ...benchmark.soundness import file_digest, remove, sealed, unsealed
 from ...benchmark.storage import whole
 from ..backbones.hubert import HubertNet
 from ..backbones.hubert_shape import frame_counts
 from .front_end import half
 from .hubert_recipe import HubertRecipe
 from .pretraining_data import Pool
+
+DIGESTS = "digests.json"
 
 
 class Heard:
@@ -39,6 +43,9 @@ class Heard:
         self.starts = np.cumsum([0, *self.sizes])
         kinds = ("clean", "noisy") if noisy else ("clean",)
         with distributed.in_turn():
+            if os.path.lexists(folder) and not _sound(folder, kinds):
+                print(f"notice: {folder} is damaged; it is made again", file=sys.stderr)
+                remove(folder)
             if not folder.exists():
                 self._write(folder, kinds, net, run)
         frames = kept(folder, kinds, run.device)
@@ -85,6 +92,14 @@ class Heard:
                     file[self.starts[clip] : self.starts[clip + 1]] = rows.half().cpu().numpy()
             for file in files:
                 file.flush()
+            digests = {kind: file_digest(beside / f"{kind}.npy") for kind in kinds}
+            (beside / DIGESTS).write_text(sealed(digests), encoding="utf-8")
+
+
+def _sound(folder: Path, kinds: Sequence[str]) -> bool:
+    """Whether the files are those that were written; without digests nobody knows."""
+    digests = unsealed(folder / DIGESTS) or {}
+    return all(file_digest(folder / f"{k}.npy") == digests.get(k) for k in kinds)
 
 
 def kept(folder: Path, kinds: Sequence[str], device: str) -> list[Tensor]:
