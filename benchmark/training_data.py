@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .audio import audio_files
+from .audio_tree import audio_files
 from .contract import TrainingData
 from .errors import UsageError
 

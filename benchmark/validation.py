@@ -1,9 +1,9 @@
 """What keeps a corpus from being used for a task, said before anything is spent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, int64, tensor
 
 from .contract import Corpus, Protocol, Task
 from .errors import UsageError, listed
@@ -30,7 +30,19 @@ def problems(
         frames: of the upstream that is to read it, (B,) samples -> (B,).
     """
     own = task.check(corpus, protocol, frames) if task.check else ()
-    return list(dict.fromkeys([*corpus.problems, *own]))
+    return list(dict.fromkeys([*corpus.problems, *_frameless(corpus, frames), *own]))
+
+
+def _frameless(corpus: Corpus, frames: Callable[[Tensor], Tensor]) -> Iterator[str]:
+    """A sentence for every utterance of which the upstream would make no frame at all."""
+    for split, items in corpus.splits.items():
+        counts = frames(tensor([item.samples for item in items], dtype=int64)).tolist()
+        for item, count in zip(items, counts, strict=True):
+            if count < 1:
+                yield (
+                    f"{item.id} of {split} has {item.samples} samples, too few for a frame of the "
+                    "upstream"
+                )
 
 
 def opened(

@@ -47,7 +47,7 @@ def served(folder: Path, layout: str = "") -> list[str]:
 
 def _verified(folder: Path, name: str, train: str) -> list[str]:
     from ...tasks import corpora
-    from ..audio import audio_files
+    from ..audio_tree import audio_files
     from ..registry import tasks
     from ..validation import problems
 
@@ -68,7 +68,7 @@ def _verified(folder: Path, name: str, train: str) -> list[str]:
     if train and hasattr(protocol, "train_set"):
         protocol = replace(protocol, train_set=train)
     corpus = task.corpus(folder, protocol)
-    for notice in found.notices:
+    for notice in (*found.notices, *corpora.left_out(found)):
         print(f"notice: {notice}")
     wrong = list(dict.fromkeys([*problems(task, corpus, protocol), *corpora.damage(found.entries)]))
     for sentence in wrong:

@@ -22,7 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...benchmark.audio import audio_files, read, write
+from ...benchmark.audio import read, write
+from ...benchmark.audio_tree import audio_files, name_of
 from ...benchmark.errors import UsageError
 from ...benchmark.storage import whole
 from .entry import SPLITS
@@ -130,7 +131,7 @@ def _plan(
     by_split = {split: some for split in SPLITS if (some := [r for r in rows if r.split == split])}
     how = " ".join(
         [
-            f"--speech {speech.name}",
+            f"--speech {name_of(speech)}",
             *(["--metadata", *(path.name for path in metadata)] if metadata else []),
             *(["--resplit"] if resplit else []),
             f"--seed {seed}",
