@@ -51,7 +51,8 @@ class _Spliced(io.RawIOBase):
     """`head`, followed by what the file holds from byte `skip` on."""
 
     def __init__(self, path: Path, head: bytes, skip: int):
-        self.file, self.head, self.skip, self.place = open(path, "rb"), head, skip, 0
+        self.file = open(path, "rb")  # noqa: SIM115  closed with this object
+        self.head, self.skip, self.place = head, skip, 0
         self.size = len(head) + os.path.getsize(path) - skip
 
     def readinto(self, buffer) -> int:

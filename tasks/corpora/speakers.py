@@ -89,7 +89,7 @@ def speakers(folder: Path, files: Sequence[Path]) -> dict[Path, str]:
         )
     paths = {path: path.relative_to(folder) for path in files}
     inside = list(paths.values())
-    found = _known(inside) or _each_known(inside) or _by_level(folder, inside)
+    found = _known(inside) or _begun(inside) or _each_known(inside) or _by_level(folder, inside)
     return {path: found[relative] for path, relative in paths.items()}
 
 
@@ -155,6 +155,11 @@ def _known(paths: Sequence[Path]) -> dict[Path, str] | None:
     for pattern in _NAMES:
         if named := _by_name(paths, pattern):
             return named
+    return None
+
+
+def _begun(paths: Sequence[Path]) -> dict[Path, str] | None:
+    """By the outermost folder, where every file's name begins with it."""
     levels = {p: _levels(p) for p in paths}
     for i in range(min(map(len, levels.values()))):
         if all(_begins(p.stem, own[i]) for p, own in levels.items()):
@@ -169,11 +174,20 @@ def _each_known(paths: Sequence[Path]) -> dict[Path, str] | None:
     found: dict[Path, str] = {}
     for top in sorted({p.parts[0] for p in paths}):
         mine = [p for p in paths if p.parts[0] == top]
-        part = _known([p.relative_to(top) for p in mine]) if mine[0].parts[1:] else None
+        part = _known(mine) or _named_twice(mine)
         if part is None:
             return None
-        found |= {p: part[p.relative_to(top)] for p in mine}
+        found |= part
     return found
+
+
+def _named_twice(paths: Sequence[Path]) -> dict[Path, str] | None:
+    """By names that tell only where a folder has them, too: VCTK's p225/p225_001."""
+    for pattern in _FLAT:
+        named = _by_name(paths, pattern)
+        if named and all(who in p.parent.parts for p, who in named.items()):
+            return named
+    return None
 
 
 def _by_level(folder: Path, paths: Sequence[Path]) -> dict[Path, str]:

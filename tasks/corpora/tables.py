@@ -130,11 +130,14 @@ def _table_rows(path: Path) -> Iterator[tuple[int, Row]]:
         fields = _fields(path, number, line, delimiter)
         cut = len(fields) < len(names) and ended == line
         if len(fields) > len(names) or cut:
-            why = "so the file is cut short" if cut else "so a field holds what separates them"
+            why = (
+                "so the file is cut short; copy it again"
+                if cut
+                else f"so a field has {delimiter!r} in it; put that field into quotation marks"
+            )
             raise UsageError(
                 f"{path} line {number} has {len(fields)} fields where the first line names "
-                f"{len(names)}, {why}; mend that line (a field with {delimiter!r} in it goes "
-                'into "quotation marks")'
+                f"{len(names)}, {why}"
             )
         fields += [""] * (len(names) - len(fields))
         yield number, dict(zip(names, fields, strict=True))
