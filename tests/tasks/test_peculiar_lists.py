@@ -57,7 +57,7 @@ SAME = {
     "sep= of a spreadsheet": ("csv", "sep=;\n" + table(";")),
     "blank lines": ("csv", table().replace("\n", "\n\n")),
     "spaces around names": ("csv", table(head=(" path", "split ", " text"))),
-    "quotation marks around fields": ("csv", table('","').replace("\n", '"\n"').join('""')[:-1]),
+    "quotation marks around fields": ("csv", '"' + table('","', end='"\n"')[:-1]),
     "a tsv of pandas": ("tsv", table("\t", with_texts(quoted_by_pandas))),
     "no line end at the end": ("csv", table().rstrip("\n")),
     "JSON lines": ("jsonl", json_lines()),
