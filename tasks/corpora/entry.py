@@ -2,11 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from ...benchmark.audio import RESAMPLER, header
 from ...benchmark.contract import SAMPLE_RATE
@@ -93,6 +96,17 @@ def fingerprint(entries: Sequence[Entry]) -> str:
             with open(path, "rb") as file:
                 digest.update(b"%d" % path.stat().st_size + file.read(HEAD))
     return digest.hexdigest()[:12]
+
+
+def repeated(entries: Sequence[Entry], key: Callable[[Entry], Hashable]) -> list[Entry]:
+    """Those that share their key with others, in their order; of a million lines, too, at a few
+    bytes each.
+    """
+    hashes = np.fromiter((hash(key(e)) for e in entries), np.int64, len(entries))
+    _, of, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    alike = [entries[i] for i in np.flatnonzero(counts[of] > 1)]
+    exact = Counter(map(key, alike))  # two keys may share a hash
+    return [e for e in alike if exact[key(e)] > 1]
 
 
 def notices(entries: Iterable[Entry]) -> list[str]:

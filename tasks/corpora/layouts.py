@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...benchmark.audio_tree import SUFFIXES, others, walk
+from ...benchmark.audio_tree import SUFFIXES, is_there, others, walk
 from ...benchmark.errors import UsageError
 from . import entry, manifest, validate
 from .entry import Entry
@@ -95,11 +95,11 @@ def scan(data: Path, need: Need) -> Found:
 
 def _shared(entries: Sequence[Entry]) -> list[str]:
     """A notice where one recording is in two splits."""
-    splits: dict[tuple[str, int, int], str] = {}
+    split_of: dict[tuple, str] = {}
     twice = [
         e
-        for e in entries
-        if splits.setdefault((str(e.path), e.start, e.samples), e.split) != e.split
+        for e in entry.repeated(entries, lambda e: (e.path, e.start, e.samples))
+        if split_of.setdefault((e.path, e.start, e.samples), e.split) != e.split
     ]
     first = f" (the first: {twice[0].path})" if twice else ""
     return [f"{len(twice)} recordings are in more than one split{first}"] if twice else []
@@ -138,8 +138,10 @@ def recognise(data: Path, deeper: int = 2) -> tuple[Path, Layout] | None:
     def here(path: Path) -> Layout | None:
         return next((layout for layout in LAYOUTS if layout.is_it(path)), None)
 
-    if data.is_file():
+    if is_there(data):
         return data, MANIFEST
+    if not data.is_dir():
+        raise UsageError(f"{data} is neither a folder nor a file; give a corpus, or a list of one")
     if layout := here(data):
         return data, layout
     children = [p for p in sorted(data.iterdir()) if p.is_dir() and p.name[0] != "."]

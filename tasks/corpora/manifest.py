@@ -19,9 +19,11 @@ audio_filepath, duration, offset; Common Voice's client_id, sentence).
 
 import csv
 import math
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from sys import intern
 
@@ -30,7 +32,7 @@ from ...benchmark.audio_tree import alike, is_there
 from ...benchmark.contract import SAMPLE_RATE
 from ...benchmark.errors import UsageError, listed
 from ...benchmark.storage import atomic
-from .entry import NOTHING, Entry, of_file, plain
+from .entry import NOTHING, Entry, of_file, plain, repeated
 from .speakers import PATHS, SPEAKERS
 from .tables import columns, rows
 
@@ -82,22 +84,19 @@ def read(path: Path) -> list[Entry]:
     """
     from tqdm import tqdm
 
-    path, numbers = Path(path), []
+    path, numbers = Path(path), array("q")
     entries: list[Entry] = []
     bad: list[str] = []
+    found = _Files(path.parent)
     _check_columns(path)
     for line, row in tqdm(rows(path), f"reading {path.name}", mininterval=0.5, delay=3):
         try:
-            entries.append(_entry(row, path.parent))
+            entries.append(_entry(row, found))
             numbers.append(line)
         except ValueError as error:
             bad.append(f"line {line} {error}")
     _name(entries, path.parent)
-    seen = set()
-    for line, entry in zip(numbers, entries, strict=True):
-        if (entry.id, entry.split) in seen:
-            bad.append(f"line {line} repeats the id {entry.id}")
-        seen.add((entry.id, entry.split))
+    bad += _repeats(entries, numbers)
     if bad:
         raise UsageError(
             f"{path}: {listed(bad)}; mend the list, or make it again: run_benchmark.py data "
@@ -111,12 +110,22 @@ def read(path: Path) -> list[Entry]:
     return entries
 
 
+def _repeats(entries: Sequence[Entry], numbers: Sequence[int]) -> Iterator[str]:
+    twice = {id(e) for e in repeated(entries, lambda e: (e.id, e.split))}
+    seen = set()
+    for line, entry in zip(numbers, entries, strict=True) if twice else ():
+        if id(entry) in twice:
+            if (entry.id, entry.split) in seen:
+                yield f"line {line} repeats the id {entry.id}"
+            seen.add((entry.id, entry.split))
+
+
 def first(path: Path) -> Entry:
     """The first entry, without reading the others."""
     _check_columns(path)
     for line, row in rows(path):
         try:
-            return _entry(row, path.parent)
+            return _entry(row, _Files(path.parent))
         except ValueError as error:
             raise UsageError(f"{path}: line {line} {error}; mend the list") from error
     return read(path)[0]  # which says that there is none
@@ -192,7 +201,23 @@ def _field(row: dict, names: Sequence[str]) -> str:
     return next((row[name].strip() for name in names if row.get(name)), "")
 
 
-def _entry(line: dict[str, str], folder: Path) -> Entry:
+class _Files:
+    """The files of a list, each looked for and opened once however many pieces of it follow."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.path = lru_cache(4096)(self._path)
+        self.whole = lru_cache(4096)(partial(of_file, "", ""))
+
+    def _path(self, name: str) -> Path:
+        """Absolute, or relative to the list's folder or (in lists that name that folder) its
+        parent.
+        """
+        places = alike(self.folder / name), alike(self.folder.parent / name)
+        return next((p for p in places if is_there(p)), places[0])
+
+
+def _entry(line: dict[str, str], files: _Files) -> Entry:
     """The entry of a row, its id "" where that has none. ValueError with what is wrong, to follow
     the words "line N".
     """
@@ -202,11 +227,11 @@ def _entry(line: dict[str, str], folder: Path) -> Entry:
     split = SPLIT_NAMES.get(row["split"].lower()) if row["split"] else ""
     if split is None:
         raise ValueError(f"has the split {row['split']!r}; it is train, dev or test")
-    path = _found(row["path"], folder)
+    path = files.path(row["path"])
     start, samples, rate, channels = _numbers(row)
     # what `data prepare` wrote is exact, and changed files are found by its hash
     if not (row["seconds"] and row["rate"] and row["sha"]):
-        whole = of_file("", "", path)
+        whole = files.whole(path)
         rate, channels = (rate, channels) if row["rate"] else (whole.rate, whole.channels)
         samples = _within(start, samples, whole)
     return Entry(
@@ -217,7 +242,7 @@ def _entry(line: dict[str, str], folder: Path) -> Entry:
         samples=samples,
         speaker=intern(row["speaker"]),
         text=plain(row["text"]),
-        references=tuple(_found(r, folder) for r in row["references"].split("|") if r),
+        references=tuple(files.path(r) for r in row["references"].split("|") if r),
         sha=row["sha"],
         rate=rate,
         channels=channels,
@@ -275,15 +300,6 @@ def _more(row: dict[str, str]) -> Mapping[str, float | str]:
 
 def _said(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:g}"
-
-
-def _found(name: str, folder: Path) -> Path:
-    """A path of the list: absolute, or relative to the list's folder or (in lists that name that
-    folder) its parent.
-    """
-    path = Path(name)
-    places = alike(folder / path), alike(folder.parent / path)
-    return next((p for p in places if is_there(p)), places[0])
 
 
 def _seconds(samples: int) -> str:

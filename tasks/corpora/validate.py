@@ -12,7 +12,7 @@ from pathlib import Path
 from ...benchmark.audio import header, inspect
 from ...benchmark.audio_tree import is_there
 from ...benchmark.errors import UsageError
-from .entry import SPLITS, Entry, progress, sha
+from .entry import SPLITS, Entry, progress, repeated, sha
 from .fields import REFERENCES
 
 # fields that are labels, and what they are called
@@ -38,11 +38,10 @@ def problems(
         for split in SPLITS
         if not counts[split]
     ]
-    repeated = Counter((e.id, e.split) for e in entries)
+    twice = Counter((e.id, e.split) for e in repeated(entries, lambda e: (e.id, e.split)))
     found += [
         f"{id} is the id of {n} utterances of {split or 'no split'}"
-        for (id, split), n in repeated.items()
-        if n > 1
+        for (id, split), n in twice.items()
     ]
     for e in progress(entries, "checking the list"):
         if not e.samples or not is_there(e.path):
