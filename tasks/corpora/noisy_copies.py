@@ -17,7 +17,7 @@ from ...benchmark.storage import write_text
 from . import manifest
 from .entry import Entry, sha
 from .layouts import NOTICES
-from .manifest import CLEAN
+from .manifest_row import CLEAN
 from .noise_pools import KINDS, Pool, pool
 from .noisy_pairs import TRIES, Part, mixed
 from .recordings import fingerprint
