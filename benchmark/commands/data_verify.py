@@ -49,14 +49,13 @@ def _verified(folder: Path, name: str, train: str) -> list[str]:
     from ...tasks import corpora
     from ..audio_tree import audio_files
     from ..registry import tasks
-    from ..validation import problems
 
     task = tasks.get(name)
     protocol = task.protocols[task.default]
     if train and hasattr(protocol, "train_set"):
         protocol = replace(protocol, train_set=train)
     # one after the other: both hold every utterance
-    wrong = problems(task, task.corpus(folder, protocol), protocol)
+    wrong, long = _told(task, task.corpus(folder, protocol), protocol)
     found = corpora.scan(folder, need_of(name, train))
     print(f"{found.root}: {found.layout}, for {name}")
     if found.root != folder:
@@ -70,13 +69,20 @@ def _verified(folder: Path, name: str, train: str) -> list[str]:
             for split in ("train", "dev", "test", "")
         }
     )
-    for notice in (*found.notices, *corpora.left_out(found)):
+    for notice in (*found.notices, *corpora.left_out(found), *long):
         print(f"notice: {notice}")
     wrong = list(dict.fromkeys([*wrong, *corpora.damage(found.entries)]))
     for sentence in wrong:
         print(f"problem: {sentence}")
     print(f"{len(wrong)} problems" if wrong else f"ready for {name}")
     return wrong
+
+
+def _told(task: Any, corpus: Any, protocol: Any) -> tuple[list[str], tuple[str, ...]]:
+    """What is wrong with a corpus, and a notice where it is long."""
+    from ..validation import long_audio, problems
+
+    return problems(task, corpus, protocol), long_audio(corpus)
 
 
 def _plain(folder: Path) -> list[str]:

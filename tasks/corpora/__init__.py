@@ -66,17 +66,16 @@ def open_corpus(data: Path | None, need: Need, builtin: Builtin | None = None) -
         raise UsageError(f"{need.task} has no built-in corpus; give one: --data DIR")
     found = scan(made(builtin) if data is None else data, need)
     problems = wrong(found, need)
-    items = {
-        split: [
-            _item(e, need.fields)
-            for e in found.entries
-            if e.split == split and usable(e, need.fields)
-        ]
-        for split in SPLITS
-    }
+    hash = "" if problems else found.hash()
+    items: dict[str, list[Item]] = {split: [] for split in SPLITS}
+    found.entries.reverse()
+    while found.entries:  # each goes as its item comes: lists may have millions
+        e = found.entries.pop()
+        if usable(e, need.fields):
+            items[e.split].append(_item(e, need.fields))
     return Corpus(
         "mini" if data is None else _name(data),
-        "" if problems else found.hash(),
+        hash,
         items,
         tuple(found.notices),
         problems=tuple(problems),
@@ -92,7 +91,7 @@ def _item(e: Entry, fields: Sequence[str]) -> Item:
     more = {name: values[name] for name in fields if name in values}
     if "clean" in more:
         [more["clean"]] = more["clean"]
-    return Item(e.id, e.path, e.samples, e.start, e.speaker, {**more, **e.more})
+    return Item(e.id, e.path, e.samples, e.start, e.speaker, {**more, **e.more} if e.more else more)
 
 
 def plain(folder: Path) -> tuple[list[Entry], list[str]]:

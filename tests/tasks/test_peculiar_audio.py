@@ -151,3 +151,15 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path, capsys):
     shutil.copy(tmp_path / "b.wav", tmp_path / "c.wav")
     assert main(["data", "verify", str(tmp_path)]) == 2
     assert "there is no audio file" in capsys.readouterr().out
+
+
+def test_long_audio_is_announced(tmp_path, capsys):
+    lines = ["path,split,text"]
+    for split in ("train", "dev", "test"):
+        sound(tmp_path / f"{split}.wav", 16_000 * (90 if split == "test" else 1), rate=16_000)
+        lines.append(f"{split}.wav,{split},YES")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    assert main(["data", "verify", str(tmp_path / "list.csv"), "--task", "asr"]) == 0
+    said = capsys.readouterr().out
+    assert "notice: 1 utterances are longer than 60 s; test has 1.5 min, 4499 frames" in said
+    assert "as for 81 utterances of 10 s" in said

@@ -1,6 +1,7 @@
 """Lists as people have them: the same utterances as from a plain list, or one sentence."""
 
 import json
+import tracemalloc
 import unicodedata
 from dataclasses import replace
 
@@ -170,3 +171,25 @@ def test_a_faulty_list_names_every_line(folder):
     rows = [(p, "eval" if i % 2 else s, t) for i, (p, s, t) in enumerate(ROWS)]
     with pytest.raises(UsageError, match=r"line 3 .* line 5 .* line 7"):
         manifest.read(write(folder / "list.csv", table(rows=rows)))
+
+
+def test_a_list_is_read_line_by_line(folder):
+    """Memory goes with the utterances, not with the bytes of the file."""
+    lines = [f"u{i},wav/a{i % 6}.wav,train,{'LA ' * 300}" for i in range(5000)]
+    path = write(folder / "list.csv", "\n".join(["id,path,split,note", *lines, ""]))
+    tracemalloc.start()
+    found = manifest.read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) == 5000 and peak < path.stat().st_size / 2
+
+
+def test_200_mb_of_nothing_are_refused_at_once(folder):
+    with open(folder / "list.csv", "wb") as file:
+        file.truncate(200 * 2**20)
+    tracemalloc.start()
+    with pytest.raises(UsageError, match="line 1 has NUL bytes"):
+        manifest.read(folder / "list.csv")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**21
