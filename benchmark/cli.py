@@ -5,6 +5,8 @@ Exit status: 0 done, 1 something asked for could not be made, 2 the request is w
 machine cannot serve it.
 """
 
+import codecs
+import errno
 import logging
 import os
 import sys
@@ -14,12 +16,18 @@ from importlib import import_module
 from .commands import VERBS
 from .errors import BenchmarkError, MachineError, UsageError, did_you_mean
 
+# of our tables, where the terminal's encoding has them not; anything else becomes its code, \\xe9
+SPELLED = {"±": "+-", "↑": "^", "↓": "v", "†": "+", "…": "...", "²": "^2"}
+# what a write to a full disk, or beyond a quota, ends with
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     # Threads that wait by spinning hold up every other job on a busy machine.
     # It must be said before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _any_encoding()
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s")
     logging.getLogger("earlyexit_superb").setLevel(logging.INFO)
     try:
@@ -29,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             verb, argv = argv[0], argv[1:]
         else:
             verb = "run"
-        return import_module(f".commands.{verb}", __package__).command(argv)
+        status = import_module(f".commands.{verb}", __package__).command(argv)
+        sys.stdout.flush()  # now, where what is wrong with it can be said
+        return status
     except BenchmarkError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code
@@ -46,8 +56,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `| head` closed our stdout
-        sys.stderr.close()
+        _leave_stdout()
         return 0
+    except OSError as error:
+        if error.filename is not None or error.errno not in FULL:
+            raise
+        _leave_stdout()
+        print(
+            f"error: the output cannot be written ({error.strerror}); send it elsewhere and "
+            "repeat the command: what is finished is kept",
+            file=sys.stderr,
+        )
+        return MachineError.code
+
+
+def _any_encoding() -> None:
+    """Let no letter end a finished run: stdout may be ASCII, names may have any letters."""
+    codecs.register_error("spelled", _spelled)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not where a test or a notebook stands for it
+            stream.reconfigure(errors="spelled")
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    said = "".join(
+        SPELLED.get(letter) or letter.encode("ascii", "backslashreplace").decode()
+        for letter in letters
+    )
+    return said, error.end
+
+
+def _leave_stdout() -> None:
+    """What is still in its buffer is not tried again at the end of the program."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # it has no file of its own
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  to the end of the program
 
 
 if __name__ == "__main__":

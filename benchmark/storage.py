@@ -147,7 +147,10 @@ def clear_stale(root: Path, pattern: str = "**/.*.part", age: float = STALE) -> 
     Args:
         age: seconds without a change after which nobody can be writing it any more.
     """
-    for left in root.glob(pattern):
+    there: list[Path] = []
+    with contextlib.suppress(OSError):  # what cannot be listed is said where it is written
+        there += root.glob(pattern)
+    for left in there:
         with contextlib.suppress(OSError):
             inside = left.rglob("*") if left.is_dir() else ()
             changed = max(p.stat().st_mtime for p in (left, *inside))
@@ -198,9 +201,18 @@ def locked(path: Path, what: str = "", wait: bool = True) -> Iterator[bool]:
     Args:
         what: named on stderr where there is a wait.
         wait: until it is free; else yield False at once where another process holds it.
+
+    Raises: MachineError where the lock file cannot be made: the folder is read-only, its name is
+        too long for the file system.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    held = _acquired(path, wait=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = _acquired(path, wait=False)
+    except OSError as error:
+        raise MachineError(
+            f"the folder {path.parent} cannot be written ({error.strerror or error}); choose "
+            "another, or copy it to one that can be"
+        ) from error
     if held is None and wait:
         log.info("another process is at work on %s: waiting for it", what or path.stem)
         held = _acquired(path, wait=True)

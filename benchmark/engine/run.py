@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ..errors import need_all
 from ..extras import EXTRAS
 from ..report import leaderboard
+from ..report.folder import kept
 from ..report.result import FIX, Result
 from ..storage import writable
 from .bounded import bounded
@@ -32,8 +33,8 @@ def results(
             module.
     """
     root, wanted = exp.config.results, exp.rows if rows is None else rows
-    missing = [row for row in wanted if exp.config.force or not row.path.exists()]
     writable(root, FIX)
+    missing = [row for row in wanted if exp.config.force or not kept(row.path, row.cell)]
     if missing:
         _need_packages(exp)
     if exp.recipe.differs:
