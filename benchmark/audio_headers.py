@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
+CHUNKS = 1000  # of a wav, among which its samples are looked for
 UNKNOWN = 0xFFFFFFFF  # a size that libsndfile takes for "up to the end of the file"
 _VERSIONS = {3: 0, 2: 1, 0: 2}  # MPEG 1, 2, 2.5 -> how often the rate is halved
 _RATES = (44_100, 48_000, 32_000)
@@ -88,7 +89,9 @@ class _Spliced(io.RawIOBase):
 
 def _wav(path: Path, file: IO[bytes]) -> IO[bytes] | None:
     """A size of 0 before samples; libsndfile knows the other placeholders."""
-    while len(chunk := file.read(8)) == 8:
+    for _ in range(CHUNKS):
+        if len(chunk := file.read(8)) < 8:
+            break
         name, size = chunk[:4], struct.unpack("<I", chunk[4:])[0]
         place = file.tell()
         if name == b"data":

@@ -43,7 +43,7 @@ def audio_in(folder: Path) -> list[Path]:
     """The audio files of a folder, not of those below it, by name; none where there is no
     folder.
     """
-    names = _listed(folder) if folder.is_dir() else []
+    names = listed(folder) if folder.is_dir() else []
     files = (folder / name for name in names if name[0] != ".")
     return sorted(_named(p) for p in files if p.suffix.lower() in SUFFIXES and not p.is_dir())
 
@@ -58,7 +58,7 @@ def walk(folder: Path) -> Iterator[Path]:
         if real in seen:
             continue
         seen.add(real)
-        for name in _listed(here):
+        for name in listed(here):
             path = here / name
             if name[0] == ".":
                 continue
@@ -108,7 +108,8 @@ def _instead(folder: Path) -> str:
     return f" but {said}, which are to be converted first (ffmpeg, sox)" if said else ""
 
 
-def _listed(folder: Path) -> list[str]:
+def listed(folder: Path) -> list[str]:
+    """The names in a folder, sorted. MachineError where it cannot be listed."""
     try:
         return sorted(os.listdir(folder))
     except OSError as error:

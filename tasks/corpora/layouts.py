@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...benchmark.audio_tree import SUFFIXES, is_there, others, walk
+from ...benchmark.audio_tree import SUFFIXES, is_there, listed, others, walk
 from ...benchmark.errors import UsageError
 from . import entry, manifest, validate
 from .entry import Entry
@@ -35,7 +35,7 @@ def _read_list(found: Found, need: Need) -> None:
     path = manifest_of(found.root)
     found.entries, made = manifest.read(path), path.with_name(NOTICES)
     if made.is_file():
-        lines = made.read_text(encoding="utf-8").splitlines()
+        lines = made.read_text(encoding="utf-8", errors="replace").splitlines()
         found.notices += [
             line.removeprefix("notice: ") for line in lines if line.startswith("notice: ")
         ]
@@ -144,7 +144,7 @@ def recognise(data: Path, deeper: int = 2) -> tuple[Path, Layout] | None:
         raise UsageError(f"{data} is neither a folder nor a file; give a corpus, or a list of one")
     if layout := here(data):
         return data, layout
-    children = [p for p in sorted(data.iterdir()) if p.is_dir() and p.name[0] != "."]
+    children = [p for name in listed(data) if name[0] != "." and (p := data / name).is_dir()]
     inside = [(child, layout) for child in children if (layout := here(child))]
     if not inside and len(children) == 1 and deeper:  # unpacked into a folder of its own
         return recognise(children[0], deeper - 1)

@@ -119,7 +119,7 @@ def _plan(
     )
     readme = out / "README.txt"
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+        text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
         _, same, notices = text.partition(f"request: {request}\n")
         if not same:
             raise UsageError(

@@ -112,7 +112,7 @@ def _is_made(out: Path, request: str) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     readme = out / "README.txt"
-    if not readme.is_file() or request not in readme.read_text(encoding="utf-8"):
+    if not readme.is_file() or request not in readme.read_text(encoding="utf-8", errors="replace"):
         raise UsageError(
             f"{out} exists and is not what this command makes (other recordings, seed or limit); "
             f"choose another --out, or remove it: rm -r {out}"

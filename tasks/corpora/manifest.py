@@ -24,6 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...benchmark.audio import RESAMPLER
+from ...benchmark.audio_tree import listed as names_in
 from ...benchmark.contract import SAMPLE_RATE
 from ...benchmark.errors import UsageError, listed
 from ...benchmark.storage import atomic
@@ -43,7 +44,7 @@ def manifest_of(data: Path) -> Path | None:
     # not by is_file: some file systems would take a MANIFEST.csv for it
     if data.is_file():
         return data
-    return data / NAME if data.is_dir() and NAME in {p.name for p in data.iterdir()} else None
+    return data / NAME if data.is_dir() and NAME in names_in(data) else None
 
 
 def read(path: Path) -> list[Entry]:

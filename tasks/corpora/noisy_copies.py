@@ -105,7 +105,9 @@ def write_copies(
     """
     request, readme = f"request: {request}\n", out / NOTICES
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if not readme.is_file() or request not in readme.read_text(encoding="utf-8"):
+        if not readme.is_file() or request not in readme.read_text(
+            encoding="utf-8", errors="replace"
+        ):
             raise UsageError(
                 f"{out} exists and is not what this command makes (other recordings, shares, seed "
                 f"or limit); choose another --out, or remove it: rm -r {out}"

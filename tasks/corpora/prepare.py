@@ -73,7 +73,7 @@ def prepare(source: Path, out: Path, need: Need, layout: str = "", seed: int = 0
     readme = out / NOTICES
     if (out / NAME).exists():
         if not readme.is_file() or f"request: {request}\n" not in readme.read_text(
-            encoding="utf-8"
+            encoding="utf-8", errors="replace"
         ):
             raise UsageError(
                 f"{out / NAME} exists and is not what this command makes (another corpus, task or "
@@ -130,6 +130,11 @@ def _by_speaker(root: Path, seed: int) -> Found:
     files = audio_files(root)
     for path, speaker in speakers(root, files).items():
         spoken[speaker].append(path)
+    if len(spoken) == 1:
+        found.problems.append(
+            f"{root} has one speaker, {next(iter(spoken))}; give a folder a speaker, or a "
+            "MANIFEST.csv with the columns path and speaker"
+        )
     for speaker, paths in sorted(spoken.items()):
         if len(paths) < 3:
             found.problems.append(

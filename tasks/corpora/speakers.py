@@ -129,12 +129,16 @@ def _told(table: Path, names: Sequence[str]) -> dict[str, str]:
     if not _has(table, names):
         return {}
     told = {}
-    for _, row in rows(table):
+    for line, row in rows(table):
         path = next((row[name] for name in PATHS if row.get(name)), "")
         value = next((row[name] for name in names if row.get(name)), "")
         if path and value:
             for base in (table.parent, table.parent.parent, table.parent / "clips"):
-                told[same(str(base / path))] = value.strip()
+                if told.setdefault(same(str(base / path)), value.strip()) != value.strip():
+                    raise UsageError(
+                        f"{table} line {line} says {value.strip()} of {path}, and another line "
+                        "something else; mend the table"
+                    )
     return told
 
 

@@ -200,3 +200,22 @@ def test_a_place_that_cannot_be_written(tmp_path, capsys):
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         assert main(["data", "prepare", "--from", str(root), "--out", str(out)]) == 3
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_two_words_about_one_file_and_a_lone_speaker(tmp_path, capsys):
+    tree(tmp_path / "c", ["1.wav", "2.wav", "3.wav"])
+    command = ["data", "prepare", "--layout", "speakers", "--from", str(tmp_path / "c")]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 2
+    assert "has one speaker, c; give a folder a speaker" in capsys.readouterr().err
+    (tmp_path / "c" / "MANIFEST.csv").write_text("path,speaker\n1.wav,ann\n1.wav,bob\n")
+    with pytest.raises(UsageError, match="line 3 says bob of 1.wav, and another line"):
+        who(tmp_path / "c")
+
+
+def test_a_readme_that_is_damaged_belongs_to_nobody(tmp_path, capsys):
+    root, out = voxceleb(tmp_path / "VoxCeleb1"), tmp_path / "out"
+    command = ["data", "prepare", "--from", str(root), "--out", str(out)]
+    assert main(command) == 0
+    (out / "README.txt").write_bytes(b"\xff\xfe\x00")
+    assert main(command) == 2 and "not what this command makes" in capsys.readouterr().err
+    assert main(["data", "verify", str(out)]) == 0
