@@ -1,13 +1,16 @@
-"""Damaged lists: either the same utterances as before the damage, or one sentence; never a
-traceback, never another utterance without a word.
+"""Damaged lists and recordings: either the same utterances as before the damage, or one sentence;
+never a traceback, never another utterance without a word.
 """
 
 import json
 
 import pytest
+import soundfile
+from earlyexit_superb.benchmark import audio
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.errors import BenchmarkError
 from earlyexit_superb.tasks.corpora import manifest
+from helpers.sounds import speechlike
 from helpers.trees import sound, voxceleb
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,3 +110,29 @@ def test_a_damaged_list_of_identification(tmp_path_factory, text, line):
     lines[line] = lines[line][: len(text)] + text
     labels.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
     assert main(["data", "verify", str(root), "--task", "sid"]) in (0, 2, 3)
+
+
+CODED = {"wav": "WAV", "flac": "FLAC", "ogg": "OGG", "mp3": "MP3"}
+
+
+@given(
+    st.sampled_from(sorted(CODED)),
+    st.lists(st.tuples(st.integers(0, 2**16), st.binary(max_size=6)), min_size=1, max_size=4),
+    st.booleans(),
+)
+@settings(max_examples=80)
+def test_a_damaged_recording_is_read_as_long_as_it_says_or_refused(folder, suffix, damage, cut):
+    path = folder / f"damaged.{suffix}"
+    soundfile.write(path, speechlike(0.3), 16_000, format=CODED[suffix])
+    data = bytearray(path.read_bytes())
+    for number, (place, piece) in enumerate(damage):
+        place %= 60 if number % 2 else len(data)  # headers are worth every second blow
+        data[place : place + len(piece)] = piece
+    path.write_bytes(data[: damage[0][0] % len(data)] if cut else data)
+    try:
+        head, peak = audio.inspect(path)
+        wav = audio.read(path)
+    except BenchmarkError as error:
+        assert "\n" not in str(error)
+        return
+    assert len(wav) == head.samples and 0 <= peak < float("inf")
