@@ -85,6 +85,6 @@ def _scores(rows: list) -> dict:
 @cache
 def _pool(task: str):
     from earlyexit_superb.benchmark.report.curve import Pool
-    from earlyexit_superb.benchmark.report.result import load_all
+    from earlyexit_superb.benchmark.report.folder import load_all
 
     return Pool(load_all(ROOT / "results", task))
