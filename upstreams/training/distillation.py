@@ -1,0 +1,245 @@
+"""Distilling some blocks of a teacher from the whole of it, on speech without labels.
+
+DistilHuBERT (Chang, Yang and Lee, 2022, arXiv:2110.01900, sec. 3): the student begins as the
+teacher's front-end and first blocks, and heads on its last state, dropped afterwards, tell several
+of the teacher's states. The loss of a frame is the mean L1 distance over the features plus
+lambda * -log sigmoid(cosine) (eq. 1 and 2).
+
+Without heads the student's last state itself is to become the teacher's: so the blocks that a layer
+removal left, or a network whose steps leave out blocks at random (LayerDrop, Fan et al., 2020,
+sec. 3.1), learn to stand for the whole.
+"""
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...benchmark import distributed, trainer
+from ...benchmark.contract import TrainingData, TrainingRun, Upstream
+from ...benchmark.errors import UsageError
+from ...benchmark.storage import write_text
+from ..backbones.hubert import HubertNet
+from ..backbones.hubert_shape import HubertShape
+from ..backbones.hubert_weights import PROMISED, content_hash, save
+from .distillation_audio import Batch, Crops, Whole, speech_of
+from .distillation_recipe import DistillationRecipe
+from .front_end import half
+
+
+class Student(nn.Module):
+    """Some blocks of a teacher, with a head for each state of the teacher that is to be told.
+
+    Args:
+        net: the network, whose parameters learn.
+        told: how many states heads tell; 0 = no heads, its last state is compared.
+    """
+
+    def __init__(self, net: HubertNet, told: int):
+        super().__init__()
+        self.net, dim = net, net.shape.dim
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim)) for _ in range(told)
+        )
+
+    def forward(self, wavs: Tensor, lengths: Tensor, blocks: Sequence[int] = ()) -> Tensor:
+        """(B, N), (B,) -> (heads or 1, B, T, D), by these blocks alone, where any are named."""
+        net = self.net.with_blocks(blocks) if blocks else self.net
+        *_, last = net.states(wavs, lengths)
+        return torch.stack([head(last) for head in self.heads]) if self.heads else last[None]
+
+
+def distance(told: Tensor, wanted: Tensor, cosine: float) -> Tensor:
+    """(..., D), (..., D) -> (...): mean absolute difference, plus `cosine` times
+    -log sigmoid(cosine similarity)."""
+    similarity = F.cosine_similarity(told, wanted, dim=-1)
+    return (told - wanted).abs().mean(-1) - cosine * F.logsigmoid(similarity)
+
+
+@dataclass(frozen=True)
+class Pupil:
+    """Which blocks of the teacher a student is made of.
+
+    Attributes:
+        blocks: of the teacher, from 1 on; the student's blocks are numbered anew.
+        drop: probability with which a step leaves a block of the student out.
+        kept: the student's blocks that are looked at and written; () = all.
+    """
+
+    blocks: Sequence[int]
+    drop: float = 0.0
+    kept: Sequence[int] = ()
+
+
+def train(
+    recipe: DistillationRecipe,
+    data: TrainingData,
+    run: TrainingRun,
+    pupil: Pupil,
+    shape: HubertShape,
+) -> None:
+    """`run.weights`, distilled from `run.teacher`, and their card; goes on from what is there.
+
+    Args:
+        shape: of the tag; apart from its depth the teacher must have it.
+    """
+    teacher = _network(recipe, data, run, pupil, shape)
+    torch.manual_seed(run.seed)
+    student = Student(student_of(teacher, pupil.blocks), len(recipe.blocks) * recipe.heads)
+    student.to(run.device)
+    _scale_front(student.net, recipe.front)
+    speech = speech_of(recipe, data, run)
+    depth = len(pupil.blocks)
+
+    def distances(batch: Batch, blocks: Sequence[int]) -> Tensor:
+        """(told states,): sums over this process's valid frames."""
+        with half(run.device):
+            told = student(batch.wavs.to(run.device), batch.lengths, blocks).float()
+            wanted = states_of(run.teacher, batch, recipe.blocks, run.device)
+        each = distance(told, wanted, recipe.cosine) * batch.valid(run.device)
+        return each.sum((1, 2))
+
+    def loss(i: int) -> Tensor:
+        """Mean over told states and the step's frames, whichever process has them."""
+        batch = speech.batch(i)
+        every = distances(batch, left_in(depth, pupil.drop)).mean()
+        return every * distributed.rank_and_size()[1] / batch.together
+
+    @torch.no_grad()
+    def look() -> dict[str, float]:
+        """The loss of each told state on held-out speech."""
+        batches = list(speech.held_out())
+        total = sum(distances(batch, pupil.kept) for batch in batches)
+        mean = (total / sum(batch.together for batch in batches)).tolist()
+        return {f"loss@{k}": value for k, value in zip(recipe.blocks, mean, strict=True)}
+
+    # heads begin as noise: without them the loss before the training says what it brought
+    before = {} if recipe.heads else look()
+    trainer.train(
+        student,
+        loss,
+        _optimiser(student, recipe),
+        _schedule(recipe),
+        folder=run.work / "steps",
+        seed=run.seed,
+        device=run.device,
+        what=f"{run.name}: {sum(speech.sources.values()):.1f} h",
+        validate=look,
+    )
+    if distributed.is_leader():
+        _write(student.net.cpu(), recipe, run, pupil, speech, before)
+
+
+def student_of(teacher: HubertNet, blocks: Sequence[int]) -> HubertNet:
+    """A copy of the front-end and these blocks of a network, all of whose parameters learn."""
+    net = teacher.with_blocks(blocks)
+    net.head = None
+    return copy.deepcopy(net).requires_grad_(True)
+
+
+def left_in(depth: int, drop: float) -> Sequence[int]:
+    """The blocks of a step: each is left out with probability `drop`, but never all; () = all."""
+    if not drop:
+        return ()
+    kept = (torch.rand(depth) >= drop).nonzero().flatten() + 1
+    return kept.tolist() or [int(torch.randint(1, depth + 1, ()))]
+
+
+@torch.no_grad()
+def states_of(teacher: Upstream, batch: Batch, blocks: Sequence[int], device: str) -> Tensor:
+    """(len(blocks), B, T, D) float32: the states of these blocks, none deeper is computed."""
+    walk = teacher.states(batch.wavs.to(device), batch.lengths)
+    states = list(islice(walk, max(blocks) + 1))
+    return torch.stack([states[k].float() for k in blocks])
+
+
+def _network(
+    recipe: DistillationRecipe,
+    data: TrainingData,
+    run: TrainingRun,
+    pupil: Pupil,
+    shape: HubertShape,
+) -> HubertNet:
+    """The HuBERT inside the teacher; UsageError where no such student can learn from it."""
+    teacher, who = run.teacher, f"train {run.name}"
+    if data.noise:
+        raise UsageError(f"{who}: student and teacher hear clean speech; leave out --noise")
+    net = getattr(teacher, "net", None)
+    if not isinstance(net, HubertNet):
+        raise UsageError(
+            f"{who}: the student begins as blocks of its teacher, and {teacher.card.name} is no "
+            "HuBERT; name one: --teacher hubert.tiny"
+        )
+    sizes = [name for name in PROMISED if name != "depth"]
+    for name in sizes:
+        there, asked = getattr(net.shape, name), getattr(shape, name)
+        if there != asked:
+            raise UsageError(
+                f"{who}: a student has its teacher's sizes, and {teacher.card.name} has {name} "
+                f"{there} where {run.name} has {asked}; choose the tag or the teacher that fits"
+            )
+    deepest = max(*recipe.blocks, *pupil.blocks)
+    if deepest > teacher.card.depth:
+        raise UsageError(
+            f"{who}: block {deepest} is asked for, and the teacher {teacher.card.name} has "
+            f"{teacher.card.depth}; see --set layers"
+        )
+    return net
+
+
+def _scale_front(net: HubertNet, factor: float) -> None:
+    """The gradients of the convolutions times a factor; with 0 they do not learn."""
+    for parameter in net.feature_extractor.parameters():
+        parameter.requires_grad_(factor > 0)
+        if factor > 0:
+            parameter.register_hook(lambda gradient: gradient * factor)
+
+
+def _optimiser(student: Student, recipe: DistillationRecipe) -> torch.optim.Optimizer:
+    learners = [p for p in student.parameters() if p.requires_grad]
+    decay = recipe.weight_decay
+    return torch.optim.AdamW(learners, recipe.lr, (0.9, 0.98), 1e-6, weight_decay=decay)
+
+
+def _schedule(recipe: DistillationRecipe) -> trainer.Schedule:
+    steps, warm = recipe.steps, max(1, int(recipe.warmup * recipe.steps))
+
+    def factor(step: int) -> float:
+        return min((step + 1) / warm, (steps - step) / max(1, steps - warm))
+
+    return trainer.Schedule(steps, recipe.every, clip=recipe.clip, factor=factor)
+
+
+def _write(
+    net: HubertNet,
+    recipe: DistillationRecipe,
+    run: TrainingRun,
+    pupil: Pupil,
+    speech: Crops | Whole,
+    before: dict[str, float],
+) -> None:
+    """The weights as fp16 and their card; heads are dropped."""
+    kept = [pupil.blocks[k - 1] for k in pupil.kept] or list(pupil.blocks)
+    net = net.with_blocks(pupil.kept).eval() if pupil.kept else net.eval()
+    teacher, log = run.teacher.card, run.work / "steps" / "log.jsonl"
+    save(net, run.weights, blocks="/".join(map(str, kept)), teacher=teacher.revision)
+    card = {
+        "name": run.name,
+        "revision": content_hash(net.half().float()),
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "shape": asdict(net.shape),
+        "teacher": teacher.name,
+        "teacher_revision": teacher.revision,
+        "blocks": kept,
+        "recipe": asdict(recipe),
+        "seed": run.seed,
+        "hours": {name: round(hours, 3) for name, hours in speech.sources.items()},
+        "before": {name: round(value, 5) for name, value in before.items()},
+        "last_look": json.loads(log.read_text().splitlines()[-1]),
+    }
+    write_text(run.weights.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
