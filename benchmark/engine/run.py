@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ..errors import need_all
 from ..extras import EXTRAS
+from ..foreign import prints_to_stderr
 from ..report import leaderboard
 from ..report.result import FIX, Result
 from ..storage import writable
@@ -17,6 +18,7 @@ from .scoring import score, train
 from .workers import worker_count, workers
 
 
+@prints_to_stderr()
 def results(
     exp: Experiment,
     parallel: bool = False,
