@@ -1,5 +1,6 @@
-"""Code that is not ours. A plug-in may print, raise or end the process wherever it is called; a user
-gets one sentence that says which file and line did it, and stdout stays results only."""
+"""Code that is not ours: a plug-in may print, raise or end the process wherever it is called. A
+user gets one sentence that says which file and line did it, and stdout stays results only.
+"""
 
 import contextlib
 import os

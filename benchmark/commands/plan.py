@@ -26,6 +26,7 @@ from ..errors import BenchmarkError
 from ..exiting import Exit, leaving, run_until_exit
 from ..registry import upstream_class
 from ..storage import cache_dir
+from .config_file import with_config
 from .parser import Parser, requested, run_options
 
 # Utterances in the probe's batch on a CPU, where the time of a step is taken to grow with the batch
@@ -79,7 +80,7 @@ def command(argv: Sequence[str]) -> int:
     )
     run_options(parser)
     parser.add_argument("name", nargs="?", metavar="TASK", help="a task; --task says the same")
-    args = parser.parse_args(list(argv))
+    args = with_config(parser, argv)
     args.task = args.name or args.task
     configs = requested(args)
     print(formatted(plan(configs[0])))
