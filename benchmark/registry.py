@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from .errors import BenchmarkError, UsageError, did_you_mean
 from .foreign import prints_to_stderr
+from .heartbeat import Heartbeat
 
 
 class Registry:
@@ -120,7 +121,10 @@ def build_upstream(spec: str, options: Mapping[str, str] | None = None) -> Any:
     tag = "" if ".py:" in spec else spec.partition(".")[2]
     if tag:
         given["tag"] = tag
-    return cls(**coerce(given, inspect.signature(cls).parameters, f"upstream {spec}")).eval()
+    options = coerce(given, inspect.signature(cls).parameters, f"upstream {spec}")
+    with Heartbeat(f"upstream {spec}") as alive:
+        alive.step("its constructor")
+        return cls(**options).eval()
 
 
 def upstream_class(spec: str) -> Any:

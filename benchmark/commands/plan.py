@@ -24,6 +24,7 @@ from ..engine.resolve import resolve
 from ..engine.timing import paired
 from ..errors import BenchmarkError
 from ..exiting import Exit, leaving, run_until_exit
+from ..foreign import prints_to_stderr
 from ..registry import upstream_class
 from ..storage import cache_dir
 from .config_file import with_config
@@ -92,6 +93,7 @@ def command(argv: Sequence[str]) -> int:
     return 0
 
 
+@prints_to_stderr()
 def plan(config: RunConfig) -> Plan:
     run = _run(config)
     counts = counted(run)

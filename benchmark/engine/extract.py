@@ -61,6 +61,8 @@ def extract(
         MachineError: the disk is full or cannot be written.
         UsageError: an audio file has another length than its header said.
     """
+    samples = torch.tensor([piece.samples for piece in pieces(items)[0]])
+    Promises(upstream, thorough=True).frames(samples)  # the layout is made of them
     layout = Layout(upstream, pieces(items)[0], about["deepest"], about["keep"])
     job = Extraction(layout, load, device, folder, what)
     shards = [Shard(folder, layout, n, batches) for n, batches in enumerate(layout.shards())]

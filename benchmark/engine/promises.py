@@ -30,7 +30,9 @@ def refuse(upstream: Upstream, fault: str) -> NoReturn:
 
 
 def check_built(upstream: Upstream) -> None:
-    """UsageError where the card, the costs or the weights of an upstream cannot be right."""
+    """UsageError where the card, the weights, frames() or the costs of an upstream cannot be
+    right.
+    """
     card = upstream.card
     for name, value in (("depth", card.depth), ("dim", card.dim), ("stride", card.stride)):
         if not isinstance(value, int) or value < 1:
@@ -38,6 +40,7 @@ def check_built(upstream: Upstream) -> None:
     for name, tensor in upstream.state_dict().items():
         if tensor.is_floating_point() and bool(tensor.isnan().any()):
             refuse(upstream, f"its weights hold nan, in {name} {tuple(tensor.shape)}")
+    Promises(upstream, thorough=True).frames(torch.tensor([SAMPLE_RATE, 5 * SAMPLE_RATE]))
     _check_costs(upstream)
 
 

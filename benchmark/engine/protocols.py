@@ -102,6 +102,8 @@ def run_protocol(
     }
     if lr not in (None, SWEEP):
         typed["lr"] = number(lr, "--lr (unless it is the word sweep)")
+    for name, value in typed.items():
+        _refuse_value(published, name, value)
     protocol, sweep = replace(published, **typed), lr == SWEEP
     if sweep and not protocol.lr_grid:
         raise UsageError(
@@ -113,8 +115,6 @@ def run_protocol(
         raise UsageError(
             f"a learning rate is above 0, not {min(rates):g}; {protocol.name} has {published.lr:g}"
         )
-    for name in typed:
-        _refuse_value(published, name, getattr(protocol, name))
     return RunProtocol(published, protocol, rates, sweep)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints as trainers leave them, and files that hold no weights: one sentence each, by name."""
+"""Checkpoints as trainers leave them; files that hold no weights are one sentence, by name."""
 
 import struct
 
