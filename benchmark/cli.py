@@ -5,6 +5,7 @@ Exit status: 0 done, 1 something asked for could not be made, 2 the request is w
 machine cannot serve it.
 """
 
+import getpass
 import io
 import logging
 import os
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     end_with_sweep()
+    _named_user()
     try:
         status = _verb(argv)
         sys.stdout.flush()
@@ -46,6 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sentence is None:
             raise
         return _told(sentence)
+
+
+def _named_user() -> None:
+    """torch asks for the user's name, which a container's user may not have."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        os.environ["USER"] = "nobody"
 
 
 def _verb(argv: list[str]) -> int:
@@ -71,7 +81,7 @@ def _of_this_machine(error: BaseException) -> MachineError | None:
         from .extras import lacking, missing
 
         return MachineError(lacking("run_benchmark.py", missing() or [str(error.name)]))
-    if isinstance(error, OSError) and (why := _stdout_fails()):
+    if isinstance(error, OSError) and error.filename is None and (why := _stdout_fails()):
         return MachineError(
             f"stdout takes no more ({why}); what was made is kept: the same command prints it again"
         )
@@ -81,6 +91,7 @@ def _of_this_machine(error: BaseException) -> MachineError | None:
 def _stdout_fails() -> str:
     """Why stdout cannot be written to; "" where it can. From then on it goes nowhere."""
     try:
+        print()  # what failed before is forgotten by now
         sys.stdout.flush()
     except OSError as error:
         with open(os.devnull, "w") as nowhere:

@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from .errors import BenchmarkError, MachineError, UsageError
+from .errors import BenchmarkError, HelpShown, MachineError, UsageError
 
 TRACEBACK = "EARLYEXIT_SUPERB_TRACEBACK"  # the environment variable that shows what was raised
 HOUSE = Path(__file__).resolve().parents[1]
 STANDARD = Path(sysconfig.get_path("stdlib")).resolve()
 LIBRARIES = {"site-packages", "dist-packages"}
-NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
+NO_MEMORY = (
+    *("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory"),
+    *("bad_alloc", "failed to map segment", "can't start new thread"),
+)
 
 
 @contextlib.contextmanager
@@ -31,7 +34,9 @@ def as_sentence(error: BaseException) -> BenchmarkError | None:
     """What a user is told of an exception that nobody caught; None where the fault is ours, or it
     is no error at all (--help).
     """
-    if TRACEBACK in os.environ:
+    if TRACEBACK in os.environ or isinstance(error, HelpShown):
+        return None
+    if not isinstance(error, Exception | SystemExit):
         return None
     said = " ".join(str(error).split())[:300]
     if isinstance(error, MemoryError) or any(text in said.lower() for text in NO_MEMORY):

@@ -36,8 +36,13 @@ def cache_dir() -> Path:
     $EARLYEXIT_SUPERB_CACHE, or else ~/.cache/earlyexit-superb.
     """
     chosen = os.environ.get(CACHE)
-    default = Path.home() / ".cache" / "earlyexit-superb"
-    path = Path(chosen).expanduser().resolve() if chosen else default
+    try:
+        path = Path(chosen or "~/.cache/earlyexit-superb").expanduser()
+    except RuntimeError as error:  # neither $HOME nor an entry in the list of users
+        raise MachineError(
+            f"this user has no home folder for the cache; choose one: export {CACHE}=/some/folder"
+        ) from error
+    path = path.resolve() if chosen else path
     try:
         path.mkdir(parents=True, exist_ok=True)
         # os.access would let root write to a read-only disk

@@ -4,7 +4,7 @@ import argparse
 import textwrap
 from pathlib import Path
 
-from ..errors import UsageError, did_you_mean
+from ..errors import HelpShown, UsageError, did_you_mean
 from . import VERBS
 
 LOCAL = Path("results/local")
@@ -25,6 +25,9 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             **more,
         )
+
+    def exit(self, status=0, message=None):
+        raise HelpShown(status)
 
     def error(self, message):
         known = [o for action in self._actions for o in action.option_strings if o.startswith("--")]

@@ -83,7 +83,7 @@ class Protocol:
     bucket: int = 0
     at_test: ClassVar[tuple[str, ...]] = ()
     above_zero: ClassVar[tuple[str, ...]] = (
-        *("lr", "lr_grid", "steps", "batch", "eval_every", "accumulate", "clip"),
+        *("lr_grid", "steps", "batch", "eval_every", "accumulate", "clip"),
         *("train_limit", "dev_limit", "test_limit"),
     )
     lr_grid: tuple[float, ...] = ()
