@@ -5,8 +5,9 @@ Exit status: 0 done, 1 something asked for could not be made, 2 the request is w
 machine cannot serve it.
 """
 
+import codecs
+import errno
 import getpass
-import io
 import logging
 import os
 import sys
@@ -18,22 +19,25 @@ from .errors import BenchmarkError, MachineError, UsageError, did_you_mean
 from .foreign import as_sentence
 from .orphan import end_with_sweep
 
+# of our tables, where the terminal's encoding has them not; anything else becomes its code, \\xe9
+SPELLED = {"±": "+-", "↑": "^", "↓": "v", "†": "+", "…": "...", "²": "^2"}
+# what a write to a full disk, or beyond a quota, ends with
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     # Threads that wait by spinning hold up every other job on a busy machine.
     # It must be said before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _any_encoding()
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s")
     logging.getLogger("earlyexit_superb").setLevel(logging.INFO)
-    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show ends no run
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     end_with_sweep()
     _named_user()
     try:
         status = _verb(argv)
-        sys.stdout.flush()
+        sys.stdout.flush()  # now, where what is wrong with it can be said
         return status
     except BenchmarkError as error:
         return _told(error)
@@ -41,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `| head` closed our stdout
-        sys.stderr.close()
+        _leave_stdout()
         return 0
     except BaseException as error:
         sentence = _of_this_machine(error) or as_sentence(error)
@@ -74,30 +78,47 @@ def _told(error: BenchmarkError) -> int:
 
 
 def _of_this_machine(error: BaseException) -> MachineError | None:
-    """A package that is missing, a stdout that takes nothing; None where it is neither."""
+    """A package that is missing, a stdout that takes no more; None where it is neither."""
     if isinstance(error, ModuleNotFoundError):
         if (error.name or __package__).split(".")[0] == __package__.split(".")[0]:
             return None
         from .extras import lacking, missing
 
         return MachineError(lacking("run_benchmark.py", missing() or [str(error.name)]))
-    if isinstance(error, OSError) and error.filename is None and (why := _stdout_fails()):
+    if isinstance(error, OSError) and error.filename is None and error.errno in FULL:
+        _leave_stdout()
         return MachineError(
-            f"stdout takes no more ({why}); what was made is kept: the same command prints it again"
+            f"the output cannot be written ({error.strerror}); send it elsewhere and repeat the "
+            "command: what is finished is kept"
         )
     return None
 
 
-def _stdout_fails() -> str:
-    """Why stdout cannot be written to; "" where it can. From then on it goes nowhere."""
+def _any_encoding() -> None:
+    """Let no letter end a finished run: stdout may be ASCII, names may have any letters."""
+    codecs.register_error("spelled", _spelled)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not where a test or a notebook stands for it
+            stream.reconfigure(errors="spelled")
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    said = "".join(
+        SPELLED.get(letter) or letter.encode("ascii", "backslashreplace").decode()
+        for letter in letters
+    )
+    return said, error.end
+
+
+def _leave_stdout() -> None:
+    """What is still in its buffer is not tried again at the end of the program."""
     try:
-        print()  # what failed before is forgotten by now
-        sys.stdout.flush()
-    except OSError as error:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        return error.strerror or str(error)
-    return ""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # it has no file of its own
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  to the end of the program
 
 
 if __name__ == "__main__":

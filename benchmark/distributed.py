@@ -21,12 +21,15 @@ from .errors import UsageError
 def joined(device: str) -> Iterator[str]:
     """Meet the other processes of a torchrun, where there are any (gloo on CPUs, nccl on GPUs);
     yields this one's device.
+
+    Raises: UsageError: all were given one GPU, or there are fewer GPUs here than processes.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
         yield device
         return
-    if device == "cuda":
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    if device.startswith("cuda"):
+        device = _own_gpu(device, size)
         torch.cuda.set_device(device)
     distributed.init_process_group(
         "nccl" if device.startswith("cuda") else "gloo", timeout=timedelta(days=1)
@@ -37,6 +40,22 @@ def joined(device: str) -> Iterator[str]:
         yield device
     finally:
         distributed.destroy_process_group()
+
+
+def _own_gpu(device: str, size: int) -> str:
+    """The GPU of this process: nccl lets no two of them share one."""
+    if device != "cuda":
+        raise UsageError(
+            f"--device {device}: {size} processes of a torchrun cannot share one GPU; "
+            "--device cuda gives each its own"
+        )
+    number, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if number >= count:
+        raise UsageError(
+            f"--device cuda: process {number} of a torchrun finds no GPU of its own, torch sees "
+            f"{count} here; start at most {count} (--nproc-per-node {count})"
+        )
+    return f"cuda:{number}"
 
 
 def rank_and_size() -> tuple[int, int]:

@@ -21,6 +21,7 @@ CORE = {  # module -> distribution; every verb may use these
     "safetensors": "safetensors",
     "tqdm": "tqdm",
     "filelock": "filelock",
+    "pydantic": "pydantic",
     "torch": "torch",
 }
 

@@ -4,6 +4,7 @@ Schema 1 (until 0.1.0) had macs_saved and time_saved at the top, the counted mul
 detail.cost, no speed, parameters, memory or layer weights.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,19 @@ from .errors import UsageError
 SCHEMA = 2
 
 
+class NewerSchema(UsageError):
+    """The file is fine, this program is too old for it."""
+
+
 def upgraded(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     """The fields of a result as schema 2 has them. UsageError for a schema that is not known."""
     if raw["schema"] == SCHEMA:
         return raw
     if raw["schema"] != 1:
-        raise UsageError(
-            f"{path}: result schema {raw['schema']}, this version reads 1 to {SCHEMA}; update the "
-            "program (pip install -U earlyexit-superb), or run its command again with --force"
+        raise NewerSchema(
+            f"{path}: result schema {raw['schema']!r:.40}, this version reads 1 to {SCHEMA}; "
+            "update the program (pip install -U earlyexit-superb), or run its command again with "
+            "--force"
         )
     raw, was = dict(raw), raw["detail"].get("cost", {})
     macs_saved, time_saved = raw.pop("macs_saved"), raw.pop("time_saved")
@@ -35,3 +41,14 @@ def upgraded(raw: dict[str, Any], path: Path) -> dict[str, Any]:
         knob = raw["cell"]["knob"]
         calibration |= {"knob": knob, "value": calibration.pop(knob, raw["cell"]["value"])}
     return raw | {"schema": SCHEMA}
+
+
+def path_of_schema_1(cell: Any, root: Path) -> Path:
+    """Where version 0.1.0 kept a cell."""
+    exit = cell.exit + ("+ln" if cell.layer_norm and not cell.knob else "")
+    exit += f",{cell.knob}={cell.value:g},{cell.span}" if cell.knob else ""
+    exit += "" if cell.seed is None else f",seed={cell.seed}"
+    corpus, recipe = f"{cell.corpus}-{cell.corpus_hash}", f"{cell.protocol}-{cell.settings}"
+    name = f"{cell.revision or 'none'}.{exit}.json"
+    parts = (cell.task, corpus, recipe, cell.upstream, name)
+    return root.joinpath(*(re.sub(r"[^\w.,=+()-]+", "_", part) for part in parts))

@@ -19,13 +19,16 @@ from pathlib import Path
 from typing import IO
 
 from .errors import MachineError
+from .soundness import set_aside
 
 CACHE = "EARLYEXIT_SUPERB_CACHE"  # the environment variable that moves it
 STALE = 3600  # seconds without a change after which nobody is writing a temporary file any more
-TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.part")  # names of files and folders that are being made
+# names of files and folders that are being made
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.part|\.probe\.[0-9a-f]{8}")
 REPEAT = (
     "free some space or choose another folder, and repeat the command: what is finished is kept"
 )
+OF_A_KEY = re.compile(r"[0-9a-f]{16}\.lock")
 
 log = logging.getLogger("earlyexit_superb")
 
@@ -141,7 +144,9 @@ def whole(out: Path, sign: str) -> Iterator[Path]:
 def writable(root: Path, fix: str = REPEAT) -> None:
     """Fail now, not after an hour of training, and remove what killed processes left in `root`."""
     clear_stale(root)
-    probe = root / f".probe.{secrets.token_hex(4)}"
+    clear_stale(root, ".probe.*")
+    clear_locks(root)
+    probe = root / f".probe.{secrets.token_hex(4)}.part"
     write_text(probe, "x" * 4096, fix)
     probe.unlink()
 
@@ -152,12 +157,27 @@ def clear_stale(root: Path, pattern: str = "**/.*.part", age: float = STALE) -> 
     Args:
         age: seconds without a change after which nobody can be writing it any more.
     """
-    for left in root.glob(pattern):
+    there: list[Path] = []
+    with contextlib.suppress(OSError):  # what cannot be listed is said where it is written
+        there += root.glob(pattern)
+    for left in there:
         with contextlib.suppress(OSError):
             inside = left.rglob("*") if left.is_dir() else ()
             changed = max(p.stat().st_mtime for p in (left, *inside))
             if TEMPORARY.fullmatch(left.name) and time.time() - changed > age:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def clear_locks(root: Path) -> None:
+    """Remove locks of heads and feature caches in `root` that a killed process left and nobody
+    holds.
+    """
+    for path in root.glob("**/*.lock"):
+        with contextlib.suppress(OSError, MachineError):
+            ours = OF_A_KEY.fullmatch(path.name) and path.is_file() and not path.stat().st_size
+            if ours and time.time() - path.stat().st_mtime > STALE:
+                with locked(path, wait=False):
+                    pass  # who lets go of it removes it
 
 
 def clear_abandoned(folder: Path, lock: Path) -> None:
@@ -203,9 +223,18 @@ def locked(path: Path, what: str = "", wait: bool = True) -> Iterator[bool]:
     Args:
         what: named on stderr where there is a wait.
         wait: until it is free; else yield False at once where another process holds it.
+
+    Raises: MachineError where the lock file cannot be made: the folder is read-only, its name is
+        too long for the file system.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    held = _acquired(path, wait=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = _acquired(path, wait=False)
+    except OSError as error:
+        raise MachineError(
+            f"the folder {path.parent} cannot be written ({error.strerror or error}); choose "
+            "another, or copy it to one that can be"
+        ) from error
     if held is None and wait:
         log.info("another process is at work on %s: waiting for it", what or path.stem)
         held = _acquired(path, wait=True)
@@ -233,7 +262,7 @@ def _acquired(path: Path, wait: bool) -> IO | None:
     from filelock import lock_descriptor
 
     while True:
-        file = open(path, "a")  # noqa: SIM115  the caller closes it
+        file = _lock_file(path)
         try:
             if not lock_descriptor(file.fileno(), blocking=wait):
                 file.close()
@@ -253,3 +282,10 @@ def _acquired(path: Path, wait: bool) -> IO | None:
                 )
             return file
         file.close()
+
+
+def _lock_file(path: Path) -> IO:
+    """The lock file, open and made where it is missing."""
+    if os.path.lexists(path) and not path.is_file():
+        set_aside(path, "is no lock file")
+    return open(path, "a")

@@ -1,16 +1,16 @@
 """The one training loop, on Lightning Fabric: a killed run ends like an undisturbed one.
 
 Micro-batch i of a training is a pure function of (seed, i), dropout included, so no random state
-needs saving. Fabric places the model, takes gradients and steps. The resume point is a plain
-dictionary, written at each validation (beside its place, then renamed; read with weights_only).
+needs saving. Fabric places the model, takes gradients and steps. The resume point is written at
+each validation and has the whole log in it, so that nothing follows from log.jsonl, which is for
+people. One that is damaged, or not of this training, is set aside, and the training begins anew.
 """
 
-import json
 import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import distributed
+from . import distributed, resume_points
 from .errors import require
-from .storage import atomic
 
 
 def step_seed(seed: int, i: int) -> int:
@@ -55,10 +54,14 @@ class Outcome:
         resumed: the update it resumed from; 0 = a new training.
         skipped: of each parameter group of the optimiser, the updates that were left out because
             its gradient was not finite.
+        log: a line for each validation.
+        best: of each name of `save_best` that was ever a number, the update of the best model.
     """
 
     resumed: int
     skipped: tuple[int, ...]
+    log: Sequence[Mapping[str, float]] = ()
+    best: Mapping[str, int] = field(default_factory=dict)
 
 
 def train(
@@ -79,7 +82,7 @@ def train(
     Args:
         loss: micro-batch number -> () tensor. Its randomness is seeded before each call.
         folder: of the resume point last.ckpt, the best models, and log.jsonl with a line for each
-            validation.
+            validation. What is damaged there is set aside and made again.
         what: is trained, as the progress bar names it.
         validate: called without gradients, in evaluation mode; its numbers go to the log.
         save_best: names among validate()'s numbers -> whether higher is better; best-<name>.ckpt
@@ -91,7 +94,7 @@ def train(
         UsageError: the processes of a torchrun cannot share a batch equally.
     """
     fabric = _fabric(device)
-    folder.mkdir(parents=True, exist_ok=True)
+    resume_points.prepare(folder)
     training = _Training(
         fabric=fabric,
         model=fabric.to_device(model),
@@ -103,12 +106,13 @@ def train(
         validate=validate,
         save_best=save_best or {},
     )
-    resumed = training.resume()
+    resumed = training.resume(what)
     if resumed < schedule.steps:
         model.train()
         training.run(what)
         model.eval()
-    return Outcome(resumed, tuple(training.skipped))
+    best = {name: step for name, (step, _) in training.best.items()}
+    return Outcome(resumed, tuple(training.skipped), training.log, best)
 
 
 @dataclass
@@ -125,7 +129,8 @@ class _Training:
     validate: Callable[[], Mapping[str, float]]
     save_best: Mapping[str, bool]
     step: int = 0  # optimiser updates done, of this run and the ones before it
-    best: dict[str, float] = field(default_factory=dict)
+    best: dict[str, tuple[int, float]] = field(default_factory=dict)  # name -> update, number
+    log: list[dict[str, float]] = field(default_factory=list)
     last_loss: float | Tensor = math.nan
     started: float = field(default_factory=time.monotonic)
 
@@ -135,15 +140,25 @@ class _Training:
         factor = self.schedule.factor or (lambda _: 1.0)
         self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimiser, factor)
 
-    def resume(self) -> int:
-        """Load the last resume point, if there is one; returns its update number."""
-        last = self.folder / "last.ckpt"
-        if last.exists():
-            point = torch.load(last, map_location="cpu", weights_only=True)
-            self.model.load_state_dict(point["model"])
-            self.optimiser.load_state_dict(point["optimiser"])
+    @property
+    def made_of(self) -> dict[str, float]:
+        """What a resume point of this training has in common with it."""
+        planned = self.schedule
+        names = ("steps", "every", "accumulate", "clip")
+        return {"seed": self.seed, **{name: getattr(planned, name) for name in names}}
+
+    def resume(self, what: str) -> int:
+        """Load the last resume point, if there is a sound one; returns its update number."""
+        point = resume_points.last(
+            self.folder, self.made_of, self.model, self.optimiser, self.save_best, what
+        )
+        if point is not None:
             self.rates.load_state_dict(point["scheduler"])
-            self.step, self.skipped, self.best = point["step"], point["skipped"], point["best"]
+            self.model.load_state_dict(point["model"])
+            self.step, self.skipped, self.log = point["step"], point["skipped"], point["log"]
+            self.best = {name: tuple(of) for name, of in point["best"].items()}
+            if distributed.is_leader():
+                resume_points.write_log(self.folder, self.log)
         return self.step
 
     def run(self, what: str) -> None:
@@ -206,43 +221,30 @@ class _Training:
             "seconds": round(time.monotonic() - self.started, 1),
             **{k: round(v, 5) for k, v in scores.items()},
         }
-        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        self.log.append(line)
+        resume_points.write_log(self.folder, self.log)
         # Last of all: a process killed before this repeats these updates and finds the same best.
         point = {
+            "made_of": self.made_of,
             "step": self.step,
             "skipped": self.skipped,
-            "best": self.best,
+            "best": {name: list(of) for name, of in self.best.items()},
+            "log": self.log,
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "scheduler": self.rates.state_dict(),
         }
-        save(point, self.folder / "last.ckpt")
+        resume_points.save(point, self.folder / resume_points.LAST)
 
     def _save_if_best(self, name: str, value: float, higher: bool) -> None:
-        best = self.best.get(name, -math.inf if higher else math.inf)
+        _, best = self.best.get(name, (0, -math.inf if higher else math.inf))
         better = value > best if higher else value < best
         if better:
-            self.best[name] = value
+            self.best[name] = (self.step, value)
             whole = self.model.state_dict()
             part = {k: v for k, v in whole.items() if k.startswith(f"{name}.")}
-            save(part or whole, self.folder / f"best-{name}.ckpt")
-
-
-def best(folder: Path, name: str) -> dict[str, Tensor]:
-    """The parameters of best-<name>.ckpt."""
-    return torch.load(folder / f"best-{name}.ckpt", map_location="cpu", weights_only=True)
-
-
-def save(state: Mapping, path: Path) -> None:
-    """Plain data and tensors to `path`, whole or not at all."""
-    fix = (
-        "free some space or choose another folder and repeat the command: it resumes from the "
-        "last checkpoint"
-    )
-    # torch reports a full disk as RuntimeError
-    with atomic(path, fix, durable=True, failures=(OSError, RuntimeError)) as beside:
-        torch.save(state, beside)
+            model = {"step": self.step, "value": value, "parameters": part or whole}
+            resume_points.save(model, resume_points.best_path(self.folder, name))
 
 
 def _fabric(device: str) -> Any:

@@ -266,7 +266,7 @@ def judge(answer: str, example: Example, protocol: ASRProtocol) -> dict[str, Any
 RECOGNITION = Task(
     name="asr",
     version=1,
-    metrics=tuple(Metric(name, False, "%", best=0.0) for name in METRICS),
+    metrics=tuple(Metric(name, False, "%", best=0.0, least=0.0) for name in METRICS),
     protocols={p.name: p for p in (SUPERB_V1, DAISY, MINISUPERB, MINI)},
     builtin="mini",
     default="superb-v1",

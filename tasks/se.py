@@ -214,8 +214,17 @@ ENHANCEMENT = Task(
     name="se",
     version=1,
     metrics=(
-        Metric("pesq", True, "MOS-LQO, wide-band", best=4.644, largest_loss=1.0),
-        Metric("stoi", True, best=1.0),
+        # between the asymptotes of ITU-T P.862.2, eq. 1
+        Metric(
+            "pesq",
+            True,
+            "MOS-LQO, wide-band",
+            best=4.644,
+            largest_loss=1.0,
+            least=0.999,
+            most=4.999,
+        ),
+        Metric("stoi", True, best=1.0, least=-1.0, most=1.0),  # a mean of correlations
         Metric("si_sdr_improvement", True, "dB"),
     ),
     protocols={p.name: p for p in (SUPERB_V1, S3PRL_V2, DAISY, MINISUPERB, MINI)},

@@ -233,7 +233,7 @@ def judge(answer: str, example: Example, protocol: SIDProtocol) -> dict[str, Any
 IDENTIFICATION = Task(
     name="sid",
     version=1,
-    metrics=(Metric("accuracy", True, "%", best=100.0),),
+    metrics=(Metric("accuracy", True, "%", best=100.0, least=0.0, most=100.0),),
     protocols={p.name: p for p in (SUPERB_V1, DAISY, MINISUPERB, MINI)},
     builtin="mini",
     default="superb-v1",

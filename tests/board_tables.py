@@ -4,9 +4,12 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import board_differences
+
 ROOT = Path(__file__).parents[1]
 BACKBONE = "hubert.tiny(front=projection)"
 RANDOM = "hubert.tiny(weights=random, front=projection)"
+RANDOM_BLOCKS = "hubert.tiny(weights=random-blocks, front=projection)"
 SHOWN = (BACKBONE, "daisy.tiny")
 RHOS, SPANS = (0.7, 0.76, 1.0), ("mean", "threshold", "min-max")
 
@@ -18,6 +21,7 @@ def tables() -> dict[str, str]:
         "tasks": _every_task(),
         "control": _control(),
         "worth": _worth(),
+        "differences": board_differences.table(),
     }
 
 
@@ -27,7 +31,7 @@ def lines(task: str) -> list[dict]:
     fixed and random exits.
     """
     from earlyexit_superb.benchmark.report import table1
-    from earlyexit_superb.benchmark.report.result import load_all
+    from earlyexit_superb.benchmark.report.folder import load_all
 
     of = table1.lines({task: load_all(ROOT / "results", task)}, {}).to_dict("records")
     return [{k: None if v != v else v for k, v in line.items()} for line in of]
@@ -43,8 +47,8 @@ def by_key(lines: list[dict], key: Callable[[dict], tuple]) -> dict[tuple, dict]
 
 def _as_printed() -> str:
     """The rows of `--upstream daisy --task se --rho 0.7`, best first."""
+    from earlyexit_superb.benchmark.report.folder import load_all
     from earlyexit_superb.benchmark.report.leaderboard import LEADING, board
-    from earlyexit_superb.benchmark.report.result import load_all
     from earlyexit_superb.benchmark.report.screen import markdown, screen
 
     found = load_all(ROOT / "results", "se")
@@ -114,32 +118,21 @@ def _every_task() -> str:
 
 
 def _control() -> str:
-    """Full depth beside random weights of the same shape."""
-    out = [
-        [
-            "full depth",
-            "model",
-            "random weights",
-            "model, layer-norm",
-            "random, layer-norm",
-        ]
-    ]
-    out.append(["---"] * 5)
+    """Full depth beside its front-end under random blocks, and beside random weights."""
+    told = ("model", "random blocks", "random weights")
+    heading = ["full depth", *told, *(f"{name}, layer-norm" for name in told)]
+    out = [heading, ["---"] * len(heading)]
     for task, name in FIRST.items():
         plain = [line for line in lines(task) if line["value"] is None]
         of = by_key(plain, lambda line: (line["upstream"], line["exit"]))
         floor = of.get(("unprocessed", "unprocessed"))
         noisy = f" (noisy input {floor['pesq']:.2f})" if task == "se" else ""
-        out.append(
-            [
-                name + noisy,
-                *(
-                    _interval(of[who, how], task)
-                    for how in ("full", "full + layer-norm")
-                    for who in (BACKBONE, RANDOM)
-                ),
-            ]
-        )
+        cells = [
+            _interval(of[who, how], task)
+            for how in ("full", "full + layer-norm")
+            for who in (BACKBONE, RANDOM_BLOCKS, RANDOM)
+        ]
+        out.append([name + noisy, *cells])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in out)
 
 

@@ -17,7 +17,7 @@ ROOMS = ("upstreams", "downstreams", "tasks", "benchmark")
 PUBLIC = ROOT / "benchmark" / "public"  # the root of the package: its imports start there
 FILES = sorted(p for room in ROOMS for p in (ROOT / room).rglob("*.py"))
 # all that may be imported at module level, beside the standard library
-EARLY = {"numpy", "torch", "yaml", "pandas", "soundfile"}
+EARLY = {"numpy", "torch", "yaml", "pandas", "soundfile", "pydantic"}
 GROUND = {"contract", "ground"}
 SEES = {
     "contract": {"contract"},

@@ -125,8 +125,10 @@ class Daisy(ExitRule):
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """(..., units) -> (...), nats. As -sum p log p of a log-softmax it is 0 where p is 0, never
-    nan, and takes no second logarithm.
+    """(..., units) -> (...), nats, in float32. As -sum p log p of a log-softmax it is 0 where p is
+    0, never nan, and takes no second logarithm.
     """
-    log_p = logits.float().log_softmax(-1)
-    return -torch.linalg.vecdot(log_p.exp(), log_p)
+    # autocast would round the products, and with them the evidence, to eight bits
+    with torch.autocast(logits.device.type, enabled=False):
+        log_p = logits.float().log_softmax(-1)
+        return -torch.linalg.vecdot(log_p.exp(), log_p)

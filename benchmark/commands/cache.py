@@ -1,13 +1,15 @@
 """The verb `cache`: which recorded passes are kept on this machine, and taking them away."""
 
-import hashlib
-import json
+import contextlib
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import UsageError, did_you_mean
-from ..storage import cache_dir, locked
+from ..soundness import read_object, remove
+from ..storage import cache_dir, clear_locks, locked
 from .parser import Parser, kind_of
 
 
@@ -21,37 +23,52 @@ def command(argv: Sequence[str]) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="ls|rm", parser_class=Parser)
     ls = kind_of(verbs, "ls", "what is kept, largest first", "run_benchmark.py cache ls")
     ls.add_argument(
-        "--check", action="store_true", help="read everything and hold it against its hashes"
+        "--check", action="store_true", help="read everything and compare it with its digests"
     )
     about = "remove recorded passes; whatever needs them records them again"
     rm = kind_of(verbs, "rm", about, "run_benchmark.py cache rm --unfinished")
     rm.add_argument("key", nargs="*", help="as ls prints them")
-    rm.add_argument("--unfinished", action="store_true", help="what interrupted recordings left")
+    rm.add_argument(
+        "--unfinished",
+        action="store_true",
+        help="what interrupted recordings and older versions left, and what is damaged",
+    )
     rm.add_argument("--all", action="store_true")
     args = parser.parse_args(argv)
     return _ls(args.check) if args.verb == "ls" else _rm(args.key, args.unfinished, args.all)
 
 
 def _ls(check: bool) -> int:
-    found, damaged = _traces(), False
+    from ..engine.cache_repair import damaged
+
+    found, any_damaged = _traces(), False
     for folder in sorted(found, key=lambda f: -_bytes(f)):
-        manifest, state = found[folder], _state(folder, found[folder])
+        manifest = read_object(folder / "manifest.json") or {}
+        state = found[folder]
         if check and state == "whole":
-            state = _checked(folder, manifest)
-            damaged |= state != "sound"
+            state = "damaged" if damaged(folder, manifest) else "sound"
+        any_damaged |= state == "damaged"
         print(_line(folder, manifest, state))
     root, free = cache_dir() / "traces", shutil.disk_usage(cache_dir()).free
     kept = sum(map(_bytes, found)) / 2**30
     print(f"{len(found)} traces, {kept:.2f} GiB in {root}; {free / 2**30:.1f} GiB free")
-    return int(damaged)
+    if "older" in found.values():
+        print(
+            "notice: this version does not read those of an older one; remove them: "
+            "run_benchmark.py cache rm --unfinished",
+            file=sys.stderr,
+        )
+    return int(check and any_damaged)
 
 
-def _line(folder: Path, manifest: dict, state: str) -> str:
-    about, minutes = manifest.get("about", {}), manifest.get("seconds", 0) / 60
+def _line(folder: Path, manifest: Mapping[str, Any], state: str) -> str:
+    about, spoken = manifest.get("about"), manifest.get("seconds")
+    about = about if isinstance(about, dict) else {}
+    minutes = f"{spoken / 60:.1f}" if isinstance(spoken, (int, float)) else "?"
     return (
         f"{folder.name}  {_bytes(folder) / 2**20:9.1f} MiB  {state:10}  "
-        f"{manifest.get('what', '?'):12} {about.get('upstream', '?')} {about.get('revision', '')}  "
-        f"{minutes:.1f} min, depths 0-{about.get('deepest', '?')}"
+        f"{manifest.get('what', '?')!s:12} {about.get('upstream', '?')} "
+        f"{about.get('revision', '')}  {minutes} min, depths 0-{about.get('deepest', '?')}"
         f", {about.get('keep', '?')}"
     )
 
@@ -67,48 +84,48 @@ def _rm(keys: Sequence[str], unfinished: bool, everything: bool) -> int:
         if key not in names:
             raise UsageError(f"there is no trace {key!r}: {did_you_mean(key, names)}")
     for name, folder in names.items():
-        if everything or name in keys or (unfinished and _state(folder, found[folder]) != "whole"):
+        if everything or name in keys or (unfinished and found[folder] != "whole"):
             with locked(folder.with_suffix(".lock"), wait=False) as free:
                 if not free:
                     print(f"kept {name}: another process is recording it")
                     continue
                 freed = _bytes(folder)
-                shutil.rmtree(folder)
+                remove(folder)
             print(f"removed {name}, {freed / 2**20:.1f} MiB")
+    clear_locks(cache_dir() / "traces")
     return 0
 
 
-def _traces() -> dict[Path, dict]:
-    """Folder -> its manifest, empty where there is none."""
-    folders = sorted(p for p in (cache_dir() / "traces").glob("*") if p.is_dir())
-    return {
-        p: json.loads((p / "manifest.json").read_text()) if (p / "manifest.json").exists() else {}
-        for p in folders
-    }
+def _traces() -> dict[Path, str]:
+    """What is in the place of a feature cache -> its state, whatever it is."""
+    there = sorted((cache_dir() / "traces").glob("*"))
+    return {path: _state(path) for path in there if path.suffix not in (".lock", ".damaged")}
 
 
-def _state(folder: Path, manifest: dict) -> str:
-    if not manifest.get("shards"):
+def _state(folder: Path) -> str:
+    """whole (the sizes are right; --check reads everything), unfinished, older or damaged."""
+    from ..engine.cache_key import VERSION
+    from ..engine.cache_repair import finished, read_manifest
+
+    manifest = read_manifest(folder)
+    if manifest is None:
+        said = read_object(folder / "manifest.json")
+        about = said.get("about") if said else None
+        known = about.get("format") if isinstance(about, dict) else None
+        if isinstance(known, int) and known < VERSION:
+            return "older"
+        # nothing is written before the manifest
+        return "damaged" if _bytes(folder) else "unfinished"
+    if manifest["shards"] is None:
         return "unfinished"
-    lost = any(
-        not (folder / s["file"]).exists() or (folder / s["file"]).stat().st_size != s["bytes"]
-        for s in manifest["shards"]
-        if s["bytes"]
-    )
-    return "damaged" if lost else "whole"
+    sizes = [(folder / s["file"], s["bytes"]) for s in manifest["shards"] if s["bytes"]]
+    whole = finished(folder) and all(p.is_file() and p.stat().st_size == n for p, n in sizes)
+    return "whole" if whole else "damaged"
 
 
-def _checked(folder: Path, manifest: dict) -> str:
-    for shard in manifest["shards"] if manifest["kept"] else ():
-        digest = hashlib.sha256()
-        with open(folder / shard["file"], "rb") as file:
-            file.seek(shard["at"])
-            while block := file.read(1 << 20):
-                digest.update(block)
-        if digest.hexdigest() != shard["sha256"]:
-            return "damaged"
-    return "sound"
-
-
-def _bytes(folder: Path) -> int:
-    return sum(p.stat().st_size for p in folder.glob("*"))
+def _bytes(path: Path) -> int:
+    total = 0
+    for part in (path, *path.rglob("*")):
+        with contextlib.suppress(OSError):  # removed meanwhile
+            total += part.lstat().st_size if not part.is_dir() else 0
+    return total

@@ -38,14 +38,14 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON lines instead of a table")
     args = parser.parse_args(argv)
     from ..report.curve import Pool
-    from ..report.result import load_all, measured
+    from ..report.folder import load_all, need
+    from ..report.result import measured
     from ..report.selecting import select
 
     results: dict = {}
     for folder in args.results:
-        if not folder.is_dir():
-            raise UsageError(f"there is no results folder {folder}; name one with --results")
-        for result in load_all(folder):
+        need(folder)
+        for result in load_all(folder, tables=False):
             results.setdefault(result.cell, result)
     pool = Pool(results.values())
     a = select(args.a, pool.results)

@@ -23,13 +23,11 @@ def command(argv: Sequence[str]) -> int:
     )
     args = parser.parse_args(argv)
     folder = args.results
-    if not folder.is_dir():
-        raise UsageError(
-            f"there is no results folder {folder}; run a benchmark first, or name the folder"
-        )
+    from ..report.folder import files, need
     from ..report.leaderboard import write
 
-    found = sorted({p.relative_to(folder).parts[0] for p in folder.glob("*/*/*/*/*.json")})
+    need(folder)
+    found = sorted({p.relative_to(folder).parts[0] for p in files(folder)})
     if not found:
         raise UsageError(
             f"{folder} holds no results; run a benchmark first: run_benchmark.py --upstream daisy "

@@ -208,14 +208,7 @@ def asked(args: argparse.Namespace):
 
 
 def check_device(name: str) -> None:
-    import torch
+    """See `engine.devices.check_device`; a parser alone imports no torch."""
+    from ..engine import devices
 
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"--device is cpu, cuda or cuda:N, not {name!r}") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            "--device cuda: this machine has no CUDA device that torch can use; leave the flag out "
-            "to run on the CPU"
-        )
+    devices.check_device(name)

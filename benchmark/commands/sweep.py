@@ -220,8 +220,8 @@ def _sentence(failed: Outcome) -> str:
 
 def _print(rows: Sequence[dict[str, Any]], args: Namespace) -> None:
     """JSON lines, or a table for each task."""
+    from ..report.folder import load_all
     from ..report.leaderboard import against, row
-    from ..report.result import load_all
 
     for task in dict.fromkeys(line["task"] for line in rows):
         of_task = [line for line in rows if line["task"] == task]

@@ -53,7 +53,7 @@ def check_task(
 
 def _seeded(what: str, checks: Findings) -> list[Finding]:
     """The findings of a check, its random numbers the same whatever ran before."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return findings(what, checks)
 

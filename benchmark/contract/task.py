@@ -20,6 +20,8 @@ class Metric:
     Attributes:
         name: says what it is: si_sdr_improvement, not si_sdr.
         best: what the truth itself scores, to within 1 %; None where that has no bound.
+        least, most: no score, of an utterance or of all, is below or above; None where that has no
+            bound. A row beyond them is damaged and in no table.
         largest_loss: what one utterance loses at most in the eyes of --max-loss: a larger drop
             counts as this one. None = 100 for a percentage, else the user names it.
     """
@@ -29,6 +31,8 @@ class Metric:
     unit: str = ""
     best: float | None = None
     largest_loss: float | None = None
+    least: float | None = None
+    most: float | None = None
 
 
 @dataclass(frozen=True)

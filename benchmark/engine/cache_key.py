@@ -16,7 +16,7 @@ from ..contract import Item, Upstream
 from .cache_layout import pieces
 
 HOUSE = __name__.split(".")[0]
-VERSION = 4  # of the pass and of its files; part of the key
+VERSION = 5  # of the pass and of its files; part of the key
 
 
 def about(upstream: Upstream, items: Sequence[Item], device: str, keep: str) -> dict[str, Any]:

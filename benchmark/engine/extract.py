@@ -22,6 +22,7 @@ from ..heartbeat import Heartbeat
 from ..masking import valid_mask
 from ..storage import CACHE, clear_abandoned
 from .cache_layout import Layout, means, padded, pieces
+from .cache_repair import prepare
 from .promises import Promises
 from .shards import Extracted, Shard, begin_manifest, finish
 
@@ -49,12 +50,12 @@ def extract(
     what: str,
     device: str,
 ) -> None:
-    """Make `folder` a feature cache of `items`, resuming from what is there.
+    """Make `folder` a feature cache of `items`, resuming from what is there undamaged.
 
     The caller holds the lock of `folder`.
 
     Args:
-        about: all that the numbers depend on; see feature_cache.about.
+        about: all that the numbers depend on; see cache_key.about.
         what: for people, as in "se train".
 
     Raises:
@@ -67,11 +68,11 @@ def extract(
     job = Extraction(layout, load, device, folder, what)
     shards = [Shard(folder, layout, n, batches) for n, batches in enumerate(layout.shards())]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        there = prepare(folder, about, what, shards)
         clear_abandoned(folder, folder.with_suffix(".lock"))
-        stored = _announce(job, [shard for shard in shards if not shard.complete(stored=True)])
+        stored = _announce(job, [shard for shard in shards if shard.number not in there])
         begin_manifest(folder, about, what)
-        stored = _write_all(job, shards, stored)
+        stored = _write_all(job, shards, there, stored)
         finish(folder, about, what, shards, stored)
     except OSError as failure:
         raise MachineError(
@@ -104,8 +105,12 @@ def _announce(job: Extraction, missing: Sequence[Shard]) -> bool:
     return layout.keep == "answers" or (layout.has_rows and fits)
 
 
-def _write_all(job: Extraction, shards: Sequence[Shard], stored: bool) -> bool:
-    """Write what is missing of the shards; returns whether their rows or answers are stored."""
+def _write_all(job: Extraction, shards: Sequence[Shard], there: set[int], stored: bool) -> bool:
+    """Write what is missing of the shards; returns whether their rows or answers are stored.
+
+    Args:
+        there: those that are complete with their rows or answers.
+    """
     from tqdm import tqdm
 
     layout = job.layout
@@ -118,9 +123,9 @@ def _write_all(job: Extraction, shards: Sequence[Shard], stored: bool) -> bool:
             bar.update(layout.seconds_of(batch))
 
         for shard in shards:
-            if shard.complete(stored):
+            if shard.number in there or (not stored and shard.complete(stored)):
                 progress(shard.pieces)
-            elif not shard.write(_batches(job, shard, stored, alive, progress), stored):
+            elif not shard.write(_batches(job, shard, stored, alive, progress), stored) and stored:
                 stored = False
                 print(
                     f"{job.what}: states overflow fp16; recomputed for every batch", file=sys.stderr
@@ -187,10 +192,11 @@ def _forward(
                 answers[f"{i}.{depth}"] = one.cpu().numpy()
         if stored and keep == "means":
             saved.append(means(state, frames).cpu())  # (2, B, D)
-        elif stored and keep == "states":
+        elif keep == "states":
             half = state.half()
             rounding = max(rounding, _rounding(state, half, frames))
-            saved.append(half.cpu())  # (B, T, D)
+            if stored:
+                saved.append(half.cpu())  # (B, T, D)
         previous = state
     promises.settle()
     return Extracted(wavs, _rows(keep, saved, frames), evidence, rounding, answers)

@@ -1,28 +1,87 @@
 """Heads on disk: <folder>/<key>.safetensors has the parameters, <key>.json says how they came.
 
-The JSON is written last: where it is, the head is finished. A head whose training scored no dev
-utterance (a learning rate that diverges) has a JSON and no parameters.
+The JSON is written last: where it is, the head is finished. It has a digest of itself and one of
+the parameters; a head that is not what they say, or has none (an older version's), is set aside and
+trained again. A head whose training scored no dev utterance (a learning rate that diverges) has a
+JSON and no parameters.
 """
 
-import json
+import hashlib
 import math
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from .. import trainer
+from .. import resume_points
 from ..contract import Metric, Setup, Task
-from ..errors import UsageError
+from ..errors import MachineError, UsageError
 from ..report.result import FIX
+from ..soundness import file_digest, remove, sealed, set_aside, unsealed
 from ..storage import atomic, write_text
+from ..trainer import Outcome
 from .heads import Downstream
+
+PARAMETERS = "parameters_digest"  # in the JSON; null where there are none
 
 
 def finished(folder: Path, key: str) -> bool:
-    return _about(folder, key).exists()
+    """Whether a head is there, undamaged."""
+    return _known(folder, key) is not None
+
+
+def forget(folder: Path, key: str) -> None:
+    """Have a head trained again."""
+    remove(_about(folder, key))
+
+
+def set_damaged_aside(folder: Path, key: str) -> None:
+    """Make way for a head that is not finished; the caller holds its lock."""
+    about, parameters = _about(folder, key), _parameters(folder, key)
+    if os.path.lexists(about) and not finished(folder, key):
+        sound = PARAMETERS in (unsealed(about) or {})
+        hurt, beside = (parameters, about) if sound else (about, parameters)
+        set_aside(hurt, "is damaged, or an older version's without a digest")
+        set_aside(beside, f"belongs to {hurt.name}")
+    elif os.path.lexists(parameters) and not parameters.is_file():
+        set_aside(parameters, "is no file")
+
+
+def _known(folder: Path, key: str) -> dict[str, Any] | None:
+    """What the JSON of a finished head says; None where there is none or it is damaged."""
+    about = unsealed(_about(folder, key))
+    if about is None or PARAMETERS not in about:
+        return None
+    digest, path = about.pop(PARAMETERS), _parameters(folder, key)
+    return about if digest is None or digest == _digest_of(path) else None
+
+
+def _expected(folder: Path, key: str) -> dict[str, Any]:
+    """The same of a head that was finished a moment ago."""
+    known = _known(folder, key)
+    if known is None:
+        raise MachineError(
+            f"the head {_about(folder, key)} was removed or damaged while it was in use; repeat "
+            "the command, which trains it again"
+        )
+    return known
+
+
+def _digest_of(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except OSError:
+        return ""
+    return _remembered(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)  # one command asks for the same heads dozens of times
+def _remembered(path: Path, *stat: int) -> str:
+    return file_digest(path)
 
 
 def load(
@@ -37,37 +96,45 @@ def load(
     """A trained head in evaluation mode, and what is known of its training."""
     from safetensors.torch import load_file
 
+    known = _expected(folder, key)
     head = Downstream(task, setup, blocks, normalise, alone)
     head.load_state_dict(load_file(_parameters(folder, key)))
-    return head.eval(), json.loads(_about(folder, key).read_text())
+    return head.eval(), known
 
 
 def save_best(
-    folder: Path, key: str, name: str, work: Path, metric: Metric, known: Mapping[str, Any]
+    folder: Path,
+    key: str,
+    name: str,
+    work: Path,
+    metric: Metric,
+    done: Outcome,
+    known: Mapping[str, Any],
 ) -> None:
     """Store the head of the best validation, and then the JSON that says it is finished.
 
     Args:
         name: of the head, for people.
-        work: the folder it was trained in, with a log line and a checkpoint of each validation.
+        work: the folder it was trained in, with a checkpoint of the best validation.
+        done: its training, with a line for each validation.
         known: more of its training for the JSON.
     """
-    lines = map(json.loads, (work / "log.jsonl").read_text().splitlines())
-    values = {line["step"]: line[key] for line in lines}
+    values = {int(line["step"]): line[key] for line in done.log}
     scores = {step: value if math.isfinite(value) else None for step, value in values.items()}
-    step, value = _best(scores, metric)
+    step = done.best.get(key)
     if step is not None:
-        parameters = trainer.best(work, key)
+        parameters = resume_points.best(work, key)
         named = {path.removeprefix(f"{key}."): p for path, p in parameters.items()}
         _save(_parameters(folder, key), named)
     about = {
         "name": name,
         "chosen_step": step,
-        f"dev_{metric.name}": value,
+        f"dev_{metric.name}": None if step is None else scores[step],
         "dev_by_step": scores,
         **known,
+        PARAMETERS: None if step is None else file_digest(_parameters(folder, key)),
     }
-    write_text(_about(folder, key), json.dumps(about, indent=1) + "\n", FIX)
+    write_text(_about(folder, key), sealed(about), FIX)
 
 
 def choose(folder: Path, keys: Mapping[float, str], task: Task) -> tuple[str, dict[str, Any]]:
@@ -81,7 +148,7 @@ def choose(folder: Path, keys: Mapping[float, str], task: Task) -> tuple[str, di
     metric = task.metrics[0]
     dev: dict[float, float | None] = {}
     for lr, key in keys.items():
-        dev[lr] = json.loads(_about(folder, key).read_text())[f"dev_{metric.name}"]
+        dev[lr] = _expected(folder, key)[f"dev_{metric.name}"]
     best, _ = _best(dev, metric)
     if best is None:
         rates = ", ".join(f"{lr:g}" for lr in dev)
@@ -94,17 +161,40 @@ def choose(folder: Path, keys: Mapping[float, str], task: Task) -> tuple[str, di
     return keys[best], tried
 
 
+def work_folder(folder: Path, keys: Sequence[str]) -> Path:
+    """Where heads are trained side by side: the folder of their resume points."""
+    digest = hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()
+    return folder / f"unfinished-{digest[:16]}"
+
+
+def begin(folder: Path, keys: Sequence[str]) -> Path:
+    """The same, made, with the list of its heads in it."""
+    work = work_folder(folder, keys)
+    resume_points.prepare(work)
+    listed = work / "heads"
+    if os.path.lexists(listed) and not listed.is_file():
+        set_aside(listed, "is no file")
+    write_text(listed, "\n".join(sorted(keys)) + "\n", FIX)
+    return work
+
+
 def clear_finished(folder: Path) -> None:
     """Remove resume points of which every head is finished, here or by another process."""
     for heads in folder.glob("unfinished-*/heads"):
-        if all(finished(folder, key) for key in heads.read_text().split()):
+        try:
+            keys = heads.read_text("utf-8").split() if heads.is_file() else []
+        except (OSError, ValueError):
+            continue
+        # a list that was cut speaks of fewer heads
+        whole = bool(keys) and heads.parent.name.startswith(work_folder(folder, keys).name)
+        if whole and all(finished(folder, key) for key in keys):
             shutil.rmtree(heads.parent, ignore_errors=True)
 
 
 def _best(
     scores: Mapping[float, float | None], metric: Metric
 ) -> tuple[float, float] | tuple[None, None]:
-    """The first of the best (step or learning rate, score); None where none was scored."""
+    """The first of the best (learning rate, score); None where none was scored."""
     scored = [(at, value) for at, value in scores.items() if value is not None]
     if not scored:
         return None, None

@@ -6,7 +6,6 @@ which others are trained beside it.
 """
 
 import contextlib
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -22,13 +21,13 @@ from .. import trainer
 from ..contract import Protocol, Setup, Task
 from ..errors import UsageError
 from ..metrics import Failure, mean
-from ..report.result import FIX
-from ..storage import locked, write_text
+from ..storage import locked
 from .feature_cache import Batch, FeatureCache
 from .head_batches import batches
-from .head_files import clear_finished, finished, save_best
+from .head_files import begin, clear_finished, finished, save_best, set_damaged_aside
 from .heads import Downstream, Plan, example, side_by_side, small
 from .standardise import statistics
+from .timing import hardware
 
 
 def fit(
@@ -157,15 +156,16 @@ def _claimed(missing: Mapping[str, Plan], folder: Path) -> Iterator[list[str]]:
             first = next(iter(missing))
             stack.enter_context(locked(folder / f"{first}.lock", f"the head {missing[first].name}"))
             mine = [first]
-        yield [key for key in mine if not finished(folder, key)]
+        mine = [key for key in mine if not finished(folder, key)]
+        for key in mine:
+            set_damaged_aside(folder, key)
+        yield mine
 
 
 def _train(group: HeadGroup, folder: Path) -> None:
     """Train a group to its end and store its heads in `folder`."""
     protocol, metric = group.setup.protocol, group.task.metrics[0]
-    keys = sorted(group.plans)
-    work = folder / f"unfinished-{hashlib.sha256(''.join(keys).encode()).hexdigest()[:16]}"
-    write_text(work / "heads", "\n".join(keys) + "\n", FIX)
+    work = begin(folder, list(group.plans))
     rows = batches(group.train.items, protocol, group.seed)
     with _threads(group):
         done = trainer.train(
@@ -185,10 +185,11 @@ def _train(group: HeadGroup, folder: Path) -> None:
         known = {
             "steps": protocol.steps,
             "seed": group.seed,
+            "device": hardware(group.device),
             "updates_skipped": count,
             "protocol": asdict(replace(protocol, lr=plan.lr)),
         }
-        save_best(folder, key, plan.name, work, metric, known)
+        save_best(folder, key, plan.name, work, metric, done, known)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ of a weight (HuBERT's convolutions on a CPU call no module), a wrapper in bfloat
 """
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +57,8 @@ def _watched_pass(
 ) -> tuple[list[set[Memory]], dict[int, set[Memory]]]:
     """What each depth's state reads, from 0 on, and what each depth's branch reads."""
     watch = _Watch(upstream.parameters())
-    device = next((p.device for p in upstream.parameters()), torch.device("cpu"))
+    placed = chain(upstream.parameters(), upstream.buffers())
+    device = next((tensor.device for tensor in placed), torch.device("cpu"))
     noise = torch.randn(1, SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([SAMPLE_RATE])
     frames, previous = upstream.frames(lengths).to(device), None

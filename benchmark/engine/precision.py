@@ -2,7 +2,8 @@
 
 bfloat16 is torch's autocast around each of the upstream's steps. Its name and revision say so, so
 its rows, traces and heads never mix with those of full precision. States, evidence and
-floating-point answers come out as float32 again.
+floating-point answers come out as float32 again; evidence that an upstream would give in bfloat16
+is computed in float32, from the states as they are.
 """
 
 from collections.abc import Generator, Sequence
@@ -34,6 +35,7 @@ class LowerPrecision(Wrapper):
     def __init__(self, inner: Upstream):
         card = inner.card
         super().__init__(inner, f"{card.name}(bf16)", f"{card.revision}.bf16")
+        self._evidence_lowered = True
 
     def around(self, inner: Upstream) -> Upstream:
         return LowerPrecision(inner)
@@ -54,8 +56,15 @@ class LowerPrecision(Wrapper):
     def evidence(
         self, depth: int, state: Tensor, previous: Tensor, frames: Tensor, **answer: Any
     ) -> Tensor:
-        with _autocast(state):
-            return self.inner.evidence(depth, state, previous, frames, **answer).float()
+        given = (depth, state, previous, frames)
+        if self._evidence_lowered:
+            with _autocast(state):
+                evidence = self.inner.evidence(*given, **answer)
+            if evidence.dtype != torch.bfloat16:
+                return evidence.float()
+            # its last steps, a mean among them, were rounded to eight bits: too few for a threshold
+            self._evidence_lowered = False
+        return self.inner.evidence(*given, **answer).float()
 
     def answer(self, depth: int, state: Tensor, frames: Tensor) -> Sequence[Tensor]:
         with _autocast(state):

@@ -17,6 +17,7 @@ from ..foreign import prints_to_stderr
 from ..registry import build_upstream, tasks, upstream_class
 from ..validation import opened
 from . import anytime, controls
+from .devices import check_device
 from .experiment import Experiment, RunConfig
 from .precision import at_precision
 from .promises import check_built
@@ -30,6 +31,7 @@ def resolve(config: RunConfig) -> Experiment:
     Raises: UsageError about the first that does not fit; MachineError where a package is missing.
     """
     task: Task = tasks.get(config.task)
+    check_device(config.device)
     options, fields_given = _sorted_settings(config, task)
     name = config.protocol or (task.builtin if config.data is None else task.default)
     if name not in task.protocols:

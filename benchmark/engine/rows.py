@@ -108,6 +108,8 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
     if control:
         detail |= {"control": _control_detail(ev, row)}
     detail |= _chosen_detail(ev, row, utterances)
+    if recomputed := [split for split, features in ev.features.items() if features.recomputed]:
+        detail |= {"states_recomputed": recomputed}  # the last bits may differ from stored ones
     weights: Sequence[float] = ()
     if row in ev.plans:
         readout, training = load_head(ev, row)

@@ -7,9 +7,12 @@ from ..errors import need_all
 from ..extras import EXTRAS
 from ..foreign import prints_to_stderr
 from ..report import leaderboard
+from ..report.folder import kept
 from ..report.result import FIX, Result
 from ..storage import writable
+from . import head_files
 from .bounded import bounded
+from .devices import made_elsewhere
 from .evaluation import Evaluation, evaluation
 from .experiment import Experiment, Row, RunConfig
 from .resolve import resolve
@@ -34,8 +37,8 @@ def results(
             module.
     """
     root, wanted = exp.config.results, exp.rows if rows is None else rows
-    missing = [row for row in wanted if exp.config.force or not row.path.exists()]
     writable(root, FIX)
+    missing = [row for row in wanted if exp.config.force or not kept(row.path, row.cell)]
     if missing:
         _need_packages(exp)
     if exp.recipe.differs:
@@ -44,7 +47,10 @@ def results(
         print(f"notice: {notice}", file=sys.stderr)
     refused = _make(exp, missing, parallel, {} if timings is None else timings)
     leaderboard.write(root, exp.task.name)
-    return [Result.load(row.path) for row in wanted if row.path.exists()], refused
+    there = [Result.load(row.path) for row in wanted if row.path.exists()]
+    for notice in made_elsewhere(there, exp.config.device):
+        print(f"notice: {notice}", file=sys.stderr)
+    return there, refused
 
 
 def _need_packages(exp: Experiment) -> None:
@@ -66,8 +72,8 @@ def _make(exp: Experiment, rows: Sequence[Row], parallel: bool, timings: Timings
         return []
     ev = evaluation(exp, rows)
     for key in ev.heads if exp.config.force else ():
-        (ev.folder / f"{key}.json").unlink(missing_ok=True)
-    missing = sum(not (ev.folder / f"{key}.json").exists() for key in ev.heads)
+        head_files.forget(ev.folder, key)
+    missing = sum(not head_files.finished(ev.folder, key) for key in ev.heads)
     numbers = [exp.rows.index(row) for row in rows]
     with workers(
         worker_count(exp, missing) if parallel else 0, again, exp.config, numbers

@@ -149,8 +149,18 @@ def synchronise(device: str) -> None:
 def machine(device: str = "cpu") -> str:
     """The device as a row names it; seconds mean something only beside it."""
     if _cuda(device):
-        return torch.cuda.get_device_name(device)
-    return f"cpu, {torch.get_num_threads()} threads of {os.cpu_count()}, {_cpu_name()}"
+        return hardware(device)
+    return f"cpu, {torch.get_num_threads()} threads of {os.cpu_count()}, {hardware(device)}"
+
+
+def hardware(device: str) -> str:
+    """The model of the device, whatever the threads."""
+    return torch.cuda.get_device_name(device) if _cuda(device) else _cpu_name()
+
+
+def hardware_of(named: str) -> str:
+    """The model in a name that `machine` gave."""
+    return named.split(", ", 2)[-1] if named.startswith("cpu, ") else named
 
 
 class BackgroundLoad:

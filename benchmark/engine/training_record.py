@@ -1,6 +1,6 @@
 """training.json: what the training in a folder is made of, so that no other training goes on there.
 
-It is written before anything is trained and names the weights once they are finished.
+It is written before anything is trained and has a digest of the weights once they are finished.
 """
 
 import contextlib
@@ -16,10 +16,12 @@ from typing import Any
 from .. import distributed
 from ..contract import Recipe, TrainingData, TrainingRun
 from ..errors import UsageError
+from ..soundness import SEAL, file_digest, read_object, sealed, set_aside, unsealed
 from ..storage import locked, write_text
 from ..training_data import fingerprint
 
-ELSEWHERE = ("preset", "finished")  # not what a training is made of
+WEIGHTS = "weights_digest"  # of the finished file
+ELSEWHERE = ("preset", "finished", WEIGHTS)  # not what a training is made of
 FLAGS = {
     "speech": "--data",
     "corpus": "--data",
@@ -56,19 +58,54 @@ def claimed(run: TrainingRun, made: Mapping[str, Any]) -> Iterator[bool]:
     lock = locked(run.work / "lock", f"the training of {run.name} in {run.out}")
     with lock if distributed.is_leader() else contextlib.nullcontext():
         with distributed.in_turn():
-            begun = json.loads(file.read_text()) if file.exists() else None
+            begun = _read(file)
             if begun is None:
+                if distributed.is_leader():
+                    _set_unknown_aside(run, file)
                 begun = {**made, "finished": False}
-                _write(file, begun)
+                write_text(file, sealed(begun))
             _refuse_another(begun, made, run)
-        finished = begun["finished"] and run.weights.exists()
+            finished = _finished(begun, run)
         yield finished
         if not finished and distributed.is_leader():
-            _write(file, {**begun, "finished": True})
+            done = {"finished": True, WEIGHTS: file_digest(run.weights)}
+            write_text(file, sealed({**begun, **done}))
 
 
-def _write(file: Path, content: Mapping[str, Any]) -> None:
-    write_text(file, json.dumps(content, indent=1) + "\n")
+def _read(file: Path) -> dict[str, Any] | None:
+    """What a training was begun with; None where nobody can tell any more. One of an older version
+    has no digest and is believed.
+    """
+    begun = unsealed(file)
+    if begun is not None:
+        return begun
+    begun = read_object(file)
+    if begun is None or SEAL in begun:
+        return None
+    parts = (begun.get("settings"), begun.get("data"))
+    known = {"preset", "seed", "finished"} <= begun.keys()
+    return begun if known and all(isinstance(part, dict) for part in parts) else None
+
+
+def _set_unknown_aside(run: TrainingRun, file: Path) -> None:
+    """Without training.json nobody knows what the resume points beside it are of."""
+    for path in sorted(run.work.iterdir()):
+        if path.name != "lock" and path.suffix not in (".damaged", ".part"):
+            of = "it says no more what the training here is made of"
+            lost = f"belongs to a training of which {file.name} is missing or damaged"
+            set_aside(path, f"is damaged: {of}" if path == file else lost)
+
+
+def _finished(begun: Mapping[str, Any], run: TrainingRun) -> bool:
+    """Whether the weights are there, as they were written."""
+    if not begun["finished"] or not os.path.lexists(run.weights):
+        return False
+    found = file_digest(run.weights)
+    if found and found == begun.get(WEIGHTS, found):  # an older version wrote no digest
+        return True
+    if distributed.is_leader():
+        set_aside(run.weights, "is not what the training wrote")
+    return False
 
 
 def _refuse_another(begun: Mapping[str, Any], made: Mapping[str, Any], run: TrainingRun) -> None:

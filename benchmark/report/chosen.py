@@ -7,14 +7,15 @@ from pathlib import Path
 
 from ..config import MINISUPERB
 from ..errors import UsageError
-from .result import Result, load_all
+from .folder import files, load_all
+from .result import Result
 
 
 def tasks_in(root: Path, wanted: Sequence[str] = ()) -> list[str]:
     """The tasks to be shown: those `wanted`, or else all that have rows, DAISY's order first."""
     if wanted:
         return list(dict.fromkeys(wanted))
-    there = {path.relative_to(root).parts[0] for path in root.glob("*/*/*/*/*.json")}
+    there = {path.relative_to(root).parts[0] for path in files(root)}
     return [*(t for t in MINISUPERB if t in there), *sorted(there - set(MINISUPERB))]
 
 

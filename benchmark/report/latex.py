@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from .escaping import plain
+
 # what LaTeX reads as a command, and what its fonts do not have
 ESCAPED = {
     "\\": r"\textbackslash{}",
@@ -24,7 +26,7 @@ ESCAPED = {
 
 
 def escaped(text: str) -> str:
-    return text.translate(str.maketrans(ESCAPED))
+    return plain(text).translate(str.maketrans(ESCAPED))
 
 
 def latex(frame: pd.DataFrame, caption: str, label: str) -> str:

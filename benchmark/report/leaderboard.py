@@ -11,9 +11,10 @@ import pandas as pd
 
 from ..errors import UsageError
 from ..storage import locked, write_text
-from . import area, differences
+from . import area, differences, escaping
 from .curve import Pool
-from .result import FIX, Result, load_all, measured, slug
+from .folder import load_all
+from .result import FIX, Result, measured, slug
 from .screen import markdown, metrics_of, notes, screen
 
 LEADING = [
@@ -170,12 +171,13 @@ def against(
             out.append(line)
             continue
         full = _full_depth([*lines, *others], reference, line)
-        same = line["device"] == full["device"] and None not in (line["rtfx"], full["rtfx"])
+        same = line["device"] == full["device"] and line["rtfx"] and full["rtfx"] is not None
+        share = line["gmacs_per_s"] / full["gmacs_per_s"] if full["gmacs_per_s"] else None
         out.append(
             line
             | {
                 "reference": full["upstream"],
-                "macs_saved": _rounded(100 * (1 - line["gmacs_per_s"] / full["gmacs_per_s"]), 2),
+                "macs_saved": None if share is None else _rounded(100 * (1 - share), 2),
                 "time_saved": _rounded(100 * (1 - full["rtfx"] / line["rtfx"]), 2)
                 if same
                 else None,
@@ -241,7 +243,7 @@ def write(root: Path, task: str, reference: str = "") -> list[Path]:
         frame, areas = board(results, reference), area.table(results)
         for path, one in ((paths[0], frame), (paths[2], areas)):
             write_text(path, _safe(one).to_csv(index=False, lineterminator="\n"), FIX)
-        text = f"# {task}\n\n{markdown(screen(frame))}\n{notes(frame)}"
+        text = f"# {escaping.markdown(task)}\n\n{markdown(screen(frame))}\n{notes(frame)}"
         if len(areas):
             text += f"\n{area.HEADING}\n\n{markdown(area.screen(areas))}\n"
         write_text(paths[1], text, FIX)
@@ -253,5 +255,13 @@ def _rounded(value: Any, digits: int = 4) -> Any:
 
 
 def _safe(frame: pd.DataFrame) -> pd.DataFrame:
-    """Text that a spreadsheet would run gets a leading apostrophe: names come from strangers."""
-    return frame.map(lambda v: f"'{v}" if isinstance(v, str) and v.startswith(RUN) else v)
+    """Text that a spreadsheet would run gets a leading apostrophe, what cannot be seen is spelled:
+    names come from strangers.
+    """
+
+    def safe(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return ("'" if value.startswith(RUN) else "") + escaping.plain(value)
+
+    return frame.map(safe)

@@ -1,20 +1,26 @@
 """What one cell of the benchmark leaves behind: one JSON and one CSV of its utterances, each
-written whole or not at all. Older schemas are read by `migration.py`.
+written whole or not at all.
+
+The annotations are the schema that a JSON is held against when it is read (schema.py), with their
+ranges; `utterance_table.py` holds it against its utterances. Older schemas are read by
+`migration.py`.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import ConfigDict, Field
 
 from ..contract import Metric
 from ..errors import UsageError
 from ..metrics import Failure, Ratio, bootstrap_interval, mean
-from ..migration import SCHEMA, upgraded
+from ..migration import SCHEMA
 from ..storage import write_text
 
 if TYPE_CHECKING:
@@ -27,6 +33,14 @@ FIX = (
 
 
 CHOSEN = ("budget ", "max loss ")  # begin the exits whose test threshold no knob's value gave
+
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+Name = Annotated[str, Field(max_length=1000)]
+Number = Annotated[float, Field(ge=-1e12, le=1e12)]
+Amount = Annotated[float, Field(ge=0, le=1e12)]
+Percent = Annotated[float, Field(ge=-1e12, le=100)]  # that is saved: below 0 where it costs more
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=10**12)]
 
 
 @dataclass(frozen=True)
@@ -43,21 +57,23 @@ class Cell:
         seed: of head weights, batches and dropout.
     """
 
-    upstream: str
-    revision: str
-    task: str
-    task_version: int
-    protocol: str
-    settings: str
-    corpus: str
-    corpus_hash: str
-    exit: str
+    __pydantic_config__ = STRICT
+
+    upstream: Name
+    revision: Name
+    task: Name
+    task_version: Count
+    protocol: Name
+    settings: Name
+    corpus: Name
+    corpus_hash: Name
+    exit: Name
     layer_norm: bool | None = None
-    knob: str | None = None
-    value: float | None = None
-    span: str | None = None
-    seed: int | None = None
-    test_value: float | None = None
+    knob: Name | None = None
+    value: Number | None = None
+    span: Name | None = None
+    seed: Count | None = None
+    test_value: Number | None = None
 
     def path(self, root: Path) -> Path:
         """<task>/<corpus>/<protocol>/<upstream>/<exit>-<hash of the whole cell>.json, all slugs."""
@@ -92,16 +108,19 @@ class Score:
 
     Attributes:
         mean: of ratios: total over total. None when nothing scored.
-        low, high: its 95 % bootstrap interval, over speakers where they are known, then utterances.
+        low, high: its 95 % bootstrap interval, over speakers where they are known, then
+            utterances.
         n, failed: utterances with and without a score; reasons: of the latter, counted.
     """
 
-    mean: float | None
-    low: float | None
-    high: float | None
-    n: int
-    failed: int = 0
-    reasons: Mapping[str, int] = field(default_factory=dict)
+    __pydantic_config__ = STRICT
+
+    mean: Number | None
+    low: Number | None
+    high: Number | None
+    n: Count
+    failed: Count = 0
+    reasons: Mapping[str, Count] = field(default_factory=dict)
 
     @classmethod
     def over(
@@ -138,18 +157,20 @@ class Cost:
         timed: utterances timed; timed_macs_saved: macs_saved over exactly those.
     """
 
-    gmacs_per_s: float | None = None
-    rtfx: float | None = None
-    params_m: float | None = None
-    params_all_m: float | None = None
-    peak_mib: float | None = None
-    reference: str | None = None
-    macs_saved: float | None = None
-    time_saved: float | None = None
-    time_saved_low: float | None = None
-    time_saved_high: float | None = None
-    timed: int | None = None
-    timed_macs_saved: float | None = None
+    __pydantic_config__ = STRICT
+
+    gmacs_per_s: Amount | None = None
+    rtfx: Amount | None = None
+    params_m: Amount | None = None
+    params_all_m: Amount | None = None
+    peak_mib: Amount | None = None
+    reference: Name | None = None
+    macs_saved: Percent | None = None
+    time_saved: Percent | None = None
+    time_saved_low: Percent | None = None
+    time_saved_high: Percent | None = None
+    timed: Count | None = None
+    timed_macs_saved: Percent | None = None
 
 
 @dataclass(frozen=True)
@@ -164,80 +185,105 @@ class Result:
         layer_weights: the softmax of the learned weighted sum, depth 0, 1, ..., to a fixed exit or
             the last; () without a head.
         detail: exit, calibration, training, protocol fields, versions, command.
-        path: the JSON it was read from; not kept in it.
+        path: the JSON it was read from; sealed: the digests that it keeps of itself and of its
+            utterances' table. Neither is one of its fields.
     """
 
+    __pydantic_config__ = STRICT
+
     cell: Cell
-    scores: Mapping[str, Score]
-    depth: float | None = None
-    exit_histogram: Sequence[int] = ()
+    scores: Annotated[Mapping[Name, Score], Field(min_length=1)]
+    depth: Amount | None = None
+    exit_histogram: Sequence[Count] = ()
     cost: Cost = Cost()
-    device: str | None = None
-    answered_by: str = "head"
-    tuned_on: str = ""
-    layer_weights: Sequence[float] = ()
+    device: Name | None = None
+    answered_by: Name = "head"
+    tuned_on: Name = ""
+    layer_weights: Sequence[Share] = ()
     detail: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
     path: Path | None = field(default=None, compare=False)
+    sealed: Mapping[str, str] | None = field(default=None, compare=False)
 
     @cached_property
     def utterances(self) -> "pd.DataFrame | None":
-        """The table beside the JSON that it was read from; None where there is none."""
-        import pandas as pd
+        """The table beside the JSON that it was read from; None where there is none.
 
-        table = self.path.with_suffix(".utterances.csv") if self.path else None
-        if table is None or not table.exists():
-            return None
-        text = {"id": str, "speaker": str, "noise": str}  # which may be called NA
-        found = pd.read_csv(table, dtype=text, keep_default_na=False, na_values=[""])
-        named = [name for name in text if name in found]
-        return found.fillna(dict.fromkeys(named, ""))
+        Raises: UsageError where the result does not follow from it.
+        """
+        from . import utterance_table
+
+        path = self.path.with_suffix(".utterances.csv") if self.path else None
+        table = utterance_table.read(path, self.sealed) if path else None
+        if path and table is not None:
+            utterance_table.check(table, self, bounded(self), path)
+        return table
 
     def save(self, root: Path, utterances: Sequence[Mapping[str, Any]] = ()) -> Path:
-        """Write <cell>.json after its utterances' CSV: the JSON says that the cell is finished."""
-        path = self.cell.path(root)
+        """Write <cell>.json after its utterances' CSV: the JSON says that the cell is finished, and
+        keeps digests of both.
+        """
+        from . import schema, utterance_table
+
+        path, sealed = self.cell.path(root), {}
         if utterances:
             import pandas as pd
 
             table = pd.DataFrame(list(utterances)).to_csv(index=False, lineterminator="\n")
             write_text(path.with_suffix(".utterances.csv"), table, FIX)
+            sealed["utterances"] = utterance_table.digest(table.encode())
         kept = asdict(self)
-        del kept["path"]
-        text = json.dumps(kept, indent=1, sort_keys=True, allow_nan=False)
-        write_text(path, text + "\n", FIX)
+        del kept["path"], kept["sealed"]
+        kept = json.loads(json.dumps(kept, allow_nan=False))  # names of fields as JSON has them
+        sealed["row"] = schema.digest(kept)
+        kept["detail"][schema.DIGESTS] = sealed
+        write_text(path, json.dumps(kept, indent=1, sort_keys=True) + "\n", FIX)
         return path
 
     @classmethod
     def load(cls, path: Path) -> "Result":
-        """A result of this or an older schema. UsageError where it is none."""
-        try:
-            raw = upgraded(json.loads(path.read_text(encoding="utf-8")), path)
-            scores = {name: Score(**score) for name, score in raw.pop("scores").items()}
-            cell, cost = Cell(**raw.pop("cell")), Cost(**raw.pop("cost"))
-            weights = tuple(raw.pop("layer_weights", ()))
-            return cls(cell=cell, scores=scores, cost=cost, layer_weights=weights, path=path, **raw)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UsageError(
-                f"{path} is not a result of this benchmark ({error}); move it away, or run its "
-                "command again with --force"
-            ) from error
+        """A result of this or an older schema, its numbers in their ranges; its utterances' table
+        is looked at when it is asked for.
 
+        Raises: UsageError where the file holds none.
+        """
+        from . import schema
 
-def load_all(root: Path, task: str | None = None) -> list[Result]:
-    """Every cell below `root`, in the order of their paths; of a cell that is there twice, once
-    where an older version wrote it, the one at its own path."""
-    found: dict[Cell, tuple[Path, Result]] = {}
-    for path in sorted(root.glob(f"{slug(task) if task else '*'}/*/*/*/*.json")):
-        result = Result.load(path)
-        if result.cell not in found or path == result.cell.path(root):
-            found[result.cell] = path, result
-    return [result for _, result in sorted(found.values(), key=lambda at: at[0])]
+        found, sealed = schema.checked(path, cls)
+        weights = tuple(found.layer_weights)
+        found = replace(found, layer_weights=weights, path=path, sealed=sealed)
+        stored = {metric.name for metric in measured(found)}
+        if stored != found.scores.keys():
+            raise schema.refused(path, "its scores are not those of its metrics")
+        for metric in bounded(found):
+            score = found.scores[metric.name]
+            for value in (score.mean, score.low, score.high):
+                if value is not None and schema.out_of_range(value, metric):
+                    raise schema.refused(path, f"{metric.name} {value:g} is out of its range")
+        return found
 
 
 def measured(result: Result) -> Sequence[Metric]:
     """What its task measures, as the result says; one of before results said it asks the task."""
     if found := result.detail.get("metrics"):
         return [Metric(**metric) for metric in found]
+    if found := declared(result.cell.task):
+        return found
+    raise UsageError(
+        f"{result.path or result.cell.exit} does not say what was measured, and no task is called "
+        f"{result.cell.task!r} here; move it away, or install the task"
+    )
+
+
+def bounded(result: Result) -> list[Metric]:
+    """What was measured, with the ranges that its task declares by now, where it is there."""
+    known = {(m.name, m.unit): m for m in declared(result.cell.task)}
+    return [known.get((m.name, m.unit), m) for m in measured(result)]
+
+
+@cache
+def declared(task: str) -> Sequence[Metric]:
+    """The metrics of a task that is installed here, else (): a file's word imports nothing else."""
     from ..registry import tasks
 
-    return tasks.get(result.cell.task).metrics
+    return tasks.get(task).metrics if task in tasks.names() and not tasks.probe(task) else ()

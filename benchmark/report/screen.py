@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from . import escaping
 from .differences import KINDS
 from .result import CHOSEN
 
@@ -54,7 +55,7 @@ def screen(frame: pd.DataFrame) -> pd.DataFrame:
         out.insert(list(out).index("value") + 1, "at test", [_knob(v) for v in at_test])
     if frame["note"].notna().any():
         out["note"] = frame["note"]
-    return out.fillna("").astype(str)
+    return out.fillna("").astype(str).map(escaping.plain)
 
 
 def notes(frame: pd.DataFrame) -> str:
@@ -78,10 +79,10 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def markdown(frame: pd.DataFrame) -> str:
-    lines = [list(frame.columns), ["---"] * len(frame.columns), *frame.astype(str).values.tolist()]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
+    """A table whose cells are read as text, whatever is in them."""
+    heading, rule = list(frame.columns), ["---"] * len(frame.columns)
+    lines = [heading, rule, *frame.astype(str).values.tolist()]
+    return "\n".join("| " + " | ".join(map(escaping.markdown, line)) + " |" for line in lines)
 
 
 def _with_spread(mean: float, low: float, high: float, sd: float) -> str:

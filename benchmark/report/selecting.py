@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, did_you_mean, listed
+from .escaping import plain
 from .leaderboard import LEADING, cell_of, row
 from .result import Result
 
@@ -48,7 +49,7 @@ def described(rows: Sequence[Result]) -> str:
     """What they are, seeds apart, as a selector."""
     line = row(rows[0])
     told = [f"{k}={_text(line[k])}" for k in LEADING if line[k] not in (None, "") and k != "seed"]
-    return " ".join(told)
+    return plain(" ".join(told))
 
 
 def _wanted(text: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from earlyexit_superb.benchmark.cli import main as command
 from earlyexit_superb.benchmark.engine.precision import at_precision
 from earlyexit_superb.benchmark.exiting import Exit, replay
 from earlyexit_superb.benchmark.registry import build_upstream, tasks
-from earlyexit_superb.benchmark.report.result import load_all
+from earlyexit_superb.benchmark.report.folder import load_all
 
 RHOS = ("0.7", "0.85", "1.0")
 

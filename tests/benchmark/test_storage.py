@@ -8,7 +8,7 @@ import time
 
 import pytest
 import torch
-from earlyexit_superb.benchmark import storage, trainer
+from earlyexit_superb.benchmark import resume_points, storage
 from earlyexit_superb.benchmark.errors import MachineError
 
 FORK = multiprocessing.get_context("fork")
@@ -65,9 +65,9 @@ def test_what_goes_wrong_inside_leaves_the_old_file(tmp_path):
 def test_a_full_disk_is_one_sentence(tmp_path, small_disk):
     state = {"weights": torch.zeros(2**16)}
     with pytest.raises(
-        MachineError, match=r"last.ckpt cannot be written \(.*resumes from the last"
+        MachineError, match=r"last.ckpt cannot be written \(File too large\).*resumes from the last"
     ):
-        trainer.save(state, tmp_path / "last.ckpt")
+        resume_points.save(state, tmp_path / "last.ckpt")
     with pytest.raises(
         MachineError, match=r"a.txt cannot be written \(File too large\); free some"
     ):
@@ -109,3 +109,33 @@ def test_a_folder_is_there_whole_or_not(tmp_path):
         with storage.whole(out, "README") as faster:
             (faster / "README").write_text("faster")
     assert (out / "README").read_text() == "faster" and names(tmp_path) == ["corpus"]
+
+
+def test_locks_and_probes_of_killed_processes_are_removed_when_they_are_old(tmp_path):
+    """And nobody else's: a lock that is held, a package manager's, one that is not empty."""
+    old = time.time() - storage.STALE - 1
+    ours = [tmp_path / "heads" / f"{'a' * 16}.lock", tmp_path / ".probe.0123abcd"]
+    held, theirs = tmp_path / "heads" / f"{'b' * 16}.lock", tmp_path / "uv.lock"
+    written = tmp_path / f"{'c' * 16}.lock"
+    held.parent.mkdir()
+    written.write_text("something")
+    for path in (*ours, theirs):
+        path.touch()
+    with storage.locked(held):
+        for path in (*ours, held, theirs, written):
+            os.utime(path, (old, old))
+        process = FORK.Process(target=storage.writable, args=(tmp_path,))
+        process.start()
+        process.join()
+        assert not any(path.exists() for path in ours)
+        assert held.exists() and theirs.exists() and written.exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_lock_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(MachineError, match="cannot be written"),
+        storage.locked(tmp_path / "file" / "a.lock"),
+    ):
+        pass

@@ -1,6 +1,7 @@
 """What tests of the engine share."""
 
 import pytest
+import torch
 from earlyexit_superb.benchmark.cli import main
 from helpers import command, items_of
 
@@ -19,3 +20,14 @@ def finished(corpus, tmp_path_factory):
         patch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         assert main(command(corpus, results, "--rho", "1.0")) == 0
     return results
+
+
+@pytest.fixture
+def gpus():
+    """Two pretended GPUs; where there are real ones, tests/gpu runs on them."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here: make test-gpu")
+    from helpers.gpus import Gpus
+
+    with Gpus() as both:
+        yield both

@@ -57,17 +57,27 @@ def test_a_second_trace_calls_no_upstream_and_opens_no_audio(split):
     assert np.array_equal(again.evidence, first) and again.batch([0, 2]).states[True].shape[1] == 2
 
 
-def test_where_states_do_not_fit_they_are_recomputed(split, monkeypatch, capsys):
+@pytest.mark.parametrize("keep", ["states", "means"])
+def test_where_states_do_not_fit_they_are_recomputed_and_rounded_alike(
+    split, keep, monkeypatch, capsys
+):
+    """Free disk space changes no row: shapes, padding and rounding are those of what is stored; in
+    another batch fp32 sums may differ by a bit, and with them the rounding to fp16.
+    """
     items, load = split
     toy = Toy().eval()
-    stored = tracing.cached_features(toy, items, load, "toy").batch([0, 1])
+    stored = tracing.cached_features(toy, items, load, "toy", keep=keep).batch([0, 1])
     monkeypatch.setattr(extract, "SPARE", 2**62)
     monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(items[0].path.parent / "other"))
-    live = tracing.cached_features(toy, items, load, "toy")
+    live = tracing.cached_features(toy, items, load, "toy", keep=keep)
     assert not live.kept and "recomputed for every batch" in capsys.readouterr().err
-    torch.testing.assert_close(
-        live.batch([0, 1]).states[False][:, 0], stored.states[False][:, 0], atol=2e-3, rtol=1e-3
-    )
+    again = live.batch([0, 1])
+    assert torch.equal(again.frames, stored.frames)
+    for normed, states in stored.states.items():
+        assert again.states[normed].shape == states.shape
+        torch.testing.assert_close(again.states[normed], states, atol=2e-6, rtol=1e-3)
+    same = again.states[False] == stored.states[False]
+    assert keep == "means" or same.float().mean() > 0.999
 
 
 def test_states_beyond_fp16_are_recomputed_not_clipped(split, capsys):

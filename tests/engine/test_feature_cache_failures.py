@@ -1,6 +1,5 @@
 """Broken traces are told, not read; an interrupted pass goes on where it was cut."""
 
-import json
 import resource
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.contract import Example
 from earlyexit_superb.benchmark.engine import cache_layout, extract
 from earlyexit_superb.benchmark.engine import feature_cache as tracing
+from earlyexit_superb.benchmark.engine.cache_repair import finished
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from helpers import ROOT
 from helpers.traces import equals_live, folders
@@ -42,7 +42,7 @@ def test_an_interrupted_pass_goes_on_behind_its_last_whole_shard(split, monkeypa
     with pytest.raises(KeyboardInterrupt):
         tracing.cached_features(toy, items, breaking, "toy")
     [folder] = folders(items)
-    assert not tracing.finished(folder) and len(list(folder.glob("*.done.npz"))) == 2
+    assert not finished(folder) and len(list(folder.glob("*.done.npz"))) == 2
     kept = tracing.cached_features(
         toy, items, lambda item: heard.append(item.id) or load(item), "toy"
     )
@@ -55,36 +55,28 @@ def test_an_interrupted_pass_goes_on_behind_its_last_whole_shard(split, monkeypa
     equals_live(toy, kept, items, load, [float(np.median(kept.evidence)) + 1e-6])
 
 
-def test_a_truncated_shard_and_a_foreign_trace_are_told_with_their_cure(split, capsys):
+def test_ls_check_reads_every_byte(split, capsys):
     items, load = split
-    toy = Toy().eval()
-    folder = tracing.cached_features(toy, items, load, "toy").folder
-    shard = folder / "0000.npy"
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[:-10])
-    with pytest.raises(
-        UsageError,
-        match=(
-            rf"0000\.npy has {len(whole) - 10} bytes of {len(whole)}; remove it with .* cache rm "
-            rf"{folder.name}"
-        ),
-    ):
-        tracing.cached_features(toy, items, load, "toy")
-    shard.write_bytes(whole[:-10] + bytes(10))
-    assert main(["cache", "ls", "--check"]) == 1 and "damaged" in capsys.readouterr().out
-    shard.write_bytes(whole)
+    folder = tracing.cached_features(Toy().eval(), items, load, "toy").folder
     assert main(["cache", "ls", "--check"]) == 0 and "sound" in capsys.readouterr().out
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["about"]["weights"] = "others"
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(UsageError, match=r"is of something else \(weights differ"):
-        tracing.cached_features(toy, items, load, "toy")
+    for name in ("0000.npy", "index.npy", "evidence.npy", "manifest.json"):
+        path = folder / name
+        whole = path.read_bytes()
+        for damage in (whole[:-10], whole[:-10] + bytes(10)):
+            path.write_bytes(damage)
+            assert main(["cache", "ls", "--check"]) == 1 and "damaged" in capsys.readouterr().out
+        path.write_bytes(whole)
+    assert main(["cache", "ls", "--check"]) == 0
 
 
-def test_a_trace_that_vanishes_while_it_is_read_is_told(split):
+def test_a_trace_that_was_removed_before_it_is_read_is_recorded_anew(split, capsys):
     items, load = split
     kept = tracing.cached_features(Toy().eval(), items, load, "toy")
+    before = kept.batch([0]).states[False]
+    again = tracing.cached_features(Toy().eval(), items, load, "toy")
     assert main(["cache", "rm", "--all"]) == 0
+    assert torch.equal(again.batch([0]).states[False], before)
+    main(["cache", "rm", "--all"])
     with pytest.raises(
         MachineError, match=r"removed or truncated while it was in use .* repeat the command"
     ):
@@ -174,7 +166,7 @@ def test_two_processes_and_a_kill_leave_one_whole_trace(split):
     first.send_signal(signal.SIGKILL)
     first.wait()
     [folder] = folders(items)
-    assert not tracing.finished(folder) and (folder / "0001.done.npz").exists()
+    assert not finished(folder) and (folder / "0001.done.npz").exists()
     second = start(0)
     assert second.stdout.readline() == "heard u1\n"
     third = start(0)
@@ -184,4 +176,4 @@ def test_two_processes_and_a_kill_leave_one_whole_trace(split):
     (items[0].path.parent / "go").touch()
     assert third.communicate(timeout=60)[0] == "done\n"
     assert second.communicate(timeout=60)[0] == "heard u3\ndone\n" and len(folders(items)) == 1
-    assert not list(folder.parent.glob("*.lock")) and tracing.finished(folder)
+    assert not list(folder.parent.glob("*.lock")) and finished(folder)

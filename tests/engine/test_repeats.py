@@ -4,6 +4,7 @@ killed and gone on.
 
 import importlib
 import operator
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,3 +114,16 @@ def test_batches_are_a_function_of_seed_and_number():
     assert rows == [head_batches.batch_rows(10, 4, 0, i) for i in range(6)] and rows != [
         head_batches.batch_rows(10, 4, 1, i) for i in range(6)
     ]
+
+
+@pytest.mark.slow
+def test_a_damaged_row_is_set_aside_and_made_again(finished, corpus, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "r")
+    before = numbers(tmp_path / "r")
+    first, second, *_ = sorted((tmp_path / "r" / "se").rglob("full*.json"))
+    first.write_text(first.read_text()[:300])
+    second.with_suffix(".utterances.csv").write_text("id\n")
+    assert main(command(corpus, tmp_path / "r", "--rho", "1.0")) == 0
+    said = capsys.readouterr().err
+    assert said.count("and made again") == 2 and first.with_name(f"{first.name}.damaged").exists()
+    assert numbers(tmp_path / "r") == before

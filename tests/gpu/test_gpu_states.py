@@ -153,5 +153,6 @@ def test_means_and_recomputed_states_are_the_stored_ones(device, heard, there, m
     for row, n in enumerate(a.frames.tolist()):
         whole = b.states[False][:, row, :n]
         close(a.states[False][:, row, :n], whole, 1e-3)
-        close(means.states[False][:, row, 0], whole.mean(1), 1e-4)
-        close(means.states[True][:, row, 0], layer_normed(whole).mean(1), 1e-4)
+        # recomputed states are rounded to fp16 like stored ones, means are of states as they came
+        close(means.states[False][:, row, 0], whole.mean(1), 1e-3)
+        close(means.states[True][:, row, 0], layer_normed(whole).mean(1), 1e-3)

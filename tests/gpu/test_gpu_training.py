@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from earlyexit_superb.benchmark import trainer
+from earlyexit_superb.benchmark import resume_points, trainer
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.registry import build_upstream
 from helpers import ROOT, TOY, installed, wav
@@ -73,7 +73,7 @@ def test_a_training_cut_short_goes_on_to_the_same_weights(device, tmp_path, die_
     assert {p.device.type for p in resumed.parameters()} == {device}
     for a, b in zip(straight.parameters(), resumed.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
-    assert {p.device.type for p in trainer.best(tmp_path / "b", "error").values()} == {"cpu"}
+    assert {p.device.type for p in resume_points.best(tmp_path / "b", "error").values()} == {"cpu"}
 
 
 @pytest.mark.parametrize("warm", [(), ("warm", "level=1")], ids=["new", "warm"])

@@ -67,10 +67,10 @@ def numbers(results):
     }
 
 
-def fit(speech, out, **settings):
+def fit(speech, out, device="cpu", **settings):
     """A backbone of SMALL shape: its weights."""
     data = TrainingData((speech / "clips",), (speech / "noise",))
-    run = TrainingRun("hubert.small", "small", {}, out, out / "hubert.small")
+    run = TrainingRun("hubert.small", "small", {}, out, out / "hubert.small", device=device)
     masked_prediction.train(replace(hubert_recipe.TINY, **FEW | settings), data, run, SMALL)
     return run.weights
 

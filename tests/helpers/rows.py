@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from earlyexit_superb.benchmark.metrics import Failure
+from earlyexit_superb.benchmark.metrics import Failure, Ratio
 from earlyexit_superb.benchmark.report.result import Cell, Cost, Result, Score
 
 
@@ -24,8 +24,8 @@ def result(upstream="u", exit="full", seed=0, pesq=2.0, knob=None, value=None, s
         seed,
     )
     scores = {
-        m: Score(pesq, pesq - 0.1, pesq + 0.1, 4, 1, {"silent": 1})
-        for m in ("pesq", "stoi", "si_sdr_improvement")
+        m: Score(of, of - 0.1, of + 0.1, 4, 1, {"silent": 1})
+        for m, of in (("pesq", pesq), ("stoi", pesq / 10), ("si_sdr_improvement", pesq))
     }
     cost = Cost(
         gmacs_per_s=5.0,
@@ -37,29 +37,47 @@ def result(upstream="u", exit="full", seed=0, pesq=2.0, knob=None, value=None, s
         time_saved=20.0,
         timed=4,
     )
-    return Result(
-        cell,
-        scores,
-        **({"depth": 6.0, "exit_histogram": [0, 4], "cost": cost, "device": "cpu"} | more),
-    )
+    if counts := more.get("exit_histogram"):
+        more["depth"] = sum(k * n for k, n in enumerate(counts)) / sum(counts)
+    depth = more.get("depth", 6.0)
+    about = {"depth": depth, "exit_histogram": left_at(depth, 5), "cost": cost, "device": "cpu"}
+    return Result(cell, scores, **(about | more))
+
+
+def left_at(depth, utterances):
+    """The exits of utterances that all leave at one depth of twelve."""
+    return [] if depth is None else [utterances * (k == depth) for k in range(13)]
 
 
 def kept(folder, values, speakers=True, wholes=None, gmacs=5.0, **more):
     """A row saved with its utterances' PESQ, NaN for a failure, and read back; ten utterances a
     speaker.
     """
-    at = result(**more)
+    counts = more.pop("exit_histogram", None) or left_at(more.pop("depth", 6.0), len(values))
+    at = result(exit_histogram=counts, **more)
+    depths = [depth for depth, n in enumerate(counts) for _ in range(n)]
     at = replace(
         at,
-        scores={"pesq": Score.over([v for v in values if v == v] or [Failure("none")])},
+        scores={"pesq": _score(values, wholes, speakers)},
         cost=replace(at.cost, gmacs_per_s=gmacs),
         detail={"metrics": [{"name": "pesq", "higher_is_better": True}], **at.detail},
     )
     rows = [
-        {"id": f"u{i:03d}"}
-        | ({"speaker": f"s{i // 10}"} if speakers else {})
+        {"id": f"u{i:03d}", "depth": depths[i]}
+        | ({"speaker": _speaker(i)} if speakers else {})
         | {"pesq": None if v != v else float(v)}
         | ({} if wholes is None else {"pesq_of": int(wholes[i])})
         for i, v in enumerate(values)
     ]
     return Result.load(at.save(folder, rows))
+
+
+def _speaker(i):
+    return f"s{i // 10}"
+
+
+def _score(values, wholes, speakers):
+    shares = [1] * len(values) if wholes is None else wholes
+    pairs = zip(values, shares, strict=True)
+    own = [Ratio(v * w, w) if v == v else Failure("none") for v, w in pairs]
+    return Score.over(own, [_speaker(i) for i in range(len(values))] if speakers else ())

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from earlyexit_superb.benchmark.report import area, differences, leaderboard
 from earlyexit_superb.benchmark.report.curve import Pool
+from earlyexit_superb.benchmark.report.folder import load_all
 from earlyexit_superb.benchmark.report.paired import of_scores
-from earlyexit_superb.benchmark.report.result import load_all
 from earlyexit_superb.benchmark.report.screen import screen
 from helpers.rows import kept
 

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.report import leaderboard
-from earlyexit_superb.benchmark.report.result import Cost, load_all
+from earlyexit_superb.benchmark.report.folder import load_all
+from earlyexit_superb.benchmark.report.result import Cost
 from earlyexit_superb.benchmark.report.screen import screen
 from helpers import ROOT
 from helpers.rows import result
@@ -144,13 +145,15 @@ def test_thresholds_are_told_apart():
 def test_a_cell_of_an_older_path_is_there_once_and_a_task_may_have_any_name(tmp_path):
     new = result(pesq=3.0)
     path = new.save(tmp_path)
-    old = path.with_name("aaa,full.json")
-    old.write_text(path.read_text().replace("3.0", "2.0"))
+    old = tmp_path / "se" / "mini-ffff" / "mini-12345678" / "u" / "abc.full+ln,seed=0.json"
+    old.parent.mkdir()
+    old.write_bytes(result(pesq=2.0).save(tmp_path / "older").read_bytes())
     assert load_all(tmp_path, "se") == [new]
     path.unlink()
     assert load_all(tmp_path, "se")[0].scores["pesq"].mean == 2.0
     metrics = {"metrics": [{"name": "pesq", "higher_is_better": True}]}
-    named = replace(new, cell=replace(new.cell, task="key_words"), detail=metrics)
+    cell, scores = replace(new.cell, task="key_words"), {"pesq": new.scores["pesq"]}
+    named = replace(new, cell=cell, detail=metrics, scores=scores)
     named.save(tmp_path)
     assert load_all(tmp_path, "key_words") == [named]
     assert "u," in leaderboard.write(tmp_path, "key_words")[0].read_text()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from earlyexit_superb.benchmark.contract import Example
 from earlyexit_superb.benchmark.engine import extract, heads
-from earlyexit_superb.benchmark.engine.cache_layout import means
+from earlyexit_superb.benchmark.engine.cache_layout import means, padded
 from earlyexit_superb.benchmark.engine.feature_cache import cached_features
 from earlyexit_superb.benchmark.exiting import layer_normed
 from earlyexit_superb.benchmark.registry import tasks
@@ -156,17 +156,22 @@ def test_means_give_the_logits_and_gradients_of_frames_at_every_exit(normalise):
 
 
 def test_a_pooled_trace_is_the_mean_of_the_live_states(people, monkeypatch):
-    toy, items = Toy().eval(), TASK.corpus(people, V1).splits["dev"]
+    """Also where nothing fits and means are recomputed."""
+    toy, items, rows = Toy().eval(), TASK.corpus(people, V1).splits["dev"], [3, 0, 5]
     kept = cached_features(toy, items, TASK.load, "dev", keep="means")
     assert kept.kept and kept.keep == "means"
-    monkeypatch.setattr(extract, "SPARE", 2**62)  # nothing fits: the same rows, live
+    monkeypatch.setattr(extract, "SPARE", 2**62)
     monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(people / "other"))
-    live = cached_features(toy, items, TASK.load, "dev", keep="means").batch([3, 0, 5])
-    batch = kept.batch([3, 0, 5])
-    for normalise in (False, True):
-        for depth in range(4):
-            mean = means(live.states[False][depth], live.frames)[int(normalise)]
-            torch.testing.assert_close(
-                batch.states[normalise][depth, :, 0], mean, atol=1e-5, rtol=1e-5
-            )
-    assert batch.frames.tolist() == [1, 1, 1] and torch.equal(batch.samples, live.samples)
+    recomputed = cached_features(toy, items, TASK.load, "dev", keep="means")
+    assert not recomputed.kept
+    wavs, lengths = padded([TASK.load(items[row]).wav for row in rows], "cpu")
+    with torch.no_grad():
+        states = list(toy.states(wavs, lengths))
+    for batch in (kept.batch(rows), recomputed.batch(rows)):
+        for normalise in (False, True):
+            for depth in range(4):
+                mean = means(states[depth], toy.frames(lengths))[int(normalise)]
+                torch.testing.assert_close(
+                    batch.states[normalise][depth, :, 0], mean, atol=1e-5, rtol=1e-5
+                )
+        assert batch.frames.tolist() == [1, 1, 1] and torch.equal(batch.samples, lengths)

@@ -31,9 +31,10 @@ class StudentRecipe(Recipe):
 
 def train(recipe, data, run):
     torch.manual_seed(run.seed)
-    student = Student(weights="random", dim=run.options.get("dim", 16)).to(run.device)
+    student = Student(weights="random", dim=run.options.get("dim", 16))
     teller = nn.Linear(student.card.dim, run.teacher.card.dim if run.teacher else 1)
-    model, paths = nn.ModuleList([student, teller]), [p for f in data.speech for p in files(f)]
+    model = nn.ModuleList([student, teller]).to(run.device)
+    paths = [p for f in data.speech for p in files(f)]
     items = data.corpus.splits["train"] if data.corpus else paths
 
     def example(row):
@@ -48,7 +49,7 @@ def train(recipe, data, run):
     def loss(i):
         rows = np.random.default_rng([run.seed, i]).integers(0, len(items), recipe.batch)
         pairs = [example(row) for row in rows[distributed.share(recipe.batch)]]
-        heard, asked = (torch.stack(wavs) for wavs in zip(*pairs, strict=True))
+        heard, asked = (torch.stack(wavs).to(run.device) for wavs in zip(*pairs, strict=True))
         told = teller(list(student.states(heard, torch.full((len(heard),), SAMPLES)))[-1])
         return F.mse_loss(told, wanted(asked))
 
@@ -68,11 +69,12 @@ def train(recipe, data, run):
         trainer.Schedule(recipe.steps, recipe.every),
         folder=run.work / "steps",
         seed=run.seed,
+        device=run.device,
         what=run.name,
         validate=lambda: {"error": loss(10_000)},
     )
     if distributed.is_leader():
-        save_file(student.state_dict(), run.weights)
+        save_file(student.cpu().state_dict(), run.weights)
 
 
 class Student(Upstream):

@@ -16,7 +16,7 @@ class Toy(Upstream):
     def __init__(self, dim: int = 16, blocks: int = 3, stride: int = 320):
         super().__init__()
         self.stride = stride
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             self.front = nn.Conv1d(1, dim, kernel_size=stride, stride=stride)
             self.blocks = nn.ModuleList(nn.Linear(dim, dim) for _ in range(blocks))

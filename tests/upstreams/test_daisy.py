@@ -108,7 +108,7 @@ def test_the_papers_size_runs_the_same_path(tmp_path, monkeypatch):
     """
     from earlyexit_superb.benchmark import audio
     from earlyexit_superb.benchmark.cli import main
-    from earlyexit_superb.benchmark.report.result import load_all
+    from earlyexit_superb.benchmark.report.folder import load_all
     from earlyexit_superb.upstreams.backbones.hubert_shape import HubertShape, macs_to
 
     monkeypatch.setenv("EARLYEXIT_SUPERB_CACHE", str(tmp_path / "cache"))

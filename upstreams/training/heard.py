@@ -4,6 +4,7 @@ A training that is continued reads them back: on two CPU cores they take ten min
 hours of speech.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +15,15 @@ from torch import Tensor
 
 from ...benchmark import distributed
 from ...benchmark.contract import TrainingRun
+from ...benchmark.soundness import file_digest, remove, sealed, unsealed
 from ...benchmark.storage import whole
 from ..backbones.hubert import HubertNet
 from ..backbones.hubert_shape import frame_counts
 from .front_end import half
 from .hubert_recipe import HubertRecipe
 from .pretraining_data import Pool
+
+DIGESTS = "digests.json"
 
 
 class Heard:
@@ -29,8 +33,8 @@ class Heard:
         noisy: share of the crops that is heard with noise; with 0 there is no noisy pass.
         run: its folder `heard` keeps them; made where it is missing.
     Attributes:
-        clean, noisy: (F, C), the frames of all clips one after another: on the CPU read from disk
-            when they are looked at, else in the device's memory.
+        clean, noisy: (F, C), the frames of all clips one after another: in the device's memory
+            where they leave it half of what is free, else read from disk when they are looked at.
     """
 
     def __init__(self, net: HubertNet, pool: Pool, noisy: float, run: TrainingRun):
@@ -39,10 +43,13 @@ class Heard:
         self.starts = np.cumsum([0, *self.sizes])
         kinds = ("clean", "noisy") if noisy else ("clean",)
         with distributed.in_turn():
+            if os.path.lexists(folder) and not _sound(folder, kinds):
+                print(f"notice: {folder} is damaged; it is made again", file=sys.stderr)
+                remove(folder)
             if not folder.exists():
                 self._write(folder, kinds, net, run)
-        self.clean = _read(folder / "clean.npy", run.device)
-        self.noisy = _read(folder / "noisy.npy", run.device) if noisy else self.clean
+        frames = kept(folder, kinds, run.device)
+        self.clean, self.noisy = frames[0], frames[-1]
 
     def whole(self, clip: int) -> Tensor:
         """(T, C) of one clean clip."""
@@ -85,11 +92,27 @@ class Heard:
                     file[self.starts[clip] : self.starts[clip + 1]] = rows.half().cpu().numpy()
             for file in files:
                 file.flush()
+            digests = {kind: file_digest(beside / f"{kind}.npy") for kind in kinds}
+            (beside / DIGESTS).write_text(sealed(digests), encoding="utf-8")
 
 
-def _read(path: Path, device: str) -> Tensor:
+def _sound(folder: Path, kinds: Sequence[str]) -> bool:
+    """Whether the files are those that were written; without digests nobody knows."""
+    digests = unsealed(folder / DIGESTS) or {}
+    return all(file_digest(folder / f"{k}.npy") == digests.get(k) for k in kinds)
+
+
+def kept(folder: Path, kinds: Sequence[str], device: str) -> list[Tensor]:
+    """The frames of each kind: in a GPU's memory where as much again stays free for the training,
+    else as the files they are in.
+    """
     # mapped copy-on-write: torch warns of tensors on memory that must not be written
-    return torch.from_numpy(np.load(path, mmap_mode="c")).to(device)
+    files = [torch.from_numpy(np.load(folder / f"{kind}.npy", mmap_mode="c")) for kind in kinds]
+    if torch.device(device).type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        if 2 * sum(file.nbytes for file in files) <= free:
+            return [file.to(device) for file in files]
+    return files
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """Discrete units of speech by k-means: targets for frames without labels."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from ...benchmark import distributed
 from ...benchmark.contract import SAMPLE_RATE, Upstream
 from ...benchmark.errors import require
+from ...benchmark.soundness import is_whole_zip, set_aside
 from ...benchmark.storage import atomic
 from ..backbones.hubert_shape import SHORTEST, STRIDE
 
@@ -33,6 +35,8 @@ def units_of(
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "units.npz"
     with distributed.in_turn():
+        if os.path.lexists(file) and not is_whole_zip(file):
+            set_aside(file, "is damaged")
         if not file.exists():
             labels = _clustered(features, clips, count, folder.name, seed)
             with atomic(file, durable=True) as temporary, open(temporary, "wb") as out:
