@@ -9,6 +9,7 @@ finite) stops everything with its name.
 
 import logging
 import re
+from collections.abc import Iterator
 from math import gcd
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,15 +18,19 @@ import numpy as np
 import soundfile
 from torch import from_numpy
 
+from .audio_headers import mended, placeholder
+from .audio_tree import is_there
 from .contract import SAMPLE_RATE, Example, Item
 from .errors import UsageError
 from .storage import atomic
 
 RESAMPLER = "scipy.signal.resample_poly"
-SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3")
 _REMEDY = "copy it again from its source, or take it out of the corpus"
-# what programs that write wav into a pipe put where its size belongs
-_UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)
+_BLOCK = 1 << 22  # frames decoded at once, so that a header that promises too much costs no memory
+RATES = (1_000, 768_000)  # Hz that a recording can have
+STEP = 2**-15  # of 16 bits
+UNTOLD = 2**63 - 1  # frames of a file whose header leaves its length open, as libsndfile says it
+LONGEST = 48 * 3600  # seconds of one file; a header that says more is taken for damaged
 _noticed: set[str] = set()
 
 
@@ -48,11 +53,14 @@ def length(path: Path) -> int:
 
 def inspect(path: Path) -> tuple[Header, float]:
     """Decode all of a file, so that whatever is wrong with it is found now; its header
-    and its peak in 0..1.
+    and the peak in 0..1 of what `read` makes of it.
     """
-    path = Path(path)
+    path, peak = Path(path), 0.0
     with _open(path) as file:
-        return _header(file), float(np.abs(_decode(file, path, file.frames)).max())
+        for block in _blocks(file, path, file.frames):
+            peak = max(peak, float(np.abs(_mono(block)).max()))
+        # channels that cancel leave the rounding of their files
+        return _header(file), peak if file.channels == 1 or peak > STEP else 0.0
 
 
 def read(path: Path, start: int = 0, frames: int | None = None) -> np.ndarray:
@@ -76,7 +84,7 @@ def read(path: Path, start: int = 0, frames: int | None = None) -> np.ndarray:
             f"audio with {wav.shape[1]} channels is averaged to one (first met in {path})",
             f"{wav.shape[1]} channels",
         )
-    mono = wav.mean(axis=1) if wav.shape[1] > 1 else wav[:, 0]
+    mono = _mono(wav)
     if rate == SAMPLE_RATE:
         return mono
     _notice(
@@ -127,57 +135,96 @@ def to_pcm(wav: np.ndarray) -> np.ndarray:
     return np.clip(np.round(np.asarray(wav, np.float64) * 32768), -32768, 32767).astype(np.int16)
 
 
-def audio_files(folder: Path) -> list[Path]:
-    """Every audio file below a folder, in the order of its path."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UsageError(f"there is no folder {folder}; check the path: ls {folder.parent}")
-    found = sorted(
-        p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-    )
-    if not found:
-        raise UsageError(
-            f"the folder {folder} holds no audio ({', '.join(SUFFIXES)}); give the folder that does"
-        )
-    return found
-
-
 def _header(file: soundfile.SoundFile) -> Header:
     samples = -(-file.frames * SAMPLE_RATE // file.samplerate)  # rounded up, as resample_poly does
     return Header(file.samplerate, file.channels, samples)
 
 
 def _open(path: Path) -> soundfile.SoundFile:
-    if not path.is_file():
-        raise UsageError(f"there is no audio file {path}; check the path: ls {path.parent}")
+    if not is_there(path):
+        raise UsageError(f"there is no audio file {path}{_beside(path)}")
     if path.stat().st_size == 0:
         raise UsageError(f"{path} is an empty file; {_REMEDY}")
     try:
-        file = soundfile.SoundFile(path)
+        file = soundfile.SoundFile(mended(path) or path)
     except (OSError, soundfile.LibsndfileError) as error:
-        raise UsageError(f"{path} cannot be read as audio ({_reason(error)}); {_REMEDY}") from error
+        raise UsageError(_unreadable(path, _reason(error))) from error
     # libsndfile mends the size of a cut wav silently
     said = re.search(r"data : (\d+) \(should be (\d+)\)", file.extra_info)
-    if said and int(said[1]) > int(said[2]) and int(said[1]) not in _UNKNOWN_SIZES:
+    if said and int(said[1]) > int(said[2]) and not placeholder(int(said[1])):
         raise UsageError(f"{path} is cut short ({said[2]} of {said[1]} bytes of audio); {_REMEDY}")
+    _plausible(file, path)
+    return file
+
+
+def _plausible(file: soundfile.SoundFile, path: Path) -> None:
     if file.frames == 0:
         raise UsageError(f"{path} holds no samples; {_REMEDY}")
-    return file
+    if not RATES[0] <= file.samplerate <= RATES[1]:
+        raise UsageError(
+            f"{path} says that it has {file.samplerate} samples a second, which no recording has "
+            f"({RATES[0]} to {RATES[1]}); {_REMEDY}"
+        )
+    if file.frames == UNTOLD:
+        raise UsageError(
+            f"{path} does not say how long it is, as an encoder leaves it that wrote into a pipe; "
+            f"write it again: ffmpeg -i {path.name} new{path.suffix}"
+        )
+    if file.frames > LONGEST * file.samplerate:
+        hours = file.frames / file.samplerate / 3600
+        raise UsageError(
+            f"{path} says that it lasts {hours:.0f} hours, more than {LONGEST // 3600}; {_REMEDY}"
+        )
+
+
+def _beside(path: Path) -> str:
+    """The rest of the sentence about a file that is missing."""
+    remedy = f"; check the path: ls {path.parent}"
+    try:
+        names = sorted(p.name for p in path.parent.iterdir() if p.stem == path.stem)
+    except (OSError, ValueError):
+        return remedy
+    return f", but {names[0]} beside it; correct the list, or convert it" if names else remedy
+
+
+def _unreadable(path: Path, reason: str) -> str:
+    with open(path, "rb") as file:
+        start = file.read(64)
+    if start.startswith(b"version https://git-lfs"):
+        return f"{path} is a pointer of git-lfs, not the audio; fetch the audio: git lfs pull"
+    return f"{path} cannot be read as audio ({reason}); {_REMEDY}"
+
+
+def _mono(wav: np.ndarray) -> np.ndarray:
+    """(N, channels) -> (N,)"""
+    return wav.mean(axis=1) if wav.shape[1] > 1 else wav[:, 0]
 
 
 def _decode(file: soundfile.SoundFile, path: Path, frames: int) -> np.ndarray:
     """(frames, channels) float32."""
-    try:
-        wav = file.read(frames, dtype="float32", always_2d=True)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise UsageError(
-            f"{path} breaks off or is damaged ({_reason(error)}); {_REMEDY}"
-        ) from error
-    if len(wav) < frames:
-        raise UsageError(f"{path} is cut short ({len(wav)} of {frames} samples); {_REMEDY}")
-    if not np.isfinite(wav).all():
-        raise UsageError(f"{path} has samples that are not finite numbers (NaN or inf); {_REMEDY}")
-    return wav
+    blocks = list(_blocks(file, path, frames))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _blocks(file: soundfile.SoundFile, path: Path, frames: int) -> Iterator[np.ndarray]:
+    """(n, channels) float32 each, `frames` in all."""
+    for done in range(0, frames, _BLOCK):
+        wanted = min(_BLOCK, frames - done)
+        try:
+            wav = file.read(wanted, dtype="float32", always_2d=True)
+        except (OSError, soundfile.LibsndfileError) as error:
+            raise UsageError(
+                f"{path} breaks off or is damaged ({_reason(error)}); {_REMEDY}"
+            ) from error
+        if len(wav) < wanted:
+            raise UsageError(
+                f"{path} is cut short ({done + len(wav)} of {frames} samples); {_REMEDY}"
+            )
+        if not np.isfinite(wav).all():
+            raise UsageError(
+                f"{path} has samples that are not finite numbers (NaN or inf); {_REMEDY}"
+            )
+        yield wav
 
 
 def _reason(error: Exception) -> str:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .audio import audio_files
+from .audio_tree import audio_files
 from .contract import TrainingData
 from .errors import UsageError
 
@@ -19,7 +19,11 @@ def files(folder: Path) -> list[Path]:
     split = folder / "iden_split.txt"
     if not split.exists():
         return audio_files(folder)
-    lines = [line.split(maxsplit=1) for line in split.read_text().splitlines() if line.strip()]
+    try:
+        text = split.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{split} cannot be read ({error}); save it as UTF-8") from error
+    lines = [line.split(maxsplit=1) for line in text.split("\n") if line.strip()]
     training = [line[1].strip() for line in lines if line[0] == "1" and len(line) == 2]
     if not training:
         raise UsageError(f"{split} names no training file; its lines are: 1 path/of/a/file.wav")

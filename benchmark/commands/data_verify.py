@@ -47,11 +47,16 @@ def served(folder: Path, layout: str = "") -> list[str]:
 
 def _verified(folder: Path, name: str, train: str) -> list[str]:
     from ...tasks import corpora
-    from ..audio import audio_files
+    from ..audio_tree import audio_files
     from ..registry import tasks
-    from ..validation import problems
 
-    task, found = tasks.get(name), corpora.scan(folder, need_of(name, train))
+    task = tasks.get(name)
+    protocol = task.protocols[task.default]
+    if train and hasattr(protocol, "train_set"):
+        protocol = replace(protocol, train_set=train)
+    # one after the other: both hold every utterance
+    wrong, long = _told(task, task.corpus(folder, protocol), protocol)
+    found = corpora.scan(folder, need_of(name, train))
     print(f"{found.root}: {found.layout}, for {name}")
     if found.root != folder:
         print(
@@ -64,17 +69,20 @@ def _verified(folder: Path, name: str, train: str) -> list[str]:
             for split in ("train", "dev", "test", "")
         }
     )
-    protocol = task.protocols[task.default]
-    if train and hasattr(protocol, "train_set"):
-        protocol = replace(protocol, train_set=train)
-    corpus = task.corpus(folder, protocol)
-    for notice in found.notices:
+    for notice in (*found.notices, *corpora.left_out(found), *long):
         print(f"notice: {notice}")
-    wrong = list(dict.fromkeys([*problems(task, corpus, protocol), *corpora.damage(found.entries)]))
+    wrong = list(dict.fromkeys([*wrong, *corpora.damage(found.entries)]))
     for sentence in wrong:
         print(f"problem: {sentence}")
     print(f"{len(wrong)} problems" if wrong else f"ready for {name}")
     return wrong
+
+
+def _told(task: Any, corpus: Any, protocol: Any) -> tuple[list[str], tuple[str, ...]]:
+    """What is wrong with a corpus, and a notice where it is long."""
+    from ..validation import long_audio, problems
+
+    return problems(task, corpus, protocol), long_audio(corpus)
 
 
 def _plain(folder: Path) -> list[str]:

@@ -10,9 +10,9 @@ from torch import Tensor
 SAMPLE_RATE = 16_000  # Hz, all of SUPERB
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
-    """One utterance of a split.
+    """One utterance of a split; slots, because a corpus has millions.
 
     Attributes:
         id: within its split.

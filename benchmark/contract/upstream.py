@@ -31,6 +31,10 @@ class UpstreamCard:
         evidence: what `Upstream.evidence` measures, with its unit; "" when there is none.
         tuned_on: the labelled data its weights have seen; "" for self-supervised weights.
         tasks: the only tasks it may be used for, as its tuning demands; () = any.
+        kind: what makes it cheaper than the model that it comes from: "distilled", "pruned",
+            "downsampled", ...; "" for a model as it was pre-trained. Tables are grouped by it.
+        stepped: whether its depths are computed one at a time; where all are computed whatever the
+            exit is, it has static rows alone and every depth costs the same.
     """
 
     name: str
@@ -42,6 +46,8 @@ class UpstreamCard:
     evidence: str = ""
     tuned_on: str = ""
     tasks: tuple[str, ...] = ()
+    kind: str = ""
+    stepped: bool = True
 
 
 class Upstream(nn.Module):

@@ -91,7 +91,8 @@ class Bench:
 
 def recordings(folder: Path, count: int) -> list[Tensor]:
     """`count` utterances at even steps of the folder's lengths, in a seeded order."""
-    from ..audio import audio_files, length, read
+    from ..audio import length, read
+    from ..audio_tree import audio_files
 
     files = sorted(audio_files(folder), key=lambda f: (length(f), str(f)))
     if len(files) < count:

@@ -4,6 +4,7 @@
     scan          the same as listed entries, for `data verify` and `data prepare`
     plain         a folder of audio in no layout
     damage        what only decoding tells
+    left_out      what a reader did not take
     offers        the fields that a folder is there for
     prepare       a folder into a manifest, from one of LAYOUTS
     place         where a built-in corpus is, and whether it is there
@@ -28,13 +29,13 @@ A corpus that has its splits in a list needs no reader: `data prepare` and a CSV
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...benchmark.audio import audio_files
+from ...benchmark.audio_tree import audio_files, name_of
 from ...benchmark.contract import Builtin, Corpus, Item
 from ...benchmark.errors import UsageError
 from .builtin import made, place
 from .entry import SPLITS, Entry, notices, of_file
 from .fields import Need, usable
-from .layouts import offers, scan, wrong
+from .layouts import left_out, offers, scan, wrong
 from .prepare import LAYOUTS, prepare
 from .validate import damage
 
@@ -42,6 +43,7 @@ __all__ = [
     "LAYOUTS",
     "Need",
     "damage",
+    "left_out",
     "offers",
     "open_corpus",
     "place",
@@ -64,17 +66,16 @@ def open_corpus(data: Path | None, need: Need, builtin: Builtin | None = None) -
         raise UsageError(f"{need.task} has no built-in corpus; give one: --data DIR")
     found = scan(made(builtin) if data is None else data, need)
     problems = wrong(found, need)
-    items = {
-        split: [
-            _item(e, need.fields)
-            for e in found.entries
-            if e.split == split and usable(e, need.fields)
-        ]
-        for split in SPLITS
-    }
+    hash = "" if problems else found.hash()
+    items: dict[str, list[Item]] = {split: [] for split in SPLITS}
+    found.entries.reverse()
+    while found.entries:  # each goes as its item comes: lists may have millions
+        e = found.entries.pop()
+        if usable(e, need.fields):
+            items[e.split].append(_item(e, need.fields))
     return Corpus(
         "mini" if data is None else _name(data),
-        "" if problems else found.hash(),
+        hash,
         items,
         tuple(found.notices),
         problems=tuple(problems),
@@ -82,7 +83,7 @@ def open_corpus(data: Path | None, need: Need, builtin: Builtin | None = None) -
 
 
 def _name(data: Path) -> str:
-    return data.stem if data.is_file() else data.resolve().name
+    return data.stem if data.is_file() else name_of(data)
 
 
 def _item(e: Entry, fields: Sequence[str]) -> Item:
@@ -90,7 +91,7 @@ def _item(e: Entry, fields: Sequence[str]) -> Item:
     more = {name: values[name] for name in fields if name in values}
     if "clean" in more:
         [more["clean"]] = more["clean"]
-    return Item(e.id, e.path, e.samples, e.start, e.speaker, {**more, **e.more})
+    return Item(e.id, e.path, e.samples, e.start, e.speaker, {**more, **e.more} if e.more else more)
 
 
 def plain(folder: Path) -> tuple[list[Entry], list[str]]:

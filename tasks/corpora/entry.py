@@ -2,12 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from ...benchmark.audio import RESAMPLER, SUFFIXES, header
+import numpy as np
+
+from ...benchmark.audio import RESAMPLER, header
 from ...benchmark.contract import SAMPLE_RATE
 from ...benchmark.errors import UsageError
 
@@ -16,7 +20,10 @@ HEAD = 1 << 12  # bytes of each file that enter a corpus hash, beside its size
 MANY = 2000  # files, above which a pass over them shows its progress
 
 
-@dataclass(frozen=True)
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One utterance of a corpus.
 
@@ -44,7 +51,7 @@ class Entry:
     sha: str = ""
     rate: int = SAMPLE_RATE
     channels: int = 1
-    more: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
 
 
 def of_file(
@@ -61,14 +68,6 @@ def of_file(
     except UsageError:
         rate, channels, samples = SAMPLE_RATE, 1, 0
     return Entry(id, split, path, 0, samples, speaker, plain(text), references, "", rate, channels)
-
-
-def audio_in(folder: Path) -> list[Path]:
-    """The audio files of a folder, not of those below it, by name; none where there is no
-    folder.
-    """
-    files = folder.iterdir() if folder.is_dir() else ()
-    return sorted(p for p in files if p.suffix.lower() in SUFFIXES and p.name[0] != ".")
 
 
 def plain(text: str) -> str:
@@ -97,6 +96,17 @@ def fingerprint(entries: Sequence[Entry]) -> str:
             with open(path, "rb") as file:
                 digest.update(b"%d" % path.stat().st_size + file.read(HEAD))
     return digest.hexdigest()[:12]
+
+
+def repeated(entries: Sequence[Entry], key: Callable[[Entry], Hashable]) -> list[Entry]:
+    """Those that share their key with others, in their order; of a million lines, too, at a few
+    bytes each.
+    """
+    hashes = np.fromiter((hash(key(e)) for e in entries), np.int64, len(entries))
+    _, of, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    alike = [entries[i] for i in np.flatnonzero(counts[of] > 1)]
+    exact = Counter(map(key, alike))  # two keys may share a hash
+    return [e for e in alike if exact[key(e)] > 1]
 
 
 def notices(entries: Iterable[Entry]) -> list[str]:

@@ -12,10 +12,14 @@ One file per reader; each states in its docstring where its splits come from. `_
 to add one.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+from ...benchmark.audio_tree import SUFFIXES, is_there, listed, others, walk
 from ...benchmark.errors import UsageError
 from . import entry, manifest, validate
+from .entry import Entry
 from .fields import REFERENCES, Found, Layout, Need
 from .fsdd import FSDD
 from .librimix import LIBRI2MIX
@@ -31,7 +35,7 @@ def _read_list(found: Found, need: Need) -> None:
     path = manifest_of(found.root)
     found.entries, made = manifest.read(path), path.with_name(NOTICES)
     if made.is_file():
-        lines = made.read_text(encoding="utf-8").splitlines()
+        lines = made.read_text(encoding="utf-8", errors="replace").splitlines()
         found.notices += [
             line.removeprefix("notice: ") for line in lines if line.startswith("notice: ")
         ]
@@ -39,7 +43,7 @@ def _read_list(found: Found, need: Need) -> None:
 
 def _offered(root: Path, task: str) -> tuple[str, ...]:
     """The one field that a list is there for, by its first utterance."""
-    first = manifest.read(manifest_of(root))[0]
+    first = manifest.first(manifest_of(root))
     files = [(name,) for name, count in REFERENCES.items() if len(first.references) == count]
     return (*files, *[("text",)] * bool(first.text), *[("speaker",)] * bool(first.speaker), ())[0]
 
@@ -82,11 +86,43 @@ def scan(data: Path, need: Need) -> Found:
         )
     found = Found(layout.name, root)
     layout.read(found, need)
-    found.notices += entry.notices(found.entries)
+    found.notices += [*entry.notices(found.entries), *_shared(found.entries)]
     if need.train == FINETUNING and not any(FINETUNING in e.path.parts for e in found.entries):
         found.notices.append(f"trained on this corpus' own training split, not on {FINETUNING}")
     found.notices = list(dict.fromkeys(found.notices))
     return found
+
+
+def _shared(entries: Sequence[Entry]) -> list[str]:
+    """A notice where one recording is in two splits."""
+    split_of: dict[tuple, str] = {}
+    twice = [
+        e
+        for e in entry.repeated(entries, lambda e: (e.path, e.start, e.samples))
+        if split_of.setdefault((e.path, e.start, e.samples), e.split) != e.split
+    ]
+    first = f" (the first: {twice[0].path})" if twice else ""
+    return [f"{len(twice)} recordings are in more than one split{first}"] if twice else []
+
+
+def left_out(found: Found) -> list[str]:
+    """What lies below a recognised folder and is not in its entries, in a sentence or two."""
+    if found.root.is_file() or found.layout == MANIFEST.name:  # a list chooses
+        return []
+    used = {path for e in found.entries for path in (e.path, *e.references)}
+    there = list(walk(found.root))
+    left = [p for p in there if p.suffix.lower() in SUFFIXES and p not in used]
+    said = []
+    if left:
+        tops = Counter(p.relative_to(found.root).parts[0] for p in left)
+        most = ", ".join(f"{n} in {top}" for top, n in tops.most_common(3))
+        said.append(
+            f"{len(left)} audio files below {found.root} are not used ({most}; such as "
+            f"{min(left).relative_to(found.root)})"
+        )
+    if unread := others(there):
+        said.append(f"{unread} below {found.root} are not read; convert them first (ffmpeg, sox)")
+    return said
 
 
 def wrong(found: Found, need: Need) -> list[str]:
@@ -94,23 +130,24 @@ def wrong(found: Found, need: Need) -> list[str]:
     return found.problems + validate.problems(found.entries, need.fields, found.hints)
 
 
-def recognise(data: Path) -> tuple[Path, Layout] | None:
+def recognise(data: Path, deeper: int = 2) -> tuple[Path, Layout] | None:
     """The folder itself, or the only one of its children that is laid out like something;
-    as what.
+    as what. Folders that hold nothing but a folder are looked into, `deeper` levels of them.
     """
 
     def here(path: Path) -> Layout | None:
         return next((layout for layout in LAYOUTS if layout.is_it(path)), None)
 
-    if data.is_file():
+    if is_there(data):
         return data, MANIFEST
+    if not data.is_dir():
+        raise UsageError(f"{data} is neither a folder nor a file; give a corpus, or a list of one")
     if layout := here(data):
         return data, layout
-    inside = [
-        (child, layout)
-        for child in sorted(data.iterdir())
-        if child.is_dir() and child.name[0] != "." and (layout := here(child))
-    ]
+    children = [p for name in listed(data) if name[0] != "." and (p := data / name).is_dir()]
+    inside = [(child, layout) for child in children if (layout := here(child))]
+    if not inside and len(children) == 1 and deeper:  # unpacked into a folder of its own
+        return recognise(children[0], deeper - 1)
     if len(inside) > 1:
         names = ", ".join(path.name for path, _ in inside)
         raise UsageError(f"{data} holds more than one corpus ({names}); give one of them")

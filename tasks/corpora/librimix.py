@@ -4,7 +4,8 @@
 
 from pathlib import Path
 
-from .entry import audio_in, of_file, progress
+from ...benchmark.audio_tree import audio_in
+from .entry import of_file, progress
 from .fields import Found, Layout, Need
 
 FOLDERS = {"train": "train-100", "dev": "dev", "test": "test"}

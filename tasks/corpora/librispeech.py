@@ -7,14 +7,14 @@ also give the closed set that identification needs. Instead of train-clean-100, 
 hours (librispeech_finetuning, README of facebookresearch/libri-light).
 """
 
-import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...benchmark.audio import SUFFIXES
-from .entry import SPLITS, audio_in, of_file, progress
+from ...benchmark.audio_tree import SUFFIXES, audio_in, walk
+from .entry import SPLITS, of_file, progress
 from .fields import Found, Layout, Need
+from .tables import columns, lines, rows
 
 FINETUNING = "librispeech_finetuning"  # Libri-Light's 10 h: what MiniSUPERB trains ASR on
 
@@ -65,14 +65,17 @@ def _chapters(found: Found, folder: Path) -> Iterator[tuple[Path, str]]:
     problem.
     """
     for chapter in sorted(
-        {p.parent for suffix in SUFFIXES for p in folder.rglob(f"*{suffix}")}
-        | {p.parent for p in folder.rglob("*.trans.txt")}
+        {
+            p.parent
+            for p in walk(folder)
+            if p.suffix.lower() in SUFFIXES or p.name.endswith(".trans.txt")
+        }
     ):
         audio = {p.stem: p for p in audio_in(chapter)}
         texts = {}
         for labels in chapter.glob("*.trans.txt"):
-            for line in labels.read_text(encoding="utf-8").splitlines():
-                name, _, text = line.partition(" ")
+            for _, line in lines(labels):
+                name, text = (*line.split(maxsplit=1), "", "")[:2]
                 texts[name] = text
                 if name and name not in audio:
                     found.problems.append(f"{labels} points to {name}, whose audio is missing")
@@ -84,10 +87,7 @@ def _column(root: Path, task: str) -> str:
     none.
     """
     path = root / "splits.csv"
-    if not path.is_file():
-        return ""
-    with open(path, newline="", encoding="utf-8") as file:
-        names = next(csv.reader(file), [])
+    names = columns(path) if path.is_file() else []
     return next(
         (n for n in names if n.startswith(f"{task}_split")), "split" if "split" in names else ""
     )
@@ -95,12 +95,13 @@ def _column(root: Path, task: str) -> str:
 
 def _by_table(found: Found, column: str, utterances: list[tuple[Path, str]]) -> None:
     here = {path.stem: (path, text) for path, text in utterances}
-    with open(found.root / "splits.csv", newline="", encoding="utf-8") as file:
-        table = {
-            Path(row["path"]).stem: (line, row)
-            for line, row in enumerate(csv.DictReader(file), 2)
-            if row.get("path")
-        }
+    table: dict[str, tuple[int, dict]] = {}
+    for line, row in rows(found.root / "splits.csv"):
+        name = Path(row.get("path", "")).stem
+        if name in table:
+            found.problems.append(f"splits.csv line {line} lists {name} again")
+        elif name:
+            table[name] = line, row
     for name, (line, row) in progress(sorted(table.items()), "reading headers"):
         if name not in here:
             found.problems.append(

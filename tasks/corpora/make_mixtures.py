@@ -22,7 +22,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...benchmark.audio import audio_files, read, write
+from ...benchmark.audio import read, write
+from ...benchmark.audio_tree import audio_files, name_of
 from ...benchmark.errors import UsageError
 from ...benchmark.storage import whole
 from .entry import SPLITS
@@ -118,7 +119,7 @@ def _plan(
     )
     readme = out / "README.txt"
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+        text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
         _, same, notices = text.partition(f"request: {request}\n")
         if not same:
             raise UsageError(
@@ -130,7 +131,7 @@ def _plan(
     by_split = {split: some for split in SPLITS if (some := [r for r in rows if r.split == split])}
     how = " ".join(
         [
-            f"--speech {speech.name}",
+            f"--speech {name_of(speech)}",
             *(["--metadata", *(path.name for path in metadata)] if metadata else []),
             *(["--resplit"] if resplit else []),
             f"--seed {seed}",

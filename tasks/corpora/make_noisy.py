@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...benchmark.audio import read
+from ...benchmark.audio_tree import name_of
 from ...benchmark.contract import SAMPLE_RATE
 from ...benchmark.errors import UsageError
 from .entry import SPLITS
@@ -75,7 +76,7 @@ def make_noisy(
         f"{counts['train']} training, {counts['dev']} development and {counts['test']} test "
         f"utterances by {len(spoken)} speakers, with {len(noises)} noise recordings"
     )
-    how = f"--speech {speech.name} --noise {noise.name} --seed {seed}"
+    how = f"--speech {name_of(speech)} --noise {name_of(noise)} --seed {seed}"
     how += f" --limit {limit}" if limit else ""
     readme = README.format(has=has, how=how, version=VERSION, request=request)
     parts = _parts(chosen, sounds, noises, speech, noise, seed)
@@ -111,7 +112,7 @@ def _is_made(out: Path, request: str) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     readme = out / "README.txt"
-    if not readme.is_file() or request not in readme.read_text(encoding="utf-8"):
+    if not readme.is_file() or request not in readme.read_text(encoding="utf-8", errors="replace"):
         raise UsageError(
             f"{out} exists and is not what this command makes (other recordings, seed or limit); "
             f"choose another --out, or remove it: rm -r {out}"
@@ -131,7 +132,8 @@ def _parts(
             # every recording as often, however many cuts it has
             clip = rng.choice(noises[rng.choice(sounds[split])])
             count[speaker] += 1
-            name = f"{re.sub('[^A-Za-z0-9]', '', speaker) or 'speaker'}_{count[speaker]:03d}.wav"
+            letters = re.sub(r"[\W_]", "", speaker) or "speaker"
+            name = f"{letters}_{count[speaker]:03d}.wav"
             yield Part(
                 split,
                 name,

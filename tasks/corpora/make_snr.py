@@ -18,7 +18,7 @@ from ...benchmark.errors import UsageError, listed
 from ...benchmark.registry import tasks
 from . import Need, manifest, open_corpus
 from .entry import SPLITS
-from .manifest import CLEAN
+from .manifest_row import CLEAN
 from .noise_pools import KINDS
 from .noisy_copies import Job, Noises, file_names, request_of, write_copies
 

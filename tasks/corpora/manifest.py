@@ -13,51 +13,30 @@ what does it. Lists of noisy speech have three columns more, which go into `Entr
     noise       what was added: noise, music, babble, ...
     noise_file  which recording of it
 
-The names that other tools give to these columns are understood (NeMo's
-audio_filepath, duration, offset; Common Voice's client_id, sentence).
+`manifest_row.py` says which names that other tools give to these columns are understood.
 """
 
 import csv
-import io
-import json
+from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ...benchmark.audio import RESAMPLER
+from ...benchmark.audio_tree import listed as names_in
 from ...benchmark.contract import SAMPLE_RATE
 from ...benchmark.errors import UsageError, listed
 from ...benchmark.storage import atomic
-from .entry import Entry, of_file, plain, progress
+from .entry import Entry, repeated
+from .manifest_row import ALIASES, MORE, Files, entry_of
+from .tables import columns, rows
 
 NAME = "manifest.csv"
 COLUMNS = (
     *("id", "split", "path", "start", "seconds", "speaker", "text"),
     *("references", "sha", "rate", "channels", "resampler"),
 )
-MORE = ("snr", "noise", "noise_file")
-CLEAN = "clean"  # as a ratio: a word, because pandas drops a group without a value
-ALIASES = {
-    "path": ("path", "audio_filepath", "wav", "file", "filename", "file_path"),
-    "id": ("id", "utt_id", "ID"),
-    "split": ("split", "subset"),
-    "start": ("start", "offset"),
-    "seconds": ("seconds", "duration"),
-    "speaker": ("speaker", "speaker_id", "client_id", "spk_id"),
-    "text": ("text", "transcript", "transcription", "sentence", "wrd"),
-    "references": ("references",),
-    "sha": ("sha",),
-    "rate": ("rate",),
-    "channels": ("channels",),
-}
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "dev": "dev",
-    "valid": "dev",
-    "validation": "dev",
-    "test": "test",
-}
 
 
 def manifest_of(data: Path) -> Path | None:
@@ -65,24 +44,30 @@ def manifest_of(data: Path) -> Path | None:
     # not by is_file: some file systems would take a MANIFEST.csv for it
     if data.is_file():
         return data
-    return data / NAME if data.is_dir() and NAME in {p.name for p in data.iterdir()} else None
+    return data / NAME if data.is_dir() and NAME in names_in(data) else None
 
 
 def read(path: Path) -> list[Entry]:
-    """The entries of a manifest. UsageError that names every wrong line."""
-    path = Path(path)
-    entries, bad, seen = [], [], set()
-    for line, row in progress(list(_rows(path)), f"reading {path.name}"):
+    """The entries of a manifest. UsageError that names every wrong line.
+
+    Rows without an id are called after their files; where that is not enough to tell them apart,
+    after their paths, and pieces of one file after their start, too.
+    """
+    from tqdm import tqdm
+
+    path, numbers = Path(path), array("q")
+    entries: list[Entry] = []
+    bad: list[str] = []
+    found = Files(path.parent)
+    _check_columns(path)
+    for line, row in tqdm(rows(path), f"reading {path.name}", mininterval=0.5, delay=3):
         try:
-            entry = _entry({key: _field(row, names) for key, names in ALIASES.items()}, path.parent)
-            entry = replace(entry, more=_more(row))
+            entries.append(entry_of(row, found))
+            numbers.append(line)
         except ValueError as error:
             bad.append(f"line {line} {error}")
-            continue
-        if (entry.id, entry.split) in seen:
-            bad.append(f"line {line} repeats the id {entry.id}")
-        seen.add((entry.id, entry.split))
-        entries.append(entry)
+    _name(entries, path.parent)
+    bad += _repeats(entries, numbers)
     if bad:
         raise UsageError(
             f"{path}: {listed(bad)}; mend the list, or make it again: run_benchmark.py data "
@@ -94,6 +79,64 @@ def read(path: Path) -> list[Entry]:
             "again: run_benchmark.py data prepare --help"
         )
     return entries
+
+
+def _repeats(entries: Sequence[Entry], numbers: Sequence[int]) -> Iterator[str]:
+    twice = {id(e) for e in repeated(entries, lambda e: (e.id, e.split))}
+    seen = set()
+    for line, entry in zip(numbers, entries, strict=True) if twice else ():
+        if id(entry) in twice:
+            if (entry.id, entry.split) in seen:
+                yield f"line {line} repeats the id {entry.id}"
+            seen.add((entry.id, entry.split))
+
+
+def first(path: Path) -> Entry:
+    """The first entry, without reading the others."""
+    _check_columns(path)
+    for line, row in rows(path):
+        try:
+            return entry_of(row, Files(path.parent))
+        except ValueError as error:
+            raise UsageError(f"{path}: line {line} {error}; mend the list") from error
+    return read(path)[0]  # which says that there is none
+
+
+def _check_columns(path: Path) -> None:
+    if path.suffix in (".jsonl", ".json"):
+        return
+    names = columns(path)
+    if not set(ALIASES["path"]) & set(names):
+        raise UsageError(
+            f"{path} has no column named path (it has {', '.join(names)[:200] or 'none'}); add one"
+        )
+
+
+def _name(entries: list[Entry], folder: Path) -> None:
+    """Give those without an id one, in place."""
+    unnamed = [i for i, e in enumerate(entries) if not e.id]
+    for name in (_stem, _path_name, _piece_name):
+        names = {i: name(entries[i], folder) for i in unnamed}
+        same_name = Counter((names[i], entries[i].split) for i in unnamed)
+        if name is _piece_name or len(same_name) == len(unnamed):
+            break
+    if len(same_name) < len(unnamed):  # one line twice: say so by its short name
+        names = {i: _stem(entries[i], folder) for i in unnamed}
+    for i in unnamed:
+        entries[i] = replace(entries[i], id=names[i])
+
+
+def _stem(e: Entry, folder: Path) -> str:
+    return e.path.stem
+
+
+def _path_name(e: Entry, folder: Path) -> str:
+    path = e.path.relative_to(folder) if e.path.is_relative_to(folder) else e.path
+    return "-".join(part for part in path.with_suffix("").parts if part not in ("/", ".."))
+
+
+def _piece_name(e: Entry, folder: Path) -> str:
+    return f"{_path_name(e, folder)}-{e.start}"
 
 
 def write(path: Path, entries: Iterable[Entry]) -> None:
@@ -125,103 +168,8 @@ def write(path: Path, entries: Iterable[Entry]) -> None:
             )
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict]]:
-    """(line number, its fields) of CSV, tab-separated values or JSON lines."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path} cannot be read as a list ({error}); give a CSV with a column named path"
-        ) from error
-    if path.suffix in (".jsonl", ".json"):
-        yield from _json_rows(path, text)
-        return
-    table = csv.DictReader(
-        io.StringIO(text, newline=""), delimiter="\t" if path.suffix == ".tsv" else ","
-    )
-    if not set(ALIASES["path"]) & set(table.fieldnames or ()):
-        raise UsageError(
-            f"{path} has no column named path (it has "
-            f"{', '.join(table.fieldnames or ()) or 'none'}); add one"
-        )
-    for row in table:
-        yield table.line_num, row
-
-
-def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
-            raise UsageError(f"{path} line {number} is not a JSON object; write one object a line")
-        yield number, {k: "" if v is None else str(v) for k, v in row.items()}
-
-
-def _field(row: dict, names: Sequence[str]) -> str:
-    return next((row[name].strip() for name in names if row.get(name)), "")
-
-
-def _entry(row: dict[str, str], folder: Path) -> Entry:
-    """The entry of a row. ValueError with what is wrong, to follow the words "line N"."""
-    if not row["path"]:
-        raise ValueError("has no path")
-    split = SPLIT_NAMES.get(row["split"].lower()) if row["split"] else ""
-    if split is None:
-        raise ValueError(f"has the split {row['split']!r}; it is train, dev or test")
-    path = _found(row["path"], folder)
-    references = tuple(_found(r, folder) for r in row["references"].split("|") if r)
-    try:
-        start, samples = (round(float(row[key] or 0) * SAMPLE_RATE) for key in ("start", "seconds"))
-        rate, channels = int(row["rate"] or SAMPLE_RATE), int(row["channels"] or 1)
-    except (ValueError, OverflowError):
-        raise ValueError("has a start, seconds, rate or channels that is no number") from None
-    if start < 0 or samples < 0:
-        raise ValueError("has a negative start or length")
-    if not row["seconds"] or not row["rate"]:
-        whole = of_file("", "", path)
-        rate, channels = (rate, channels) if row["rate"] else (whole.rate, whole.channels)
-        samples = samples or max(0, whole.samples - start)
-    return Entry(
-        id=row["id"] or path.stem,
-        split=split,
-        path=path,
-        start=start,
-        samples=samples,
-        speaker=row["speaker"],
-        text=plain(row["text"]),
-        references=references,
-        sha=row["sha"],
-        rate=rate,
-        channels=channels,
-    )
-
-
-def _more(row: dict[str, str]) -> dict[str, float | str]:
-    """What a list of noisy speech says of a row. ValueError where a ratio is none."""
-    more: dict[str, float | str] = {name: _field(row, (name,)) for name in MORE}
-    snr = str(more["snr"])
-    if snr and snr != CLEAN:
-        try:
-            more["snr"] = float(snr)
-        except ValueError:
-            raise ValueError(f"has the snr {snr!r}; it is a number of dB, or {CLEAN}") from None
-    return {name: value for name, value in more.items() if value != ""}
-
-
 def _said(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:g}"
-
-
-def _found(name: str, folder: Path) -> Path:
-    """A path of the list: absolute, or relative to the list's folder or (in lists that name that
-    folder) its parent.
-    """
-    path = Path(name)
-    return next((p for p in (folder / path, folder.parent / path) if p.exists()), folder / path)
 
 
 def _seconds(samples: int) -> str:

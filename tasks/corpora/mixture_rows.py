@@ -8,7 +8,6 @@ differ: a level is the power of the active frames (`noise.py`) where LibriMix ta
 ITU-R BS.1770, and the noise that mix_clean does not have has no part in the clipping rule.
 """
 
-import csv
 import math
 import random
 import re
@@ -24,6 +23,7 @@ from ...benchmark.errors import UsageError, listed
 from .entry import SPLITS, progress
 from .noise import active_power
 from .recordings import shares, utterances
+from .tables import columns, rows
 
 COLUMNS = ("mixture_ID", "source_1_path", "source_1_gain", "source_2_path", "source_2_gain")
 SHORTEST = 3.0  # seconds of an utterance that is drawn
@@ -55,23 +55,15 @@ def read_rows(path: Path) -> list[Row]:
             f"{path}: the name tells neither train, dev nor test; name it as LibriMix does, for "
             "example libri2mix_dev-clean.csv"
         )
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file)
-            lines, columns = list(table), table.fieldnames or []
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path} cannot be read as metadata ({error}); take libri2mix_*.csv from "
-            "metadata/Libri2Mix of JorisCos/LibriMix"
-        ) from error
-    if not set(COLUMNS) <= set(columns) or "source_3_path" in columns:
+    names = columns(path)
+    if not set(COLUMNS) <= set(names) or "source_3_path" in names:
         raise UsageError(
             f"{path} is no metadata of two-speaker mixtures: it has the columns "
-            f"{', '.join(columns) or 'of an empty file'}, not {', '.join(COLUMNS)}; take "
+            f"{', '.join(names) or 'of an empty file'}, not {', '.join(COLUMNS)}; take "
             "libri2mix_*.csv from metadata/Libri2Mix of JorisCos/LibriMix (not the _info files)"
         )
-    rows, bad = [], []
-    for number, line in enumerate(lines, 2):
+    found, bad = [], []
+    for number, line in rows(path):
         try:
             gains = float(line["source_1_gain"]), float(line["source_2_gain"])
             if not (
@@ -84,14 +76,14 @@ def read_rows(path: Path) -> list[Row]:
         except (TypeError, ValueError):
             bad.append(f"line {number} lacks an id, a path or a gain that is a number")
             continue
-        rows.append(
+        found.append(
             Row(line["mixture_ID"], named[1], (line["source_1_path"], line["source_2_path"]), gains)
         )
-    if bad or not rows:
+    if bad or not found:
         raise UsageError(
             f"{path}: {listed(bad) or 'it lists no mixture'}; take the file again from its source"
         )
-    return rows
+    return found
 
 
 def located(rows: Sequence[Row], files: Sequence[Path], speech: Path) -> tuple[list[Row], int]:
@@ -172,7 +164,7 @@ def draw(speech: Path, seed: int) -> list[Row]:
 
 def _source_name(speaker: str, path: Path) -> str:
     """The file's name, which begins with the speaker."""
-    named = path.stem.startswith(f"{speaker}-")
+    named = path.stem.startswith(f"{speaker}-") and "_" not in path.stem
     return path.stem if named else f"{plain(speaker)}-{plain(path.stem)}"
 
 
@@ -217,4 +209,4 @@ def levels(sources: Sequence[np.ndarray], wanted: Sequence[float]) -> tuple[floa
 
 def plain(name: str) -> str:
     """Letters and digits: the dash and the underscore of a mixture's id mean something."""
-    return re.sub(r"[^A-Za-z0-9]", "", name) or "x"
+    return re.sub(r"[\W_]", "", name) or "x"

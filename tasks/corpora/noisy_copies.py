@@ -17,7 +17,7 @@ from ...benchmark.storage import write_text
 from . import manifest
 from .entry import Entry, sha
 from .layouts import NOTICES
-from .manifest import CLEAN
+from .manifest_row import CLEAN
 from .noise_pools import KINDS, Pool, pool
 from .noisy_pairs import TRIES, Part, mixed
 from .recordings import fingerprint
@@ -105,7 +105,9 @@ def write_copies(
     """
     request, readme = f"request: {request}\n", out / NOTICES
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if not readme.is_file() or request not in readme.read_text(encoding="utf-8"):
+        if not readme.is_file() or request not in readme.read_text(
+            encoding="utf-8", errors="replace"
+        ):
             raise UsageError(
                 f"{out} exists and is not what this command makes (other recordings, shares, seed "
                 f"or limit); choose another --out, or remove it: rm -r {out}"

@@ -18,15 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ...benchmark.audio import audio_files, read, write
+from ...benchmark.audio import read, write
+from ...benchmark.audio_tree import audio_files, name_of
 from ...benchmark.contract import SAMPLE_RATE
 from ...benchmark.errors import UsageError, listed
 from ...benchmark.storage import write_text
 from . import entry, manifest
 from .entry import SPLITS, Entry, of_file, progress
 from .fields import Found, Need
-from .layouts import NOTICES, recognise, scan, wrong
+from .layouts import NOTICES, left_out, recognise, scan, wrong
 from .manifest import NAME
+from .speakers import speakers
 from .voxceleb import LISTS
 
 LAYOUTS = {
@@ -58,6 +60,7 @@ def prepare(source: Path, out: Path, need: Need, layout: str = "", seed: int = 0
     """
     source, out = Path(source), Path(out)
     found, task = _scanned(source, layout, need, seed), need.task
+    found.notices += left_out(found)
     if problems := wrong(found, need):
         raise UsageError(
             f"{found.root} ({found.layout}) cannot serve {task}: {listed(problems)}; nothing was "
@@ -70,7 +73,7 @@ def prepare(source: Path, out: Path, need: Need, layout: str = "", seed: int = 0
     readme = out / NOTICES
     if (out / NAME).exists():
         if not readme.is_file() or f"request: {request}\n" not in readme.read_text(
-            encoding="utf-8"
+            encoding="utf-8", errors="replace"
         ):
             raise UsageError(
                 f"{out / NAME} exists and is not what this command makes (another corpus, task or "
@@ -83,7 +86,7 @@ def prepare(source: Path, out: Path, need: Need, layout: str = "", seed: int = 0
     write_text(
         readme,
         f"A list of utterances for {task}, made by: run_benchmark.py data prepare --from "
-        f"{source.name} (layout {found.layout}, seed {seed})\n"
+        f"{name_of(source)} (layout {found.layout}, seed {seed})\n"
         "The licences of the recordings still hold.\n"
         f"request: {request}\n"
         f"{notices}",
@@ -124,10 +127,14 @@ def _by_speaker(root: Path, seed: int) -> Found:
     test, at least one each.
     """
     found, spoken = Found("speakers", root), defaultdict(list)
-    for path in audio_files(root):
-        spoken[path.relative_to(root).parts[0] if path.parent != root else ""].append(path)
-    if loose := spoken.pop("", []):
-        found.problems.append(f"{len(loose)} files lie in {root} itself and so have no speaker")
+    files = audio_files(root)
+    for path, speaker in speakers(root, files).items():
+        spoken[speaker].append(path)
+    if len(spoken) == 1:
+        found.problems.append(
+            f"{root} has one speaker, {next(iter(spoken))}; give a folder a speaker, or a "
+            "MANIFEST.csv with the columns path and speaker"
+        )
     for speaker, paths in sorted(spoken.items()):
         if len(paths) < 3:
             found.problems.append(

@@ -1,15 +1,16 @@
 """Which recordings of anybody's speech and noise make a corpus, and how its splits share them."""
 
-import csv
 import hashlib
 import random
 import re
 from collections import defaultdict
 from pathlib import Path
 
-from ...benchmark.audio import audio_files, length
+from ...benchmark.audio import length
+from ...benchmark.audio_tree import audio_files
 from ...benchmark.contract import SAMPLE_RATE
 from ...benchmark.errors import UsageError
+from .speakers import column, speakers
 
 # seconds; other utterances are left out, since cutting them would cut words
 SHORTEST, LONGEST = 1.0, 10.0
@@ -19,22 +20,14 @@ SERIES = 30  # more files than this that differ in a number only are separate re
 def utterances(
     folder: Path, shortest: float = SHORTEST, longest: float = LONGEST
 ) -> tuple[dict[str, list[Path]], int]:
-    """Speaker -> files of a usable length, and how many are not."""
-    known, found, skipped = _column_of_manifest(folder, "speaker"), defaultdict(list), 0
-    for path in audio_files(folder):
-        if shortest <= length(path) / SAMPLE_RATE <= longest:
-            found[known.get(path.resolve()) or _speaker(path)].append(path)
-        else:
-            skipped += 1
-    return dict(found), skipped
-
-
-def _speaker(path: Path) -> str:
-    """LibriSpeech's <speaker>/<chapter>/<speaker>-<chapter>-<number>.flac,
-    else the folder's name.
+    """Speaker -> files of a usable length, and how many are not. UsageError where it is not clear
+    who speaks.
     """
-    speaker, chapter = path.parent.parent.name, path.parent.name
-    return speaker if path.name.startswith(f"{speaker}-{chapter}-") else chapter
+    files, found = audio_files(folder), defaultdict(list)
+    usable = [p for p in files if shortest <= length(p) / SAMPLE_RATE <= longest]
+    for path, speaker in speakers(folder, usable).items():
+        found[speaker].append(path)
+    return dict(found), len(files) - len(usable)
 
 
 def noise_recordings(folder: Path) -> dict[str, list[Path]]:
@@ -45,9 +38,10 @@ def noise_recordings(folder: Path) -> dict[str, list[Path]]:
     1-211527-B-20 (ESC). Numbering hundreds of unrelated files is common too (MUSAN's
     noise-free-sound-0001), hence SERIES.
     """
-    known, found = _column_of_manifest(folder, "source_path"), defaultdict(list)
-    for path in audio_files(folder):
-        origin = Path(known.get(path.resolve()) or path.relative_to(folder))
+    files, found = audio_files(folder), defaultdict(list)
+    known = column(folder, files, ("source_path",))
+    for path in files:
+        origin = Path(known.get(path) or path.relative_to(folder))
         stem = re.sub(r"([-_][A-Z]([-_]\d+)?|[-_ ]?\d+)$", "", origin.stem)
         found[(origin.parent / (stem or origin.stem)).as_posix()].append(path)
     for name, files in list(found.items()):
@@ -55,18 +49,6 @@ def noise_recordings(folder: Path) -> dict[str, list[Path]]:
             del found[name]
             found.update({path.relative_to(folder).as_posix(): [path] for path in files})
     return dict(found)
-
-
-def _column_of_manifest(folder: Path, column: str) -> dict[Path, str]:
-    """Absolute path -> `column`, from the MANIFEST.csv in the folder or the nearest one above it;
-    its paths are relative to that folder or the one above it.
-    """
-    for home in (folder.resolve(), *folder.resolve().parents):
-        if (home / "MANIFEST.csv").is_file():
-            with open(home / "MANIFEST.csv", newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.DictReader(file) if row.get("path") and row.get(column)]
-            return {base / row["path"]: row[column] for row in rows for base in (home, home.parent)}
-    return {}
 
 
 def shares(

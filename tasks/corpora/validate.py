@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ...benchmark.audio import header, inspect
+from ...benchmark.audio_tree import is_there
 from ...benchmark.errors import UsageError
-from .entry import SPLITS, Entry, progress, sha
+from .entry import SPLITS, Entry, progress, repeated, sha
 from .fields import REFERENCES
 
 # fields that are labels, and what they are called
@@ -37,8 +38,13 @@ def problems(
         for split in SPLITS
         if not counts[split]
     ]
+    twice = Counter((e.id, e.split) for e in repeated(entries, lambda e: (e.id, e.split)))
+    found += [
+        f"{id} is the id of {n} utterances of {split or 'no split'}"
+        for (id, split), n in twice.items()
+    ]
     for e in progress(entries, "checking the list"):
-        if not e.samples or not e.path.is_file():
+        if not e.samples or not is_there(e.path):
             found.append(_reason(e.path))
         found += [
             f"{e.id} has no {PRESENT[name]}"
@@ -64,7 +70,11 @@ def damage(entries: Sequence[Entry]) -> Iterator[str]:
                 head, peak = inspect(path)
                 lengths[path] = head.samples
                 if peak == 0:
-                    yield f"{path} is digital silence"
+                    yield f"{path} is digital silence" + (
+                        f" once its {head.channels} channels are averaged"
+                        if head.channels > 1
+                        else ""
+                    )
             except UsageError as error:
                 lengths[path] = None
                 yield _short(error)

@@ -9,8 +9,8 @@ models" (Edinburgh DataShare 10283/2791). Development speakers p226 and p287 are
 (downstream/enhancement_stft/scripts/Voicebank/data_prepare.py).
 """
 
-import csv
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...benchmark.audio import header
+from ...benchmark.audio_tree import audio_in, same
 from ...benchmark.errors import UsageError
 from .entry import SPLITS, Entry, of_file, progress
 from .fields import Found, Layout, Need
+from .tables import rows
 from .validate import longer
 
 DEV_SPEAKERS = ("p226", "p287")
@@ -59,8 +61,17 @@ def _entry(pair: Pair, problems: list[str]) -> Entry:
         problems.append(longer(pair.clean, samples, pair.noisy, entry.samples))
     if not pair.row:
         return entry
-    snr = float(pair.row["snr"]) if pair.row.get("snr") else None
-    return replace(entry, more={"noise": pair.row.get("noise", ""), "snr": snr})
+    more = {"noise": pair.row.get("noise", ""), "snr": _ratio(pair.row, pair.noisy, problems)}
+    return replace(entry, more=more)
+
+
+def _ratio(row: dict, noisy: Path, problems: list[str]) -> float | None:
+    """dB of a row of splits.csv, where it has one."""
+    try:
+        return float(row["snr"]) if row.get("snr") else None
+    except ValueError:
+        problems.append(f"splits.csv has the snr {row['snr']!r} for {noisy.name}; it is dB")
+        return None
 
 
 def _digest(root: Path, pairs: Sequence[Pair], listed: bool) -> str:
@@ -79,8 +90,11 @@ def _digest(root: Path, pairs: Sequence[Pair], listed: bool) -> str:
 
 
 def _folder(root: Path, name: str) -> Path | None:
-    """At 16 kHz if both are there."""
-    return next((p for p in (root / f"{name}_16k", root / name) if p.is_dir()), None)
+    """At 16 kHz if both are there; the inner one where an archive was unpacked into a folder of its
+    own name.
+    """
+    found = next((p for p in (root / f"{name}_16k", root / name) if p.is_dir()), None)
+    return found / found.name if found and (found / found.name).is_dir() else found
 
 
 def _table(root: Path) -> dict[str, dict]:
@@ -88,19 +102,21 @@ def _table(root: Path) -> dict[str, dict]:
     path = root / "splits.csv"
     if not path.is_file():
         return {}
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    for line, row in enumerate(rows, 2):
+    table = list(rows(path))
+    for line, row in table:
         if row.get("split") not in SPLITS or not row.get("file"):
             raise UsageError(
                 f"{path} line {line} needs a file and a split (train, dev or test) and says {row}; "
                 "mend it"
             )
-    if not rows:
+    if not table:
         raise UsageError(
             f"{path} lists no file; mend it, or delete it to split by speaker: rm {path}"
         )
-    return {row["file"]: row for row in rows}
+    names = Counter(same(row["file"]) for _, row in table)
+    if twice := [name for name, n in names.items() if n > 1]:
+        raise UsageError(f"{path} lists {twice[0]} twice; leave one of the lines out")
+    return {same(row["file"]): row for _, row in table}
 
 
 def _pairs(root: Path, table: dict[str, dict]) -> tuple[list[Pair], list[str]]:
@@ -115,11 +131,7 @@ def _pairs(root: Path, table: dict[str, dict]) -> tuple[list[Pair], list[str]]:
                     f"{root} lacks the folder {side}_{part} (or {side}_{part}_16k); "
                     "unpack the archive of that name there"
                 )
-            sides[side] = {
-                p.name: p
-                for p in folder.iterdir()
-                if p.suffix.lower() in (".wav", ".flac") and p.name[0] != "."
-            }
+            sides[side] = {same(p.name): p for p in audio_in(folder)}
         if not any(sides.values()):
             raise UsageError(
                 f"the folders {{clean,noisy}}_{part} in {root} hold no .wav; unpack the archives "

@@ -6,11 +6,14 @@ A line of the list is `1 speaker/file` (1 train, 2 dev, 3 test): VoxCeleb1's ide
 from a table beside the tree.
 """
 
-import csv
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePath
 
+from ...benchmark.audio_tree import alike, is_there, same
 from .entry import SPLITS, of_file, progress
 from .fields import Found, Layout, Need
+from .speakers import listed_speaker
+from .tables import lines, rows
 
 LISTS = ("veri_test_class.txt", "iden_split.txt")
 TRANSCRIBED = "MANIFEST.csv"  # a table beside a tree, from which transcripts are taken
@@ -26,18 +29,19 @@ def _read(found: Found, need: Need) -> None:
         )
         if p.is_dir()
     ]
-    texts, lines = _texts(found.root), labels.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(progress(lines, f"reading {labels.name}"), 1):
-        part, _, name = line.strip().partition(" ")
+    texts = _texts(found.root)
+    for number, line in progress(list(lines(labels)), f"reading {labels.name}"):
         if not line.strip():
             continue
+        part, name = (*line.split(maxsplit=1), "")[:2]
+        name = name.strip()
         if part not in ("1", "2", "3") or "/" not in name:
             found.problems.append(
                 f"{labels} line {number} is {line!r}; a line is 1, 2 or 3, a space, and "
                 "speaker/file"
             )
             continue
-        path = next((p for p in (base / name for base in bases) if p.is_file()), None)
+        path = next((p for base in bases if is_there(p := alike(base / name))), None)
         if path is None:
             found.problems.append(
                 f"{labels} line {number} points to {name}, whose audio is missing"
@@ -46,21 +50,38 @@ def _read(found: Found, need: Need) -> None:
         id = Path(name).with_suffix("").as_posix().replace("/", "-")
         found.entries.append(
             of_file(
-                id, SPLITS[int(part) - 1], path, name.split("/")[0], texts.get(Path(name).stem, "")
+                id,
+                SPLITS[int(part) - 1],
+                path,
+                listed_speaker(name),
+                _text(name, texts),
             )
         )
 
 
-def _texts(root: Path) -> dict[str, str]:
-    """Transcripts of a table beside the tree, by the file's name."""
+def _text(name: str, texts: Mapping[tuple[str, ...], str]) -> str:
+    """Of a listed file, by as much of its path as the table has."""
+    parts = _parts(name)
+    return next((t for n in (3, 2, 1) if (t := texts.get(parts[-n:], ""))), "")
+
+
+def _texts(root: Path) -> dict[tuple[str, ...], str]:
+    """Transcripts of a table beside the tree, by the last one to three parts of each path; "" where
+    several files with other words end in these.
+    """
     if not (root / TRANSCRIBED).is_file():
         return {}
-    with open(root / TRANSCRIBED, newline="", encoding="utf-8") as file:
-        return {
-            Path(row["path"]).stem: row["text"]
-            for row in csv.DictReader(file)
-            if row.get("path") and row.get("text")
-        }
+    texts: dict[tuple[str, ...], str] = {}
+    for _, row in rows(root / TRANSCRIBED):
+        if row.get("path") and row.get("text"):
+            parts = _parts(row["path"])
+            for end in {parts[-n:] for n in (1, 2, 3)}:
+                texts[end] = row["text"] if texts.get(end, row["text"]) == row["text"] else ""
+    return texts
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return tuple(map(same, PurePath(name).with_suffix("").parts)) if PurePath(name).name else ()
 
 
 def _has_list(root: Path) -> bool:

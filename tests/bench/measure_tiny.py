@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from earlyexit_superb.benchmark.audio import audio_files, read
+from earlyexit_superb.benchmark.audio import read
+from earlyexit_superb.benchmark.audio_tree import audio_files
 from earlyexit_superb.benchmark.calibration import midpoint
 from earlyexit_superb.benchmark.exiting import Exit, replay
 from earlyexit_superb.benchmark.registry import build_upstream, tasks

@@ -40,11 +40,12 @@ def test_libri_light_is_taken_where_it_is_asked_for(tmp_path):
         UsageError, match="no utterance for train: unpack Libri-Light's librispeech_finetuning.tgz"
     ):
         entries(root, "asr", FINETUNING)
-    librispeech(tmp_path / FINETUNING, ("1h/0/clean", "9h/other"), speakers=(9,))
+    librispeech(tmp_path / FINETUNING, ("1h/0/clean",), speakers=(9,))
+    librispeech(tmp_path / FINETUNING, ("9h/other",), speakers=(10,))
     found, _ = entries(root, "asr", FINETUNING)
     assert counts(found) == {"train": 6, "dev": 6, "test": 6} and {
         e.speaker for e in found if e.split == "train"
-    } == {"9"}
+    } == {"9", "10"}
     assert {e.speaker for e in entries(root, "asr")[0]} == {"1", "2"}
 
 
