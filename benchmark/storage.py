@@ -157,10 +157,7 @@ def clear_stale(root: Path, pattern: str = "**/.*.part", age: float = STALE) -> 
     Args:
         age: seconds without a change after which nobody can be writing it any more.
     """
-    there: list[Path] = []
-    with contextlib.suppress(OSError):  # what cannot be listed is said where it is written
-        there += root.glob(pattern)
-    for left in there:
+    for left in _listed(root, pattern):
         with contextlib.suppress(OSError):
             inside = left.rglob("*") if left.is_dir() else ()
             changed = max(p.stat().st_mtime for p in (left, *inside))
@@ -172,12 +169,20 @@ def clear_locks(root: Path) -> None:
     """Remove locks of heads and feature caches in `root` that a killed process left and nobody
     holds.
     """
-    for path in root.glob("**/*.lock"):
+    for path in _listed(root, "**/*.lock"):
         with contextlib.suppress(OSError, MachineError):
             ours = OF_A_KEY.fullmatch(path.name) and path.is_file() and not path.stat().st_size
             if ours and time.time() - path.stat().st_mtime > STALE:
                 with locked(path, wait=False):
                     pass  # who lets go of it removes it
+
+
+def _listed(root: Path, pattern: str) -> list[Path]:
+    """What matches in `root`; a folder that cannot be listed is said where it is written."""
+    found: list[Path] = []
+    with contextlib.suppress(OSError):
+        found += root.glob(pattern)
+    return found
 
 
 def clear_abandoned(folder: Path, lock: Path) -> None:
