@@ -20,17 +20,17 @@ class DistillationRecipe(Recipe):
     front: float = setting(
         0.0, "factor of the gradients of the convolutions; 0: they stay the teacher's"
     )
-    steps: int = setting(600, "optimiser updates")
+    steps: int = setting(800, "optimiser updates")
     lr: float = setting(1e-3, "peak learning rate of AdamW (betas 0.9 and 0.98, eps 1e-6)")
     weight_decay: float = setting(1e-6, "of AdamW")
     warmup: float = setting(
         0.07, "share of the steps in which the rate rises; then it falls linearly to 0"
     )
     clip: float = setting(5.0, "gradient norm")
-    batch: int = setting(24, "crops or utterances a step")
+    batch: int = setting(8, "crops or utterances a step")
     seconds: float = setting(2.505, "of a crop; with whole, of which a longer utterance is cropped")
     whole: bool = setting(False, "batches of whole utterances from disk; else crops from memory")
-    every: int = setting(100, "steps between two looks at held-out speech")
+    every: int = setting(200, "steps between two looks at held-out speech")
 
     def __post_init__(self) -> None:
         asked = [number for number in self.layers if number != int(number) or number < 1]
