@@ -6,12 +6,16 @@ last block that is left stands for the last one of the whole model. Zaiem et al.
 transcripts; here, for every task, the kept blocks are distilled to the whole model's last state.
 """
 
-from ..benchmark.contract import Training, TrainingData, TrainingRun, Upstream, UpstreamCard
+from dataclasses import replace
+
+from ..benchmark.contract import Training, TrainingData, TrainingRun
 from ..benchmark.errors import UsageError
 from ..benchmark.registry import spelled, upstreams
-from . import hubert
-from .backbones.hubert_shape import STRIDE
+from .backbones.hubert import HubertNet
+from .backbones.hubert_shape import HubertShape
 from .backbones.kept_blocks import load_kept
+from .backbones.pretrained import PretrainedEncoder
+from .hubert import SHAPES, WEIGHTS
 from .training.distillation_recipe import LAYER_REMOVAL, DistillationRecipe
 
 KEEP = 6  # half of the blocks of a Base
@@ -27,13 +31,13 @@ def train(recipe: DistillationRecipe, data: TrainingData, run: TrainingRun) -> N
     """Distil the blocks that are kept from the whole model; see `Training.train`."""
     from .training import distillation
 
-    shape = hubert.shape_of(run.tag)
+    shape = LayerRemoval.shape_of(run.tag)
     blocks = kept(shape.depth, int(run.options.get("keep", KEEP)))
     distillation.train(recipe, data, run, distillation.Pupil(blocks), shape)
 
 
 @upstreams.register("layer_removal")
-class LayerRemoval(hubert.Hubert):
+class LayerRemoval(PretrainedEncoder):
     """
     Args:
         tag: tiny, base or large, as `hubert`.
@@ -43,7 +47,8 @@ class LayerRemoval(hubert.Hubert):
         seed: of random weights.
     """
 
-    stand_in = {"weights": "random"}
+    family, shapes, published = "layer_removal", SHAPES, WEIGHTS
+    source = "Zaiem et al., 2023, arXiv:2303.06740"
     trained_by = Training(
         about="the first blocks of a HuBERT, which learn to give its last state",
         presets=LAYER_REMOVAL,
@@ -53,21 +58,11 @@ class LayerRemoval(hubert.Hubert):
     )
 
     def __init__(self, tag: str = "tiny", weights: str = "", keep: int = KEEP, seed: int = 0):
-        Upstream.__init__(self)
-        shape = hubert.shape_of(tag)
-        blocks = kept(shape.depth, keep)
-        self.front, self.tap = "block_input", "block"
-        self.net, revision = load_kept(
-            weights or hubert.WEIGHTS[tag], shape, blocks, seed, f"layer_removal.{tag}"
-        )
-        self.card = UpstreamCard(
-            name=spelled(
-                "layer_removal", tag, weights=(weights, ""), keep=(keep, KEEP), seed=(seed, 0)
-            ),
-            depth=keep,
-            dim=shape.dim,
-            stride=STRIDE,
-            revision=revision,
-            source="Zaiem et al., 2023, arXiv:2303.06740",
-            kind="pruned",
-        )
+        self.blocks = kept(self.shape_of(tag).depth, keep)  # before the weights are loaded
+        super().__init__(tag, weights, seed=seed)
+        options = {"weights": (weights, ""), "keep": (keep, KEEP), "seed": (seed, 0)}
+        self.card = replace(self.card, name=spelled(self.family, tag, **options), kind="pruned")
+
+    def _load(self, tag: str, weights: str, shape: HubertShape, seed: int) -> tuple[HubertNet, str]:
+        source = weights or self.published[tag]
+        return load_kept(source, shape, self.blocks, seed, f"layer_removal.{tag}")

@@ -9,17 +9,20 @@ labels, no units and no self-supervised head, and works for any HuBERT.
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
-from ..benchmark.contract import Training, TrainingData, TrainingRun, Upstream, UpstreamCard
+from ..benchmark.contract import Training, TrainingData, TrainingRun
 from ..benchmark.errors import UsageError
 from ..benchmark.registry import spelled, upstreams
-from . import hubert
-from .backbones.hubert_shape import STRIDE
+from .backbones.hubert import HubertNet
+from .backbones.hubert_shape import HubertShape
 from .backbones.kept_blocks import load_kept
+from .backbones.pretrained import PretrainedEncoder
+from .hubert import SHAPES, WEIGHTS
 from .training.distillation_recipe import LAYERDROP, LayerDropRecipe
 
-WEIGHTS = hubert.WEIGHTS | {"tiny": str(Path(__file__).with_name("layerdrop.tiny.safetensors"))}
+RATE = 0.5  # every other block
 
 
 def kept(depth: int, p: float) -> tuple[int, ...]:
@@ -37,25 +40,28 @@ def train(recipe: LayerDropRecipe, data: TrainingData, run: TrainingRun) -> None
     """Go on from a teacher with blocks left out at random; see `Training.train`."""
     from .training import distillation
 
-    shape = hubert.shape_of(run.tag)
+    shape = LayerDrop.shape_of(run.tag)
     left = kept(shape.depth, recipe.prune)
     pupil = distillation.Pupil(range(1, shape.depth + 1), recipe.drop, left)
     distillation.train(recipe, data, run, pupil, shape)
 
 
 @upstreams.register("layerdrop")
-class LayerDrop(hubert.Hubert):
+class LayerDrop(PretrainedEncoder):
     """
     Args:
-        tag: tiny (shipped: the six blocks that p 0.5 leaves), base or large, whose published
-            weights were trained with a rate of 0.05 and 0.
+        tag: tiny (shipped: the six blocks that p 0.5 leaves), base or large (HuBERT's published
+            weights, trained with rates of 0.05 and 0).
         weights: of a model trained with layer drop, as `hubert` takes them: of all blocks, or what
             a training wrote.
         p: the rate at which it is pruned.
         seed: of random weights.
     """
 
-    stand_in = {"weights": "random"}
+    family = "layerdrop"
+    shapes = SHAPES
+    published = WEIGHTS | {"tiny": str(Path(__file__).with_name("layerdrop.tiny.safetensors"))}
+    source = "Fan, Grave and Joulin, 2020, LayerDrop, arXiv:1909.11556"
     trained_by = Training(
         about="a whole HuBERT, which learns its own last state with blocks left out at random",
         presets=LAYERDROP,
@@ -63,20 +69,12 @@ class LayerDrop(hubert.Hubert):
         teacher="needed",
     )
 
-    def __init__(self, tag: str = "tiny", weights: str = "", p: float = 0.5, seed: int = 0):
-        Upstream.__init__(self)
-        shape = hubert.shape_of(tag)
-        blocks = kept(shape.depth, p)
-        self.front, self.tap = "block_input", "block"
-        self.net, revision = load_kept(
-            weights or WEIGHTS[tag], shape, blocks, seed, f"layerdrop.{tag}"
-        )
-        self.card = UpstreamCard(
-            name=spelled("layerdrop", tag, weights=(weights, ""), p=(p, 0.5), seed=(seed, 0)),
-            depth=len(blocks),
-            dim=shape.dim,
-            stride=STRIDE,
-            revision=revision,
-            source="Fan, Grave and Joulin, 2020, LayerDrop, arXiv:1909.11556",
-            kind="pruned",
-        )
+    def __init__(self, tag: str = "tiny", weights: str = "", p: float = RATE, seed: int = 0):
+        self.blocks = kept(self.shape_of(tag).depth, p)  # before the weights are loaded
+        super().__init__(tag, weights, seed=seed)
+        options = {"weights": (weights, ""), "p": (p, RATE), "seed": (seed, 0)}
+        self.card = replace(self.card, name=spelled(self.family, tag, **options), kind="pruned")
+
+    def _load(self, tag: str, weights: str, shape: HubertShape, seed: int) -> tuple[HubertNet, str]:
+        source = weights or self.published[tag]
+        return load_kept(source, shape, self.blocks, seed, f"layerdrop.{tag}")

@@ -15,6 +15,7 @@ from earlyexit_superb.upstreams.training import (
     distillation,
     distillation_audio,
     distillation_recipe,
+    distillation_student,
 )
 from helpers import TOY, wav
 from safetensors.torch import load_file
@@ -61,13 +62,13 @@ def card_of(path):
 def test_the_loss_is_the_papers():
     """Equation 1: L1 over D features less lambda * log sigmoid(cosine)."""
     told, wanted = np.random.default_rng(0).standard_normal((2, 3, 5, 7))
-    found = distillation.distance(torch.from_numpy(told), torch.from_numpy(wanted), 0.7)
+    found = distillation_student.distance(torch.from_numpy(told), torch.from_numpy(wanted), 0.7)
     for place in np.ndindex(3, 5):
         a, b = told[place], wanted[place]
         cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
         asked = np.abs(a - b).sum() / 7 - 0.7 * np.log(1 / (1 + np.exp(-cosine)))
         assert float(found[place]) == pytest.approx(asked, rel=1e-9)
-    least = distillation.distance(torch.ones(4), torch.ones(4), 1.0)
+    least = distillation_student.distance(torch.ones(4), torch.ones(4), 1.0)
     assert float(least) == pytest.approx(np.log(1 + np.exp(-1)))
 
 
@@ -88,11 +89,8 @@ def test_a_batch_is_shared_without_changing_the_loss(speech, ragged, tmp_path, m
     run = TrainingRun("distilhubert.tiny", "tiny", {}, tmp_path, tmp_path, teacher=teacher)
     for at in ((0, 1), (0, 2), (1, 2)):
         monkeypatch.setattr(distributed, "rank_and_size", lambda at=at: at)
-        pupil, data = (
-            distillation.Pupil([1, 2]),
-            TrainingData(((ragged if whole else speech) / "clips",)),
-        )
-        distillation.train(recipe, data, run, pupil, teacher.net.shape)
+        data = TrainingData(((ragged if whole else speech) / "clips",))
+        distillation.train(recipe, data, run, distillation.Pupil([1, 2]), teacher.net.shape)
     one, first, second = found
     assert (first + second) / 2 == pytest.approx(one, rel=1e-4) and first != second
 
@@ -102,7 +100,7 @@ def test_a_batch_is_shared_without_changing_the_loss(speech, ragged, tmp_path, m
 
 def test_a_student_begins_as_its_teachers_first_blocks():
     teacher = build_upstream("hubert.tiny", {"weights": "random"}).requires_grad_(False)
-    net = distillation.student_of(teacher.net, [1, 2])
+    net = distillation_student.student_of(teacher.net, [1, 2])
     wavs, lengths = wav(8000)[None], torch.tensor([8000])
     with torch.no_grad():
         same(list(net.states(wavs, lengths)), states(teacher)[:3])
@@ -112,12 +110,12 @@ def test_a_student_begins_as_its_teachers_first_blocks():
 
 def test_a_step_leaves_blocks_out_at_random_but_never_all():
     torch.manual_seed(0)
-    assert distillation.left_in(12, 0.0) == ()
-    drawn = [distillation.left_in(12, 0.5) for _ in range(2000)]
+    assert distillation_student.left_in(12, 0.0) == ()
+    drawn = [distillation_student.left_in(12, 0.5) for _ in range(2000)]
     counts = np.bincount(np.concatenate(drawn), minlength=13)[1:]
     assert np.all(np.abs(counts / 2000 - 0.5) < 0.06)
     assert all(list(blocks) == sorted(set(blocks)) for blocks in drawn)
-    assert all(len(distillation.left_in(3, 0.99)) >= 1 for _ in range(50))
+    assert all(len(distillation_student.left_in(3, 0.99)) >= 1 for _ in range(50))
 
 
 @pytest.mark.parametrize("front", ["0", "0.5"])

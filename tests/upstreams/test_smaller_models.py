@@ -7,9 +7,10 @@ import pytest
 import torch
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.registry import build_upstream, upstreams
-from earlyexit_superb.upstreams import distilhubert, layerdrop
+from earlyexit_superb.upstreams import layerdrop
 from earlyexit_superb.upstreams.backbones.hubert import HubertNet
 from earlyexit_superb.upstreams.backbones.hubert_shape import macs_to
+from earlyexit_superb.upstreams.distilhubert import DistilHubert
 from helpers import ROOT, wav
 
 SHIPPED = {"distilhubert.tiny": [1, 2], "layerdrop.tiny": [1, 3, 5, 7, 9, 11]}
@@ -32,15 +33,17 @@ def random(name, **options):
 
 
 def test_distilhubert_has_the_papers_size_and_cost():
-    """Table 1 of the paper: 23.49 M parameters; GMAC per second of 10 s of audio."""
+    """23.49 M parameters; GMAC per second of 10 s of audio, there counted for 500 frames, of which
+    the convolutions give 499.
+    """
     for tag, parameters, gmacs in (("base", 23.49, 3.49), ("base8", 66.02, 5.85)):
-        shape = distilhubert.SHAPES[tag]
+        shape = DistilHubert.shape_of(tag)
         with torch.device("meta"):
-            net = HubertNet(shape, with_head=False)
+            net = HubertNet(shape)
         millions = sum(p.numel() for p in net.parameters()) / 1e6
         assert millions == pytest.approx(parameters, abs=0.005)
         found = macs_to(shape, 160_000, shape.depth, projection=False) / 10 / 1e9
-        assert found == pytest.approx(gmacs, abs=0.005)
+        assert found == pytest.approx(gmacs, rel=0.002)
 
 
 def test_a_student_costs_what_its_teacher_costs_to_its_depth():
@@ -48,11 +51,6 @@ def test_a_student_costs_what_its_teacher_costs_to_its_depth():
     for depth in range(3):
         assert student.macs(50_000, depth) == teacher.macs(50_000, depth)
     assert student.card.kind == "distilled" and student.card.stepped and not student.exits[2:]
-
-
-def test_without_weights_there_is_no_student_of_eight_blocks():
-    with pytest.raises(UsageError, match="no weights of it were published; train them: run_bench"):
-        build_upstream("distilhubert.base8")
 
 
 # ---- LayerDrop ----

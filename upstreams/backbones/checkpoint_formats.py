@@ -130,6 +130,9 @@ def _of_fairseq(blob: Mapping[str, Any], path: Path) -> dict[str, Any]:
         next((x for x in (blob.get(f"{part}_cfg"), cfg.get(part)) if isinstance(x, Mapping)), {})
         for part in ("model", "task")
     )
+    config = blob["Config"] if isinstance(blob.get("Config"), Mapping) else {}
+    if isinstance(config.get("distiller"), Mapping):  # s3prl's
+        model = config["distiller"]
     for name, known, what in (
         ("logit_temp", TEMPERATURE, "softmax temperature"),
         ("activation_fn", "gelu", "activation"),

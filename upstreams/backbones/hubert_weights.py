@@ -10,7 +10,7 @@ s3prl checkpoints carry the self-supervised head.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,13 +20,19 @@ from torch import Tensor, nn
 from ...benchmark.errors import UsageError, require
 from ...benchmark.storage import atomic
 from .checkpoint_formats import read
-from .checkpoint_shape import found_shape
+from .checkpoint_shape import PROMISED, found_shape
 from .hubert import HubertNet
 from .hubert_shape import HubertShape
 from .parameter_names import our_names, some
 
 
-def load(source: str, shape: HubertShape, seed: int = 0, family: str = "") -> tuple[HubertNet, str]:
+def load(
+    source: str,
+    shape: HubertShape,
+    seed: int = 0,
+    family: str = "",
+    promised: Sequence[str] = PROMISED,
+) -> tuple[HubertNet, str]:
     """A network in evaluation mode, and its revision. The global random state is neither used nor
     changed.
 
@@ -39,6 +45,7 @@ def load(source: str, shape: HubertShape, seed: int = 0, family: str = "") -> tu
             `pre_norm`, `normalise_wav`, `strides` and `max_distance`, which are then the tag's.
         seed: of random weights.
         family: the upstream that the source must be of, where it says of which it is; "" = any.
+        promised: the fields of `shape` that the source must have; others are the source's own.
 
     Raises:
         UsageError: the source is not what it is taken for, or has another shape.
@@ -61,7 +68,7 @@ def load(source: str, shape: HubertShape, seed: int = 0, family: str = "") -> tu
             raise UsageError(
                 f"weights: {source} holds no HuBERT ({' '.join(str(error).split())[:200]})"
             ) from error
-        net = _filled(found_shape(state, facts, shape, source), state, source)
+        net = _filled(found_shape(state, facts, shape, source, promised), state, source)
     return net.eval(), content_hash(net) + _unusual(net.shape)
 
 

@@ -10,55 +10,25 @@ removal left, or a network whose steps leave out blocks at random (LayerDrop, Fa
 sec. 3.1), learn to stand for the whole.
 """
 
-import copy
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...benchmark import distributed, trainer
-from ...benchmark.contract import TrainingData, TrainingRun, Upstream
+from ...benchmark.contract import TrainingData, TrainingRun
 from ...benchmark.errors import UsageError
 from ...benchmark.storage import write_text
+from ..backbones.checkpoint_shape import PROMISED
 from ..backbones.hubert import HubertNet
 from ..backbones.hubert_shape import HubertShape
-from ..backbones.hubert_weights import PROMISED, content_hash, save
-from .distillation_audio import Batch, Crops, Whole, speech_of
+from ..backbones.hubert_weights import content_hash, save
+from .distillation_audio import Crops, Whole, speech_of
 from .distillation_recipe import DistillationRecipe
-from .front_end import half
+from .distillation_student import Comparison, Student, left_in, scale_front, student_of
 
-
-class Student(nn.Module):
-    """Some blocks of a teacher, with a head for each state of the teacher that is to be told.
-
-    Args:
-        net: the network, whose parameters learn.
-        told: how many states heads tell; 0 = no heads, its last state is compared.
-    """
-
-    def __init__(self, net: HubertNet, told: int):
-        super().__init__()
-        self.net, dim = net, net.shape.dim
-        self.heads = nn.ModuleList(
-            nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim)) for _ in range(told)
-        )
-
-    def forward(self, wavs: Tensor, lengths: Tensor, blocks: Sequence[int] = ()) -> Tensor:
-        """(B, N), (B,) -> (heads or 1, B, T, D), by these blocks alone, where any are named."""
-        net = self.net.with_blocks(blocks) if blocks else self.net
-        *_, last = net.states(wavs, lengths)
-        return torch.stack([head(last) for head in self.heads]) if self.heads else last[None]
-
-
-def distance(told: Tensor, wanted: Tensor, cosine: float) -> Tensor:
-    """(..., D), (..., D) -> (...): mean absolute difference, plus `cosine` times
-    -log sigmoid(cosine similarity)."""
-    similarity = F.cosine_similarity(told, wanted, dim=-1)
-    return (told - wanted).abs().mean(-1) - cosine * F.logsigmoid(similarity)
+Numbers = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -91,35 +61,18 @@ def train(
     teacher = _network(recipe, data, run, pupil, shape)
     torch.manual_seed(run.seed)
     student = Student(student_of(teacher, pupil.blocks), len(recipe.blocks) * recipe.heads)
-    student.to(run.device)
-    _scale_front(student.net, recipe.front)
+    scale_front(student.to(run.device).net, recipe.front)
     speech = speech_of(recipe, data, run)
-    depth = len(pupil.blocks)
+    compared = Comparison(student, run.teacher, recipe, run.device)
 
-    def distances(batch: Batch, blocks: Sequence[int]) -> Tensor:
-        """(told states,): sums over this process's valid frames."""
-        with half(run.device):
-            told = student(batch.wavs.to(run.device), batch.lengths, blocks).float()
-            wanted = states_of(run.teacher, batch, recipe.blocks, run.device)
-        each = distance(told, wanted, recipe.cosine) * batch.valid(run.device)
-        return each.sum((1, 2))
-
-    def loss(i: int) -> Tensor:
+    def loss(i: int) -> torch.Tensor:
         """Mean over told states and the step's frames, whichever process has them."""
         batch = speech.batch(i)
-        every = distances(batch, left_in(depth, pupil.drop)).mean()
-        return every * distributed.rank_and_size()[1] / batch.together
-
-    @torch.no_grad()
-    def look() -> dict[str, float]:
-        """The loss of each told state on held-out speech."""
-        batches = list(speech.held_out())
-        total = sum(distances(batch, pupil.kept) for batch in batches)
-        mean = (total / sum(batch.together for batch in batches)).tolist()
-        return {f"loss@{k}": value for k, value in zip(recipe.blocks, mean, strict=True)}
+        every = compared.sums(batch, left_in(len(pupil.blocks), pupil.drop)).mean()
+        return every * distributed.rank_and_size()[1] / compared.frames(batch)
 
     # heads begin as noise: without them the loss before the training says what it brought
-    before = {} if recipe.heads else look()
+    before = {} if recipe.heads else _look(compared, speech, pupil.kept)
     trainer.train(
         student,
         loss,
@@ -129,33 +82,19 @@ def train(
         seed=run.seed,
         device=run.device,
         what=f"{run.name}: {sum(speech.sources.values()):.1f} h",
-        validate=look,
+        validate=lambda: _look(compared, speech, pupil.kept),
     )
     if distributed.is_leader():
         _write(student.net.cpu(), recipe, run, pupil, speech, before)
 
 
-def student_of(teacher: HubertNet, blocks: Sequence[int]) -> HubertNet:
-    """A copy of the front-end and these blocks of a network, all of whose parameters learn."""
-    net = teacher.with_blocks(blocks)
-    net.head = None
-    return copy.deepcopy(net).requires_grad_(True)
-
-
-def left_in(depth: int, drop: float) -> Sequence[int]:
-    """The blocks of a step: each is left out with probability `drop`, but never all; () = all."""
-    if not drop:
-        return ()
-    kept = (torch.rand(depth) >= drop).nonzero().flatten() + 1
-    return kept.tolist() or [int(torch.randint(1, depth + 1, ()))]
-
-
 @torch.no_grad()
-def states_of(teacher: Upstream, batch: Batch, blocks: Sequence[int], device: str) -> Tensor:
-    """(len(blocks), B, T, D) float32: the states of these blocks, none deeper is computed."""
-    walk = teacher.states(batch.wavs.to(device), batch.lengths)
-    states = list(islice(walk, max(blocks) + 1))
-    return torch.stack([states[k].float() for k in blocks])
+def _look(compared: Comparison, speech: Crops | Whole, blocks: Sequence[int]) -> Numbers:
+    """The loss of each told state on held-out speech."""
+    batches = list(speech.held_out())
+    total = sum(compared.sums(batch, blocks) for batch in batches)
+    mean = (total / sum(map(compared.frames, batches))).tolist()
+    return {f"loss@{k}": value for k, value in zip(compared.recipe.blocks, mean, strict=True)}
 
 
 def _network(
@@ -175,8 +114,9 @@ def _network(
             f"{who}: the student begins as blocks of its teacher, and {teacher.card.name} is no "
             "HuBERT; name one: --teacher hubert.tiny"
         )
-    sizes = [name for name in PROMISED if name != "depth"]
-    for name in sizes:
+    for name in PROMISED:
+        if name in ("depth", "feature_norm"):  # a student keeps its teacher's layer-norm
+            continue
         there, asked = getattr(net.shape, name), getattr(shape, name)
         if there != asked:
             raise UsageError(
@@ -190,14 +130,6 @@ def _network(
             f"{teacher.card.depth}; see --set layers"
         )
     return net
-
-
-def _scale_front(net: HubertNet, factor: float) -> None:
-    """The gradients of the convolutions times a factor; with 0 they do not learn."""
-    for parameter in net.feature_extractor.parameters():
-        parameter.requires_grad_(factor > 0)
-        if factor > 0:
-            parameter.register_hook(lambda gradient: gradient * factor)
 
 
 def _optimiser(student: Student, recipe: DistillationRecipe) -> torch.optim.Optimizer:
@@ -221,7 +153,7 @@ def _write(
     run: TrainingRun,
     pupil: Pupil,
     speech: Crops | Whole,
-    before: dict[str, float],
+    before: Numbers,
 ) -> None:
     """The weights as fp16 and their card; heads are dropped."""
     kept = [pupil.blocks[k - 1] for k in pupil.kept] or list(pupil.blocks)

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from ...benchmark import distributed, trainer
 from ...benchmark.contract import SAMPLE_RATE, TrainingData, TrainingRun
-from ...benchmark.masking import valid_mask
-from ..backbones.hubert_shape import frame_counts
 from .distillation_recipe import DistillationRecipe
 from .pretraining_data import Pool
 from .utterances import Utterances
@@ -24,17 +22,12 @@ class Batch:
 
     Attributes:
         wavs: (B, N), zero-padded; lengths: (B,) samples, on the host.
-        together: valid frames of all rows, whichever process has them.
+        of_all: the samples of all rows, whichever process has them.
     """
 
     wavs: Tensor
     lengths: Tensor
-    together: int
-
-    def valid(self, device: str) -> Tensor:
-        """(B, T), True on each row's valid frames."""
-        frames = frame_counts(self.lengths)
-        return valid_mask(frames.to(device), frame_counts(self.wavs.shape[1]))
+    of_all: Tensor
 
 
 class Crops:
@@ -50,17 +43,16 @@ class Crops:
     def batch(self, i: int) -> Batch:
         rng = np.random.default_rng(trainer.step_seed(self.seed, i))
         wavs, _ = self.pool.crops(rng, self.size, self.samples)
-        return self._batch(wavs[self.share], self.size)
+        return self._batch(wavs[self.share])
 
     def held_out(self) -> Iterator[Batch]:
         rng = np.random.default_rng(self.seed)
         for _ in range(LOOKS):
-            wavs, _ = self.pool.crops(rng, self.size, self.samples, held_out=True)
-            yield self._batch(wavs, self.size)
+            yield self._batch(self.pool.crops(rng, self.size, self.samples, held_out=True)[0])
 
-    def _batch(self, wavs: Tensor, rows: int) -> Batch:
-        lengths = torch.full((len(wavs),), self.samples)
-        return Batch(wavs, lengths, rows * frame_counts(self.samples))
+    def _batch(self, wavs: Tensor) -> Batch:
+        lengths = torch.full((self.size,), self.samples)
+        return Batch(wavs, lengths[: len(wavs)], lengths)
 
 
 class Whole:
@@ -71,13 +63,12 @@ class Whole:
         self.sources = self.utterances.sources
 
     def batch(self, i: int) -> Batch:
-        wavs, lengths, of_all = self.utterances.batch(i)
-        return Batch(wavs, lengths, int(frame_counts(of_all).sum()))
+        return Batch(*self.utterances.batch(i))
 
     def held_out(self) -> Iterator[Batch]:
         for i in range(self.utterances.held_out_batches()):
             wavs, lengths = self.utterances.held_out_batch(i)
-            yield Batch(wavs, lengths, int(frame_counts(lengths).sum()))
+            yield Batch(wavs, lengths, lengths)
 
 
 def speech_of(recipe: DistillationRecipe, data: TrainingData, run: TrainingRun) -> Crops | Whole:
