@@ -174,3 +174,16 @@ def test_parameters_are_those_of_the_papers_with_what_only_the_pre_training_used
     else:
         ours += wide * (shape.dim + 1) + 504 * wide
     assert ours / 1e6 == pytest.approx(PAPERS[family, tag], abs=0.01)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_speed_compares_with_what_runs_the_same_network(family, clips):
+    found, notices = build_upstream(family).reference_models("cpu")
+    with torch.no_grad():
+        out = found["transformers"](clips[:2])
+    assert len(out.hidden_states) == 13 and out.hidden_states[0].shape[2] == 192
+    if family == "wav2vec2":
+        assert set(found) == {"transformers", "torchaudio", "s3prl"} and not notices
+        assert len(found["s3prl"](clips[:1])) == 13
+    else:
+        assert set(found) == {"transformers"} and "not on a" in notices[0]
