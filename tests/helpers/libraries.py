@@ -38,9 +38,8 @@ def library(name: str):
     return require(name, "this test", "all")
 
 
-def of_transformers(shape: HubertShape, kind: str = "Hubert") -> nn.Module:
+def config_of(shape: HubertShape, kind: str = "Hubert"):
     """kind: Hubert, Wav2Vec2, WavLM or Data2VecAudio."""
-    transformers = library("transformers")
     sizes = {
         "hidden_size": shape.dim,
         "num_hidden_layers": shape.depth,
@@ -70,9 +69,13 @@ def of_transformers(shape: HubertShape, kind: str = "Hubert") -> nn.Module:
         }
     if kind == "WavLM":
         sizes |= {"num_buckets": shape.buckets, "max_bucket_distance": shape.max_distance}
-    config = getattr(transformers, f"{kind}Config")(**sizes)
+    return getattr(library("transformers"), f"{kind}Config")(**sizes)
+
+
+def of_transformers(shape: HubertShape, kind: str = "Hubert") -> nn.Module:
     torch.manual_seed(2)
-    return unlike_new(getattr(transformers, f"{kind}Model")(config))
+    model = getattr(library("transformers"), f"{kind}Model")
+    return unlike_new(model(config_of(shape, kind)))
 
 
 def of_torchaudio(model: nn.Module) -> nn.Module:
