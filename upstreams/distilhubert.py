@@ -67,9 +67,13 @@ class DistilHubert(PretrainedEncoder):
     def __init__(
         self, tag: str = "tiny", weights: str = "", front: str = "block_input", seed: int = 0
     ):
+        if tag == OWN and not weights:
+            raise UsageError(
+                "distilhubert.own has the sizes of its weights; name them: --set weights=FILE"
+            )
+        self.promised = () if tag == OWN else EITHER  # before the weights are loaded
         super().__init__(tag, weights, front, seed)
         self.card = replace(self.card, kind="distilled")
 
-    def _load(self, tag: str, weights: str, shape: HubertShape, seed: int) -> tuple[HubertNet, str]:
-        source, promised = weights or self.published[tag], () if tag == OWN else EITHER
-        return hubert_weights.load(source, shape, seed, "hubert", promised)
+    def _read(self, source: str, shape: HubertShape, seed: int) -> tuple[HubertNet, str]:
+        return hubert_weights.load(source, shape, seed, "hubert", self.promised)

@@ -63,6 +63,5 @@ class LayerRemoval(PretrainedEncoder):
         options = {"weights": (weights, ""), "keep": (keep, KEEP), "seed": (seed, 0)}
         self.card = replace(self.card, name=spelled(self.family, tag, **options), kind="pruned")
 
-    def _load(self, tag: str, weights: str, shape: HubertShape, seed: int) -> tuple[HubertNet, str]:
-        source = weights or self.published[tag]
-        return load_kept(source, shape, self.blocks, seed, f"layer_removal.{tag}")
+    def _read(self, source: str, shape: HubertShape, seed: int) -> tuple[HubertNet, str]:
+        return load_kept(source, shape, self.blocks, seed, self.family)

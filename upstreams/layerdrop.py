@@ -32,8 +32,10 @@ def kept(depth: int, p: float) -> tuple[int, ...]:
             f"layerdrop: p is a rate from 0 to 0.5, not {p:g}; the every-other rule drops block d "
             "where d mod floor(1/p) = 0, and above 0.5 these are all"
         )
-    every = math.floor(1 / p + 1e-9) if p else 0  # 1 / (1 / 49) is just below 49
-    return tuple(d for d in range(1, depth + 1) if not every or d % every)
+    if p * depth < 1 - 1e-9:  # the first block that the rule names lies beyond
+        return tuple(range(1, depth + 1))
+    every = math.floor(1 / p + 1e-9)  # 1 / (1 / 49) is just below 49
+    return tuple(d for d in range(1, depth + 1) if d % every)
 
 
 def train(recipe: LayerDropRecipe, data: TrainingData, run: TrainingRun) -> None:
@@ -75,6 +77,5 @@ class LayerDrop(PretrainedEncoder):
         options = {"weights": (weights, ""), "p": (p, RATE), "seed": (seed, 0)}
         self.card = replace(self.card, name=spelled(self.family, tag, **options), kind="pruned")
 
-    def _load(self, tag: str, weights: str, shape: HubertShape, seed: int) -> tuple[HubertNet, str]:
-        source = weights or self.published[tag]
-        return load_kept(source, shape, self.blocks, seed, f"layerdrop.{tag}")
+    def _read(self, source: str, shape: HubertShape, seed: int) -> tuple[HubertNet, str]:
+        return load_kept(source, shape, self.blocks, seed, self.family)

@@ -101,6 +101,8 @@ def test_weights_of_other_sizes_are_a_row_of_their_own(tmp_path):
     assert (card.depth, card.dim, card.kind, card.stepped) == (2, 32, "distilled", True)
     assert upstream.net.shape.heads == 2  # as its configuration says
     assert upstream.macs(16_000, 2) > upstream.macs(16_000, 1)
+    with pytest.raises(UsageError, match="has the sizes of its weights; name them"):
+        build_upstream("distilhubert.own")
     with pytest.raises(UsageError, match=r"has dim 32, .*choose the tag that fits"):
         build_upstream("distilhubert.base", {"weights": str(path)})
 

@@ -77,6 +77,7 @@ def test_the_every_other_rule(p, dropped):
 def test_a_reciprocal_is_not_rounded_down():
     for n in range(2, 200):
         assert layerdrop.kept(n, 1 / n) == tuple(range(1, n))
+    assert layerdrop.kept(12, 5e-324) == tuple(range(1, 13))
 
 
 @pytest.mark.parametrize("p", [0.51, -0.1, math.nan, math.inf])

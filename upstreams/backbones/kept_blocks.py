@@ -9,6 +9,8 @@ from .hubert import HubertNet
 from .hubert_shape import HubertShape
 from .hubert_weights import load
 
+HUBERT = "hubert"  # the family that a source must be of, where it says so
+
 
 def load_kept(
     source: str, shape: HubertShape, blocks: Sequence[int], seed: int, who: str
@@ -25,14 +27,14 @@ def load_kept(
     """
     there = stored_blocks(source)
     if not there or len(there) == shape.depth:
-        net, revision = load(source, shape, seed)
+        net, revision = load(source, shape, seed, HUBERT)
         return net.with_blocks(blocks), revision
     if list(there) != list(blocks):
         raise UsageError(
             f"{who}: {source} holds the blocks {_said(there)} alone, and {_said(blocks)} are asked "
             "for; name weights with all blocks, or ask for those that are there"
         )
-    return load(source, replace(shape, depth=len(blocks)), seed)
+    return load(source, replace(shape, depth=len(blocks)), seed, HUBERT)
 
 
 def stored_blocks(source: str) -> tuple[int, ...]:
