@@ -14,6 +14,7 @@ from earlyexit_superb.benchmark.contract import TrainingData, TrainingRun
 from earlyexit_superb.benchmark.engine.training_start import TrainingConfig, train
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.registry import build_upstream
+from earlyexit_superb.upstreams.backbones import shared_tensors
 from earlyexit_superb.upstreams.training import (
     distillation,
     distillation_audio,
@@ -21,7 +22,7 @@ from earlyexit_superb.upstreams.training import (
     distillation_student,
 )
 from helpers import ROOT, TOY, wav
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 FEW = {"steps": "4", "every": "2", "batch": "2", "seconds": "0.5"}
 RANDOM = {"teacher.weights": "random"}
@@ -191,6 +192,25 @@ def test_kept_blocks_learn_the_last_state(speech, tmp_path):
     assert card["last_look"]["loss@12"] < card["before"]["loss@12"]
     with pytest.raises(UsageError, match="holds the blocks 1/2 alone, and 1/2/3 are asked for"):
         build_upstream("layer_removal.tiny", {"weights": str(path), "keep": "3"})
+
+
+def test_what_stayed_a_shipped_teachers_is_not_stored_again(speech, tmp_path, monkeypatch):
+    path = fit(speech, tmp_path, **{"teacher.weights": "", "steps": "1"})
+    names, whole = load_file(path).keys(), build_upstream("hubert.tiny").net.state_dict()
+    student = build_upstream("distilhubert.tiny", {"weights": str(path)})
+    assert student.card.revision == card_of(path)["revision"]
+    left_out = student.net.state_dict().keys() - names
+    assert any("conv_layers" in name for name in left_out) and "encoder.layer_norm.weight" in names
+    assert all(torch.equal(student.net.state_dict()[name], whole[name]) for name in left_out)
+    other, where = tmp_path / "other", shared_tensors.SHIPPED / "hubert.tiny.safetensors"
+    other.mkdir()
+    monkeypatch.setattr(shared_tensors, "SHIPPED", other)
+    with pytest.raises(UsageError, match="hubert.tiny.safetensors cannot be read"):
+        build_upstream("distilhubert.tiny", {"weights": str(path)})
+    moved = {name: value + 1 for name, value in load_file(where).items()}
+    save_file(moved, other / where.name)
+    with pytest.raises(UsageError, match="was made from other weights than hubert.tiny"):
+        build_upstream("distilhubert.tiny", {"weights": str(path)})
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from torch import Tensor
 from ...benchmark.errors import MachineError, UsageError, did_you_mean, require
 from .hubert_shape import HubertShape
 from .hugging_face import first_line, hugging_face
+from .shared_tensors import with_shared
 from .transformer import TEMPERATURE
 
 FAMILIES = {  # fairseq's names of models: upstreams of this project
@@ -85,7 +86,7 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UsageError(
             f"weights: {path} states no shape of a HuBERT ({first_line(error)}); copy it again"
         ) from error
-    return tensors, facts
+    return with_shared(tensors, said, path, safetensors_of), facts
 
 
 def _numpy_scalars() -> list[Any]:

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from ...benchmark.errors import UsageError, require
 from ...benchmark.storage import atomic
-from .checkpoint_formats import read
+from .checkpoint_formats import read, safetensors_of
 from .checkpoint_shape import PROMISED, found_shape
 from .hubert import HubertNet
 from .hubert_shape import HubertShape
 from .parameter_names import our_names, some
+from .shared_tensors import without_shared
 
 
 def load(
@@ -87,9 +88,20 @@ def with_random_blocks(net: HubertNet, seed: int) -> HubertNet:
     return other
 
 
-def save(net: HubertNet, path: Path, dtype: torch.dtype = torch.float16, **metadata: str) -> None:
-    """Our format: the state dict as safetensors, the shape as JSON in its metadata."""
-    write(net, path, dtype, shape=json.dumps(asdict(net.shape)), **metadata)
+def save(
+    net: HubertNet,
+    path: Path,
+    dtype: torch.dtype = torch.float16,
+    without: str = "",
+    **metadata: str,
+) -> None:
+    """Our format: the state dict as safetensors, the shape as JSON in its metadata.
+
+    Args:
+        without: a shipped model whose tensors are not stored again (`shared_tensors.py`).
+    """
+    tensors, shared = without_shared(stored(net, dtype), without, safetensors_of)
+    _write(tensors, path, shared | {"shape": json.dumps(asdict(net.shape))} | metadata)
 
 
 def write(
@@ -101,9 +113,17 @@ def write(
         dtype: in which parameters are stored.
         metadata: strings by name, kept in the file's header.
     """
+    _write(stored(module, dtype), path, metadata)
+
+
+def stored(module: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
+    return {k: v.to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}
+
+
+def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     safetensors = require("safetensors.torch", "writing weights")
-    state = {k: v.to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}
-    data = safetensors.save(state, metadata)  # not save_file, whose files only their owner may read
+    # not save_file, whose files only their owner may read
+    data = safetensors.save(tensors, metadata)
     with atomic(path, durable=True) as temporary:
         temporary.write_bytes(data)
 

@@ -48,9 +48,9 @@ def stored_blocks(source: str) -> tuple[int, ...]:
     try:
         with safe_open(path, "pt") as file:
             said = (file.metadata() or {}).get("blocks", "")
-    except (SafetensorError, OSError):
+        return tuple(int(word) for word in said.split("/") if word)
+    except (SafetensorError, OSError, ValueError):
         return ()  # `load` says what is wrong with it
-    return tuple(int(word) for word in said.split("/") if word.isdecimal())
 
 
 def _said(blocks: Sequence[int]) -> str:

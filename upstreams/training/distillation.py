@@ -26,7 +26,7 @@ from ..backbones.hubert_shape import HubertShape
 from ..backbones.hubert_weights import content_hash, save
 from .distillation_audio import Crops, Whole, speech_of
 from .distillation_recipe import DistillationRecipe
-from .distillation_student import Comparison, Student, left_in, scale_front, student_of
+from .distillation_student import Comparison, Student, hold_front, left_in, student_of
 
 Numbers = dict[str, float]
 
@@ -61,7 +61,7 @@ def train(
     teacher = _network(recipe, data, run, pupil, shape)
     torch.manual_seed(run.seed)
     student = Student(student_of(teacher, pupil.blocks), len(recipe.blocks) * recipe.heads)
-    scale_front(student.to(run.device).net, recipe.front)
+    hold_front(student.to(run.device).net, recipe.front, recipe.blocks_alone)
     speech = speech_of(recipe, data, run)
     compared = Comparison(student, run.teacher, recipe, run.device)
 
@@ -159,7 +159,8 @@ def _write(
     kept = [pupil.blocks[k - 1] for k in pupil.kept] or list(pupil.blocks)
     net = net.with_blocks(pupil.kept).eval() if pupil.kept else net.eval()
     teacher, log = run.teacher.card, run.work / "steps" / "log.jsonl"
-    save(net, run.weights, blocks="/".join(map(str, kept)), teacher=teacher.revision)
+    said = {"blocks": "/".join(map(str, kept)), "teacher": teacher.revision}
+    save(net, run.weights, without=teacher.name, **said)
     card = {
         "name": run.name,
         "revision": content_hash(net.half().float()),

@@ -20,6 +20,9 @@ class DistillationRecipe(Recipe):
     front: float = setting(
         0.0, "factor of the gradients of the convolutions; 0: they stay the teacher's"
     )
+    blocks_alone: bool = setting(
+        False, "nothing before the blocks learns: state 0 stays the teacher's, front or no"
+    )
     steps: int = setting(800, "optimiser updates")
     lr: float = setting(1e-3, "peak learning rate of AdamW (betas 0.9 and 0.98, eps 1e-6)")
     weight_decay: float = setting(1e-6, "of AdamW")
@@ -87,7 +90,7 @@ DISTILHUBERT_PAPER = DistillationRecipe(
 )
 DISTILHUBERT = {"tiny": DISTILHUBERT_TINY, "paper": DISTILHUBERT_PAPER}
 
-OWN_LAST = {"layers": (12,), "heads": False}
+OWN_LAST = {"layers": (12,), "heads": False, "blocks_alone": True, "lr": 5e-4}
 LAYER_REMOVAL = {
     "tiny": replace(
         DISTILHUBERT_TINY,
@@ -100,6 +103,7 @@ LAYER_REMOVAL = {
 LAYERDROP = {
     "tiny": LayerDropRecipe(
         **OWN_LAST,
+        steps=600,
         source="this project: Fan et al., 2020, sec. 3, for what is dropped and which blocks are "
         "kept (they train from scratch, p 0.2, and prune as deep as 1/2); here a trained model "
         "learns its own last state by the loss of Chang, Yang and Lee, 2022; "

@@ -45,12 +45,19 @@ def student_of(teacher: HubertNet, blocks: Sequence[int]) -> HubertNet:
     return copy.deepcopy(net).requires_grad_(True)
 
 
-def scale_front(net: HubertNet, factor: float) -> None:
-    """The gradients of the convolutions times a factor; with 0 they do not learn."""
+def hold_front(net: HubertNet, factor: float, blocks_alone: bool) -> None:
+    """The gradients of the convolutions times a factor; what does not learn takes no gradient.
+
+    Args:
+        blocks_alone: nothing before the blocks learns, so that state 0 stays as it is.
+    """
     for parameter in net.feature_extractor.parameters():
         parameter.requires_grad_(factor > 0)
         if factor > 0:
             parameter.register_hook(lambda gradient: gradient * factor)
+    if blocks_alone:
+        net.requires_grad_(False)
+        net.encoder.layers.requires_grad_(True)
 
 
 def left_in(depth: int, drop: float) -> Sequence[int]:
