@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -97,6 +97,15 @@ def test_a_batch_is_shared_without_changing_the_loss(speech, ragged, tmp_path, m
         distillation.train(recipe, data, run, distillation.Pupil([1, 2]), teacher.net.shape)
     one, first, second = found
     assert (first + second) / 2 == pytest.approx(one, rel=1e-4) and first != second
+
+
+def test_the_preset_paper_has_the_published_numbers():
+    """As pretrain/distiller/config_model.yaml and config_runner.yaml of s3prl have them."""
+    found = asdict(distillation_recipe.DISTILHUBERT["paper"])
+    published = {"steps": 200_000, "lr": 2e-4, "weight_decay": 1e-6, "warmup": 0.07, "clip": 5.0}
+    published |= {"batch": 24, "front": 0.1, "cosine": 1.0, "layers": (4, 8, 12), "heads": True}
+    assert {name: found[name] for name in published} == published
+    assert found["seconds"] * 16_000 == 250_000 and found["whole"] and not found["blocks_alone"]
 
 
 # ---- the student ----

@@ -81,9 +81,16 @@ DISTILHUBERT_PAPER = DistillationRecipe(
     "here: random batches, not buckets of alike lengths; means over valid frames, not over "
     "padding; no dropout (there 0.1); the layer-norms of projection and encoder begin as the "
     "teacher's, where the published student has none and a new one; chosen: every",
+    layers=(4, 8, 12),
+    heads=True,
+    cosine=1.0,
     front=0.1,
     steps=200_000,
     lr=2e-4,
+    weight_decay=1e-6,
+    warmup=0.07,
+    clip=5.0,
+    batch=24,
     seconds=15.625,
     whole=True,
     every=4000,
