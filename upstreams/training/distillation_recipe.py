@@ -74,14 +74,14 @@ DISTILHUBERT_TINY = DistillationRecipe(
     "layers, optimiser, warm-up and clip; upstreams/distilhubert.tiny.json says what came out"
 )
 DISTILHUBERT_PAPER = DistillationRecipe(
-    source="Chang, Yang and Lee, 2022, sec. 3, for loss, heads, start from the teacher and layers (as "
-    "the published checkpoint's name has them; s3prl's configuration names 4 and 12); LibriSpeech's "
-    "960 hours; s3prl's pretrain/distiller/config_model.yaml and config_runner.yaml for cosine "
-    "(lambda), steps, lr, warmup, weight_decay, betas, eps, clip, batch, seconds (250,000 samples), "
-    "front (feature_grad_mult) and the mean over layers. Otherwise here: random batches, not "
-    "buckets of alike lengths; means over valid frames, not over padding; no dropout (there 0.1); "
-    "the layer-norms before the projection and the blocks begin as the teacher's, where the "
-    "published student has none and a new one; chosen: every",
+    source="Chang, Yang and Lee, 2022, sec. 3, for loss, heads, start from the teacher and layers "
+    "(as the published checkpoint's name has them; s3prl's configuration names 4 and 12); "
+    "LibriSpeech's 960 hours; s3prl's pretrain/distiller/config_model.yaml and config_runner.yaml "
+    "for cosine (lambda), steps, lr, warmup, weight_decay, betas, eps, clip, batch, seconds "
+    "(250,000 samples), front (feature_grad_mult) and the mean over layers. Otherwise here: random "
+    "batches, not buckets of alike lengths; means over valid frames, not over padding; no dropout "
+    "(there 0.1); the layer-norms before the projection and the blocks begin as the teacher's, "
+    "where the published student has none and a new one; chosen: every",
     layers=(4, 8, 12),
     heads=True,
     cosine=1.0,
