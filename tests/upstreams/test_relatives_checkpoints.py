@@ -222,6 +222,13 @@ def test_audio_of_another_rate_is_refused(tmp_path):
     for damaged in ("[]", "{", ""):
         (source / "preprocessor_config.json").write_text(damaged)
         refused(source, SMALL_WAVLM, "preprocessor_config.json", "damaged")
+    (source / "preprocessor_config.json").unlink()
+    within = {"feature_extractor": {"sampling_rate": 8000, "do_normalize": True}}
+    (source / "processor_config.json").write_text(json.dumps(within))
+    refused(source, SMALL_WAVLM, "hears 8000 samples a second", "processor_config.json")
+    within["feature_extractor"]["sampling_rate"] = 16_000
+    (source / "processor_config.json").write_text(json.dumps(within))
+    assert load(str(source), SMALL_WAVLM)[0].shape.normalise_wav
 
 
 def test_an_id_without_a_network(monkeypatch):
@@ -249,7 +256,8 @@ def test_an_id_that_was_downloaded_once_needs_no_network(tmp_path, monkeypatch, 
         (snapshot / stated).write_text(json.dumps({"do_normalize": True}))
     else:
         (model / ".no_exist" / ("a" * 40)).mkdir(parents=True)
-        (model / ".no_exist" / ("a" * 40) / stated).touch()
+        for name in (stated, "processor_config.json"):
+            (model / ".no_exist" / ("a" * 40) / name).touch()
     net, _ = load("some/wavlm", SMALL_WAVLM)
     assert net.shape.normalise_wav is (beside == "there")
 
