@@ -113,6 +113,16 @@ def test_fairseq_puts_a_batch_norm_before_the_positional_convolution(tmp_path):
     refused(tmp_path / "bare.pt", PLAIN, "8 convolutions", "strides", "config.json")
 
 
+def test_fairseq_puts_its_wrapper_around_a_model_fine_tuned_for_recognition(tmp_path):
+    net, _ = load("random", PLAIN)
+    around = "w2v_encoder.w2v_model."
+    state = {around + name: value for name, value in net.state_dict().items()}
+    state |= {"w2v_encoder.proj.weight": torch.zeros(5, 32), f"{around}mask_emb": torch.zeros(32)}
+    torch.save({"model": state, "cfg": {"model": {"_name": "wav2vec_ctc"}}}, tmp_path / "ctc.pt")
+    again, revision = load(str(tmp_path / "ctc.pt"), PLAIN, family="wav2vec2")
+    assert revision == content_hash(net) == content_hash(again)
+
+
 @pytest.mark.parametrize("stated", [True, False, None])
 @pytest.mark.parametrize("shape", [PLAIN, replace(SMALL_LARGE, units=0)], ids=["base", "large"])
 def test_what_a_model_wants_to_hear_stands_beside_its_weights(tmp_path, shape, stated):
@@ -148,6 +158,14 @@ def test_a_checkpoint_of_another_family_is_refused_with_the_one_it_is_of(tmp_pat
     _, shape = KINDS[asked]
     source = folder(tmp_path, family)
     refused(source, shape, f"holds a {family}, not a {asked}", f"--upstream {family}", family=asked)
+
+
+def test_what_one_family_alone_has_tells_it_without_a_configuration(tmp_path):
+    hubert, _ = load("random", SMALL)
+    torch.save(hubert.state_dict(), tmp_path / "hubert.pt")
+    refused(tmp_path / "hubert.pt", PLAIN, "holds a hubert, not a wav2vec2", family="wav2vec2")
+    single = folder(tmp_path, "wavlm") / "model.safetensors"
+    refused(single, PLAIN, "holds a wavlm, not a hubert", family="hubert")
 
 
 def test_tensors_of_another_family_are_refused_by_their_shape(tmp_path):
@@ -204,6 +222,13 @@ def test_audio_of_another_rate_is_refused(tmp_path):
     for damaged in ("[]", "{", ""):
         (source / "preprocessor_config.json").write_text(damaged)
         refused(source, SMALL_WAVLM, "preprocessor_config.json", "damaged")
+    (source / "preprocessor_config.json").unlink()
+    within = {"feature_extractor": {"sampling_rate": 8000, "do_normalize": True}}
+    (source / "processor_config.json").write_text(json.dumps(within))
+    refused(source, SMALL_WAVLM, "hears 8000 samples a second", "processor_config.json")
+    within["feature_extractor"]["sampling_rate"] = 16_000
+    (source / "processor_config.json").write_text(json.dumps(within))
+    assert load(str(source), SMALL_WAVLM)[0].shape.normalise_wav
 
 
 def test_an_id_without_a_network(monkeypatch):
@@ -212,6 +237,29 @@ def test_an_id_without_a_network(monkeypatch):
         with pytest.raises(MachineError, match="download failed .* hf download") as caught:
             build_upstream(f"{family}.{tag}", {"weights": "no-one/no-such-model"})
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("beside", ["there", "known to be absent", "never asked for"])
+def test_an_id_that_was_downloaded_once_needs_no_network(tmp_path, monkeypatch, beside):
+    """Whether it wants normalised audio is never guessed: the file is there, or was asked for."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    model = tmp_path / "models--some--wavlm"
+    snapshot, stated = model / "snapshots" / ("a" * 40), "preprocessor_config.json"
+    of_transformers(SMALL_WAVLM, "WavLM").save_pretrained(snapshot)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("a" * 40)
+    if beside == "never asked for":
+        refused("some/wavlm", SMALL_WAVLM, "hf download some/wavlm", kind=MachineError)
+        return
+    if beside == "there":
+        (snapshot / stated).write_text(json.dumps({"do_normalize": True}))
+    else:
+        (model / ".no_exist" / ("a" * 40)).mkdir(parents=True)
+        for name in (stated, "processor_config.json"):
+            (model / ".no_exist" / ("a" * 40) / name).touch()
+    net, _ = load("some/wavlm", SMALL_WAVLM)
+    assert net.shape.normalise_wav is (beside == "there")
 
 
 def test_options_that_say_nothing():

@@ -1,9 +1,10 @@
-"""HuBERT as a stepping network: one block at a time, and padding never changes an utterance.
+"""HuBERT and its relatives as one stepping network: one block at a time, and padding never changes
+an utterance.
 
 Hsu et al., 2021 (HuBERT, sec. III) and Baevski et al., 2020 (wav2vec 2.0, sec. 2) describe the
-network. Parameter names are those of transformers' HubertModel, so that its checkpoints load
-without a map; `parameter_names.py` maps the others. Alone and in any batch the states agree
-(tests/upstreams/test_hubert.py).
+network; WavLM, data2vec and mHuBERT are it with other positions, which their shapes state.
+Parameter names are those of transformers' HubertModel; `parameter_names.py` maps the others. Alone
+and in any batch the states agree (tests/upstreams/test_hubert.py, test_relatives.py).
 
 A CPU gains nothing from a batch: `states` runs every utterance by itself there, unpadded, so no
 padding is computed, and neighbours do not even change the last bit. Elsewhere, and where gradients

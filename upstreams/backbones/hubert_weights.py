@@ -23,7 +23,7 @@ from .checkpoint_formats import read, safetensors_of
 from .checkpoint_shape import PROMISED, found_shape
 from .hubert import HubertNet
 from .hubert_shape import HubertShape
-from .parameter_names import our_names, some
+from .parameter_names import family_of, our_names, some
 from .shared_tensors import without_shared
 
 
@@ -58,7 +58,7 @@ def load(
             torch.default_generator.manual_seed(seed)
             return HubertNet(shape).eval(), f"random-{seed}"
         state, facts = read(source)
-        of = facts.pop("family", family)
+        of = facts.pop("family", family_of(state) or family)
         if family and of != family:
             raise UsageError(
                 f"weights: {source} holds a {of}, not a {family}; run it as --upstream {of}.TAG"

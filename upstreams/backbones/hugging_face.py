@@ -41,6 +41,8 @@ FIELDS = {
     "conv_pos_batch_norm": "pos_batch_norm",
     "max_bucket_distance": "max_distance",
 }
+# files that state how a model hears; transformers 5 writes the latter for fine-tuned ones
+EXTRACTORS = ("preprocessor_config.json", "processor_config.json")
 OURS = re.compile(r"(^|\.)(encoder|feature_extractor|feature_projection)\.")
 
 
@@ -101,15 +103,17 @@ def _heard(where: Path | str, source: str, local: bool) -> dict[str, Any]:
     Raises:
         UsageError: it states another sample rate, or is damaged.
     """
-    path = _beside(where, "preprocessor_config.json", local)
+    paths = (_beside(where, name, local) for name in EXTRACTORS)
+    path = next((path for path in paths if path is not None), None)
     if path is None:
         return {}
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
+        said = said.get("feature_extractor", said)
         rate, normalise = said.get("sampling_rate", SAMPLE_RATE), said.get("do_normalize")
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(
-            f"weights: {source}: {path.name} is damaged ({first_line(error)})"
+            f"weights: {path.name} of {source} is damaged ({first_line(error)}); copy it again"
         ) from error
     if rate != SAMPLE_RATE:
         raise UsageError(

@@ -52,6 +52,9 @@ UNUSED = (
     *("classifier.", "projector.", "layer_weights", "tdnn.", "objective."),
     *("quantizer.", "project_q.", "project_hid.", "output_layer."),
 )
+# what one family alone has: WavLM's table of distances, HuBERT's of units
+DISTANCES = ("rel_attn_embed.weight", "relative_attention_bias.weight", "relative_bias.weight")
+UNITS = ("label_embs_concat", "label_embeddings")
 BATCH_NORM = "encoder.pos_conv.0.running_mean"  # fairseq's place for it, before the convolution
 
 
@@ -94,6 +97,14 @@ def _prefix(state: Mapping[str, Tensor]) -> str:
     first = "feature_extractor.conv_layers.0."
     found = {key.partition(first)[0] for key in state if first in key}
     return found.pop() if len(found) == 1 else ""
+
+
+def family_of(state: Mapping[str, Tensor]) -> str:
+    """The upstream whose parameters these can only be, under whichever names; "" where several
+    have them."""
+    if any(key.endswith(DISTANCES) for key in state):
+        return "wavlm"
+    return "hubert" if any(key.endswith(UNITS) for key in state) else ""
 
 
 def some(names: Iterable[str]) -> str:
