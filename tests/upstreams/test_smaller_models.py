@@ -5,13 +5,14 @@ import math
 
 import pytest
 import torch
+from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.registry import build_upstream, upstreams
 from earlyexit_superb.upstreams import layerdrop
 from earlyexit_superb.upstreams.backbones.hubert import HubertNet
 from earlyexit_superb.upstreams.backbones.hubert_shape import macs_to
 from earlyexit_superb.upstreams.distilhubert import DistilHubert
-from helpers import ROOT, wav
+from helpers import DATA, ROOT, wav
 
 SHIPPED = {"distilhubert.tiny": [1, 2], "layerdrop.tiny": [1, 3, 5, 7, 9, 11]}
 
@@ -136,3 +137,18 @@ def test_what_is_shipped_is_small():
 def test_training_brought_the_pruned_model_nearer_to_the_whole():
     card = json.loads((ROOT / "upstreams" / "layerdrop.tiny.json").read_text())
     assert card["last_look"]["loss@12"] < card["before"]["loss@12"]
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["distilhubert", "layerdrop", "layer_removal"])
+def test_a_run_at_base_size_on_real_recordings(tmp_path, own_cache, name):
+    recordings = DATA / "VoiceBank-DEMAND"
+    if not recordings.is_dir():
+        pytest.skip(f"the real recordings are not beside the checkout: {recordings}")
+    few = ["steps=2", "eval_every=2", "batch=2", "train_limit=2", "dev_limit=1", "test_limit=2"]
+    words = ["--upstream", f"{name}.base", "--task", "se", "--protocol", "mini"]
+    words += ["--data", str(recordings), "--results", str(tmp_path)]
+    assert main([*words, "--set", "weights=random", *few]) == 0
+    rows = [json.loads(path.read_text()) for path in tmp_path.glob("se/*/*/*/*.json")]
+    assert {row["cell"]["upstream"] for row in rows} == {f"{name}.base(weights=random)"}

@@ -23,7 +23,7 @@ from ...benchmark.storage import write_text
 from ..backbones.checkpoint_shape import PROMISED
 from ..backbones.hubert import HubertNet
 from ..backbones.hubert_shape import HubertShape
-from ..backbones.hubert_weights import content_hash, save
+from ..backbones.hubert_weights import load, save
 from .distillation_audio import Crops, Whole, speech_of
 from .distillation_recipe import DistillationRecipe
 from .distillation_student import Comparison, Student, hold_front, left_in, student_of
@@ -161,9 +161,10 @@ def _write(
     teacher, log = run.teacher.card, run.work / "steps" / "log.jsonl"
     said = {"blocks": "/".join(map(str, kept)), "teacher": teacher.revision}
     save(net, run.weights, without=teacher.name, **said)
+    net, revision = load(str(run.weights), net.shape)  # as they are stored
     card = {
         "name": run.name,
-        "revision": content_hash(net.half().float()),
+        "revision": revision,
         "parameters": sum(p.numel() for p in net.parameters()),
         "shape": asdict(net.shape),
         "teacher": teacher.name,
