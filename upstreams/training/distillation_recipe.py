@@ -23,7 +23,7 @@ class DistillationRecipe(Recipe):
     blocks_alone: bool = setting(
         False, "nothing before the blocks learns: state 0 stays the teacher's, front or no"
     )
-    steps: int = setting(800, "optimiser updates")
+    steps: int = setting(600, "optimiser updates")
     lr: float = setting(1e-3, "peak learning rate of AdamW (betas 0.9 and 0.98, eps 1e-6)")
     weight_decay: float = setting(1e-6, "of AdamW")
     warmup: float = setting(
@@ -33,7 +33,7 @@ class DistillationRecipe(Recipe):
     batch: int = setting(8, "crops or utterances a step")
     seconds: float = setting(2.505, "of a crop; with whole, of which a longer utterance is cropped")
     whole: bool = setting(False, "batches of whole utterances from disk; else crops from memory")
-    every: int = setting(200, "steps between two looks at held-out speech")
+    every: int = setting(150, "steps between two looks at held-out speech")
 
     def __post_init__(self) -> None:
         asked = [number for number in self.layers if number != int(number) or number < 1]
@@ -111,7 +111,7 @@ LAYER_REMOVAL = {
 LAYERDROP = {
     "tiny": LayerDropRecipe(
         **OWN_LAST,
-        steps=600,
+        steps=450,
         source="this project: Fan et al., 2020, sec. 3, for what is dropped and which blocks are "
         "kept (they train from scratch, p 0.2, and prune as deep as 1/2); here a trained model "
         "learns its own last state by the loss of Chang, Yang and Lee, 2022; "
