@@ -92,6 +92,8 @@ def _room(words: Sequence[str]) -> tuple[str, str]:
             f"{' '.join(words)}"
         )
     [name] = words
+    if upstreams.split(name)[0] in upstreams.sources():
+        return "upstream", name
     if ".py:" in name:
         return ("task" if tasks.holds(from_file(name)) else "upstream"), name
     found = [room for room, registry in rooms.items() if name.partition(".")[0] in registry.names()]

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import UsageError
 from .upstream import Upstream
 
 
@@ -110,6 +111,11 @@ class ExitRule(Wrapper):
     passed_on = ("answers", "unit_count")
 
     def __init__(self, inner: Upstream, name: str, source: str, evidence: str, revision: str = ""):
+        if not inner.card.stepped:
+            raise UsageError(
+                f"{inner.card.name} computes all its depths at once, so leaving early would save "
+                "nothing; name a backbone that steps, or take its static rows without an exit rule"
+            )
         super().__init__(inner, name, revision)
         self.card = replace(self.card, source=source, evidence=evidence)
 
