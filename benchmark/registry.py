@@ -92,7 +92,10 @@ class Registry:
 
     def _in_file(self, spec: str) -> Any:
         """What NAME is in that file; known by its own name from then on, as rows say it."""
-        what, found = self.room[:-1], from_file(spec)
+        what = self.room[:-1]
+        if spec.endswith(":UpstreamExpert"):
+            raise UsageError(f"{what} {spec} is no {self.kind}{self._hint}")
+        found = from_file(spec)
         if not self.holds(found):
             raise UsageError(
                 f"{what} {spec}: that is no {self.kind} of benchmark.contract but a "

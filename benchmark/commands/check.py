@@ -103,7 +103,8 @@ def _room(words: Sequence[str]) -> tuple[str, str]:
             f"or check task {name}"
         )
     if not found:
-        known = did_you_mean(name, [n for registry in rooms.values() for n in registry.names()])
+        there = [n for room in rooms.values() for n in (*room.names(), *room.sources())]
+        known = did_you_mean(name, there)
         raise UsageError(
             f"no upstream and no task is called {name!r}: {known} (list them: run_benchmark.py ls)"
         )

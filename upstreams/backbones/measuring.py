@@ -1,4 +1,4 @@
-"""What a model of another library does not say of itself, measured: its frames, and what it costs."""
+"""What a model of another library does not say of itself, measured: its frames, and its cost."""
 
 import warnings
 from collections.abc import Callable
@@ -32,8 +32,8 @@ def frame_rule(count: Callable[[int], int], who: str) -> tuple[int, int]:
     few, many = (counts[n] for n in FAR)
     if many <= few:
         raise UsageError(
-            f"{who} gives {few} frames for {FAR[0]} samples and {many} for {FAR[1]}: no sequence in "
-            "time, which every task here reads"
+            f"{who} gives {few} frames for {FAR[0]} samples and {many} for {FAR[1]}: no sequence "
+            "in time, which every task here reads"
         )
     stride = round((FAR[1] - FAR[0]) / (many - few))
     first, low, high = count(NEAR), NEAR, NEAR + stride
@@ -70,5 +70,3 @@ def products(forward: Callable[[], object]) -> int:
         counter = stack.enter_context(FlopCounterMode(display=False))
         forward()
         return counter.get_total_flops() // 2
-
-

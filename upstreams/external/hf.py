@@ -41,7 +41,9 @@ class HuggingFace(WholeModel):
         net, extractor = _loaded(transformers, model)
         self._extractor = _hearing(transformers, extractor, model, normalise)
         config = net.config
-        tuned = [a for a in config.architectures or () if not a.endswith(("Model", "ForPreTraining"))]
+        tuned = [
+            a for a in config.architectures or () if not a.endswith(("Model", "ForPreTraining"))
+        ]
         whisper = type(self._extractor).__name__ == "WhisperFeatureExtractor"
         net = net.get_encoder() if config.is_encoder_decoder else net
         label = re.sub(r"[^\w.-]+", "-", folder.resolve().name if folder.is_dir() else folder.name)
@@ -127,6 +129,11 @@ def _hearing(transformers: Any, extractor: Any, model: str, normalise: str) -> A
     if extractor.sampling_rate != RATE:
         raise UsageError(
             f"hf:{model} hears {extractor.sampling_rate} Hz, and every task here has 16 kHz"
+        )
+    if normalise and not hasattr(extractor, "do_normalize"):
+        raise UsageError(
+            f"hf:{model} hears the spectra of {type(extractor).__name__}: there is no waveform to "
+            "normalise, leave the option out"
         )
     if normalise:
         extractor.do_normalize = as_type_of(True, normalise, f"hf:{model}: normalise")

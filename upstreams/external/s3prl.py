@@ -45,9 +45,7 @@ class S3prl(WholeModel):
         label = f"{file.parent.name}-{file.stem}" if file.suffix == ".py" else model
         with s3prl_manners():
             expert = _built(model, ckpt)
-        super().__init__(
-            expert, spelled(f"s3prl:{label}", "", ckpt=(ckpt, "")), f"s3prl's {model}"
-        )
+        super().__init__(expert, spelled(f"s3prl:{label}", "", ckpt=(ckpt, "")), f"s3prl's {model}")
 
     def all_states(self, wav: Tensor) -> Sequence[Tensor]:
         with s3prl_manners():
@@ -95,6 +93,8 @@ def _by_name(name: str, ckpt: str, who: str) -> Any:
         others = [f"{name}{end}" for end in WITH_CKPT if f"{name}{end}" in known]
         take = f"s3prl:{others[0]}" if others else "a name of s3prl that ends in _local"
         raise UsageError(f"{who} takes no checkpoint of yours; take {take} for that")
+    if name.endswith("_local") and not Path(ckpt).expanduser().exists():
+        raise UsageError(f"{who}: there is no file {ckpt}")
     return getattr(import_module(known[name]), name)
 
 
