@@ -73,8 +73,10 @@ class Registry:
         if name not in self._found:
             modules = self._modules()
             if name not in modules:
+                before_colon = name[: name.find(":") + 1]
+                near = did_you_mean(before_colon or name, modules)
                 raise UsageError(
-                    f"no {self.room[:-1]} is called {name!r}: {did_you_mean(name, modules)} "
+                    f"no {self.room[:-1]} is called {name!r}: {near} "
                     f"(list them: run_benchmark.py ls {self.room})"
                 )
             import_module(modules[name])

@@ -11,17 +11,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from ...benchmark.errors import UsageError
 
 SHORTEST = 800  # samples: anything shorter is zero-padded to 0.05 s, as s3prl's S3PRLUpstream does
-FAR = (16_000, 64_000)  # samples, so far apart that their frames tell the stride
-NEAR = 1600  # samples, from where the next frame is looked for
+FAR = (16_000, 64_000)  # samples, so far apart that their frames nearly tell the stride
+NEAR = 1600  # samples, from where the next two frames are looked for
 VERIFIED = (SHORTEST, 11_113, *FAR)
 
 
 def frame_rule(count: Callable[[int], int], who: str) -> tuple[int, int]:
     """(stride, offset) with which N samples have (N + offset) // stride frames, at least one.
 
-    Convolutions, framed spectra and rounding up all follow such a rule. The stride is read off two
-    lengths, the offset off the length at which a short clip gets one frame more; then the rule must
-    hold at other lengths.
+    Convolutions, framed spectra and rounding up all follow such a rule. Stride and offset are read
+    off the two lengths at which a short clip gets one frame more and another one; then the rule
+    must hold at other lengths.
 
     Args:
         count: samples -> frames.
@@ -35,12 +35,10 @@ def frame_rule(count: Callable[[int], int], who: str) -> tuple[int, int]:
             f"{who} gives {few} frames for {FAR[0]} samples and {many} for {FAR[1]}: no sequence "
             "in time, which every task here reads"
         )
-    stride = round((FAR[1] - FAR[0]) / (many - few))
-    first, low, high = count(NEAR), NEAR, NEAR + stride
-    while high - low > 1:  # the smallest length with a frame more is in (low, high]
-        middle = (low + high) // 2
-        low, high = (middle, high) if count(middle) <= first else (low, middle)
-    offset = (first + 1) * stride - high
+    about = 1.25 * (FAR[1] - FAR[0]) / (many - few)
+    first = _next_frame(count, NEAR, about)
+    stride = max(1, _next_frame(count, first, about) - first)
+    offset = count(first) * stride - first
     wrong = [n for n in VERIFIED if counts[n] != max(1, (n + offset) // stride)]
     if wrong:
         raise UsageError(
@@ -49,6 +47,15 @@ def frame_rule(count: Callable[[int], int], who: str) -> tuple[int, int]:
             "follow from the length, so they cannot be lined up with a target"
         )
     return stride, offset
+
+
+def _next_frame(count: Callable[[int], int], low: int, about: float) -> int:
+    """The smallest number of samples above `low` that has more frames; about so far away."""
+    frames, high = count(low), low + max(1, round(about))
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) <= frames else (low, middle)
+    return high
 
 
 @torch.no_grad()
