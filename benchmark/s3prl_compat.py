@@ -11,12 +11,13 @@ import re
 import sys
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 from .errors import UsageError, require
+from .foreign import prints_to_stderr
 
 CALL = re.compile(r"\w\s*\(|__|\blambda\b")  # no list of convolutions has one
 
@@ -66,7 +67,7 @@ def s3prl_manners() -> Iterator[None]:
         return read
 
     with (
-        redirect_stdout(sys.stderr),
+        prints_to_stderr(),
         patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"),
         patch.object(torch, "load", plain),
     ):

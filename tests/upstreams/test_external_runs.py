@@ -14,8 +14,9 @@ def test_a_spectrum_of_s3prl_has_a_table(small_builtins, tmp_path, capsys):
     table = capsys.readouterr().out
     assert [line.split()[:2] for line in table.splitlines()[1:3]] == [["s3prl:fbank", "full"]] * 2
     assert "depth 0" not in table  # it would be the row of full depth again
-    main(flags)
-    assert "training" not in capsys.readouterr().err
+    rows = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    assert main(flags) == 0 and capsys.readouterr().out == table
+    assert rows == {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
 
 
 def test_every_row_of_an_expert_costs_the_whole_model(corpus, own_cache, tmp_path, capsys):
