@@ -89,6 +89,27 @@ def test_a_folder_of_another_kind(tmp_path):
     assert "brings code of its own" in refused(f"hf:{tmp_path / 'code'}")
 
 
+def test_a_model_that_hears_something_else(tmp_path):
+    transformers, spectrum, units = library("transformers"), tmp_path / "ast", tmp_path / "t5"
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = transformers.ASTConfig(intermediate_size=8, **small)
+    transformers.ASTModel(config).save_pretrained(spectrum)
+    transformers.ASTFeatureExtractor().save_pretrained(spectrum)
+    assert "no sequence in time" in refused(f"hf:{spectrum}")
+    part = {"layers": 1, "ffn_dim": 8, "attention_heads": 1}
+    both = {f"{side}_{key}": n for side in ("encoder", "decoder") for key, n in part.items()}
+    config = transformers.SpeechT5Config(hidden_size=8, conv_dim=(8,) * 7, **both)
+    transformers.SpeechT5Model(config).save_pretrained(units)
+    transformers.SpeechT5FeatureExtractor().save_pretrained(units)
+    assert "fails on 800 samples of audio (RuntimeError" in refused(f"hf:{units}")
+    hugging_face(tmp_path / "whisper", "Whisper")
+    said = refused(f"hf:{tmp_path / 'whisper'}", normalise="yes")
+    assert "there is no waveform to normalise" in said
+    upstream, long = build_upstream(f"hf:{tmp_path / 'whisper'}"), torch.zeros(1, 496_000)
+    with pytest.raises(UsageError, match=r"hears 30 s at most, not 31\.0 s"):
+        next(upstream.states(long, torch.tensor([496_000])))
+
+
 def test_weights_that_are_missing_are_not_made_up(tmp_path):
     model = hugging_face(tmp_path, "Hubert")
     state = model.state_dict()

@@ -2,6 +2,7 @@
 
 import pytest
 from earlyexit_superb.benchmark.cli import main
+from earlyexit_superb.benchmark.contract import Upstream
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.registry import build_upstream, upstreams
 from helpers import STEPS, command, jsons
@@ -34,6 +35,23 @@ def test_every_row_of_an_expert_costs_the_whole_model(corpus, own_cache, tmp_pat
     capsys.readouterr()
     assert main([*flags, "--rho", "0.7"]) == 2
     assert "does not exit by itself" in capsys.readouterr().err
+
+
+def test_a_package_adds_a_source_by_entry_point(monkeypatch):
+    from earlyexit_superb.benchmark import registry
+
+    class Entry:
+        name, module = "mine:", "a_package.with_it"
+
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Entry])
+    monkeypatch.setitem(upstreams._found, "mine:", Given)
+    assert build_upstream("mine:a/b.c").model == "a/b.c"
+
+
+class Given(Upstream):
+    def __init__(self, model: str = ""):
+        super().__init__()
+        self.model = model
 
 
 def test_check_knows_the_sources(capsys):

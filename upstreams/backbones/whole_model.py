@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...benchmark.contract import Upstream, UpstreamCard
-from ...benchmark.errors import UsageError
+from ...benchmark.errors import BenchmarkError, UsageError
 from .hubert_weights import content_hash
 from .measuring import SHORTEST, frame_rule, products
 
@@ -119,7 +119,16 @@ class WholeModel(Upstream):
         return [torch.cat([s, s[-1:].expand(count - there, -1)]) for s in states]
 
     def _some(self, samples: int) -> list[Tensor]:
-        return self._alone(self._noise(samples))
+        """Every depth of some noise; UsageError where the model cannot hear it."""
+        try:
+            return self._alone(self._noise(samples))
+        except (BenchmarkError, MemoryError):
+            raise
+        except Exception as error:  # other models than meant fail in any way
+            first = (str(error).strip().splitlines() or [""])[0]
+            raise UsageError(
+                f"{self.said} fails on {samples} samples of audio ({type(error).__name__}: {first})"
+            ) from error
 
     def _noise(self, samples: int) -> Tensor:
         """(N,), seeded, where the model is."""
