@@ -21,13 +21,13 @@ def test_a_spectrum_of_s3prl_has_a_table(small_builtins, tmp_path, capsys):
 
 
 def test_every_row_of_an_expert_costs_the_whole_model(corpus, own_cache, tmp_path, capsys):
-    spec = f"s3prl:{expert(tmp_path / 'mine')}"
+    spec = f"s3prl:{expert(tmp_path / 'my, own')}"
     flags = command(corpus, tmp_path / "rows")
     flags[1] = spec
     assert main(flags) == 0
     rows = [r for r in jsons(tmp_path / "rows").values() if r["cell"]["seed"] is not None]
     assert {r["cell"]["exit"] for r in rows} == {"full", "depth 0", "depth 1"}
-    assert {r["cell"]["upstream"] for r in rows} == {"s3prl:mine-expert"}
+    assert {r["cell"]["upstream"] for r in rows} == {"s3prl:my-own-expert"}
     assert len({r["cost"]["gmacs_per_s"] for r in rows}) == 1
     assert {r["cost"]["macs_saved"] for r in rows} == {0}
     parameters = sum(p.numel() for p in build_upstream(spec).net.parameters()) / 1e6

@@ -6,6 +6,7 @@ that the library gives it alone, whatever else is in the batch. Leaving early sa
 depth costs what the last one does.
 """
 
+import re
 from collections.abc import Generator, Sequence
 from itertools import chain
 
@@ -17,6 +18,11 @@ from ...benchmark.contract import Upstream, UpstreamCard
 from ...benchmark.errors import BenchmarkError, UsageError
 from .hubert_weights import content_hash
 from .measuring import SHORTEST, frame_rule, products
+
+
+def label(text: str) -> str:
+    """A folder's or a file's name as a row can have it: letters, digits, dots and hyphens."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-") or "model"
 
 
 class WholeModel(Upstream):

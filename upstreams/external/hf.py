@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...benchmark.errors import BenchmarkError, MachineError, UsageError, listed, require
 from ...benchmark.registry import as_type_of, spelled, upstreams
-from ..backbones.whole_model import WholeModel
+from ..backbones.whole_model import WholeModel, label
 
 RATE = 16_000
 FULL = 30 * RATE  # samples that Whisper fills up to
@@ -46,10 +46,10 @@ class HuggingFace(WholeModel):
         ]
         whisper = type(self._extractor).__name__ == "WhisperFeatureExtractor"
         net = net.get_encoder() if config.is_encoder_decoder else net
-        label = re.sub(r"[^\w.-]+", "-", folder.resolve().name if folder.is_dir() else folder.name)
+        name = label((folder.resolve() if folder.is_dir() else folder).name)
         super().__init__(
             net,
-            spelled(f"hf:{label}", "", normalise=(normalise, "")),
+            spelled(f"hf:{name}", "", normalise=(normalise, "")),
             f"{type(net).__name__} of transformers",
             f"labels ({', '.join(tuned)})" if tuned else "transcripts" if whisper else "",
             (320, 319) if whisper else None,

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ...benchmark.errors import BenchmarkError, MachineError, UsageError, did_you_mean
 from ...benchmark.registry import spelled, upstreams
 from ...benchmark.s3prl_compat import s3prl_manners, s3prl_names, s3prl_shim
-from ..backbones.whole_model import WholeModel
+from ..backbones.whole_model import WholeModel, label
 
 WITH_CKPT = ("_local", "_url", "_custom")  # s3prl's names that take a checkpoint of one's own
 
@@ -42,10 +42,11 @@ class S3prl(WholeModel):
     def __init__(self, model: str = "", ckpt: str = ""):
         file = Path(model).expanduser().resolve()
         # a name of s3prl has no hyphen
-        label = f"{file.parent.name}-{file.stem}" if file.suffix == ".py" else model
+        name = label(f"{file.parent.name}-{file.stem}") if file.suffix == ".py" else model
         with s3prl_manners():
             expert = _built(model, ckpt)
-        super().__init__(expert, spelled(f"s3prl:{label}", "", ckpt=(ckpt, "")), f"s3prl's {model}")
+        source = f"{name}, an expert of s3prl's kind" if file.suffix == ".py" else f"s3prl's {name}"
+        super().__init__(expert, spelled(f"s3prl:{name}", "", ckpt=(ckpt, "")), source)
 
     def all_states(self, wav: Tensor) -> Sequence[Tensor]:
         with s3prl_manners():
