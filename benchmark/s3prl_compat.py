@@ -10,8 +10,9 @@ import os
 import re
 import sys
 import types
+from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,7 +20,8 @@ from unittest.mock import patch
 from .errors import UsageError, require
 from .foreign import prints_to_stderr
 
-CALL = re.compile(r"\w\s*\(|__|\blambda\b")  # no list of convolutions has one
+EVALUATED = ("_layers", "_att_config")  # how the keys end whose texts s3prl evaluates
+SHAPES = re.compile(r"[\d\s,()\[\]+*]*")  # [(512, 10, 5)] + [(512, 3, 2)] * 4
 
 
 def s3prl_shim() -> None:
@@ -54,33 +56,37 @@ def s3prl_manners() -> Iterator[None]:
     """While s3prl's code runs: what it prints goes to stderr, and a checkpoint is data.
 
     Its loaders unpickle anything where they can, and `eval` some strings of a checkpoint's
-    configuration (the list of convolutions); here tensors and plain values alone are read, and a
-    string that could call something is refused.
+    configuration (the list of convolutions); here tensors and plain values alone are read (an
+    argparse.Namespace is one), and such a string must be numbers and lists.
     """
     import torch
 
     load = torch.load
+    containers = getattr(torch.serialization, "safe_globals", lambda _: nullcontext())
 
     def plain(*given: Any, **how: Any) -> Any:
         read = load(*given, **{**how, "weights_only": True})
-        _refuse_calls(read)
+        _refuse_code(read)
         return read
 
     with (
         prints_to_stderr(),
         patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"),
         patch.object(torch, "load", plain),
+        containers([Namespace]),
     ):
         os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
         yield
 
 
-def _refuse_calls(read: Any) -> None:
-    """UsageError where the value of a key is a text that could call something."""
-    for key, value in read.items() if isinstance(read, dict) else ():
-        if isinstance(value, str) and CALL.search(value):
+def _refuse_code(read: Any) -> None:
+    """UsageError where a text that s3prl evaluates is more than numbers and lists."""
+    inside = vars(read) if isinstance(read, Namespace) else read
+    for key, value in inside.items() if isinstance(inside, dict) else ():
+        evaluated = isinstance(value, str) and str(key).endswith(EVALUATED)
+        if evaluated and not SHAPES.fullmatch(value):
             raise UsageError(
-                f"the checkpoint's {key} is {value[:60]!r}, which s3prl could run as code; none "
+                f"the checkpoint's {key} is {value[:60]!r}, which s3prl would run as code; none "
                 "from a checkpoint is run here"
             )
-        _refuse_calls(value)
+        _refuse_code(value)

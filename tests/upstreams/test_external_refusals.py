@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from argparse import Namespace
 
 import pytest
 import torch
@@ -132,8 +133,11 @@ def test_no_code_of_a_checkpoint_is_run(tmp_path):
     of_s3prl(SMALL, bad)
     checkpoint = torch.load(bad, weights_only=True)
     checkpoint["model_cfg"]["conv_feature_layers"] = "exec(\"raise SystemExit('it ran')\") or []"
+    torch.save({"args": Namespace(settings=checkpoint)}, bad)
+    with s3prl_manners(), pytest.raises(UsageError, match="would run as code"):
+        torch.load(bad)
     torch.save(checkpoint, bad)
-    assert "could run as code" in refused("s3prl:hubert_local", ckpt=bad)
+    assert "would run as code" in refused("s3prl:hubert_local", ckpt=bad)
     with s3prl_manners(), pytest.raises(pickle.UnpicklingError):
         torch.save(Evil(), bad), torch.load(bad, weights_only=False)
 
