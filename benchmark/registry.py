@@ -57,7 +57,8 @@ class Registry:
         "name.tag" states `tag`, "source:rest" states `model`, path/to/file.py:NAME states none.
         """
         source, colon, rest = spec.partition(":")
-        if colon and source.isidentifier() and source + colon in self.sources():
+        named = source.replace("-", "_").isidentifier()  # no path
+        if colon and named and source + colon in self.sources():
             if not rest:
                 raise UsageError(f"{self.room[:-1]} {spec} names nothing after the colon")
             return source + colon, {"model": rest}
