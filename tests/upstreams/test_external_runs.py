@@ -1,12 +1,17 @@
 """Whole runs of models of other libraries: static rows, all at the cost of the whole model."""
 
+from dataclasses import replace
+
 import pytest
 from earlyexit_superb.benchmark.cli import main
+from earlyexit_superb.benchmark.conformance import check_upstream
 from earlyexit_superb.benchmark.contract import Upstream
+from earlyexit_superb.benchmark.engine.promises import check_built
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.registry import build_upstream, upstreams
 from helpers import STEPS, command, jsons
 from helpers.external import expert
+from toys.toy import Toy
 
 
 def test_a_spectrum_of_s3prl_has_a_table(small_builtins, tmp_path, capsys):
@@ -57,6 +62,20 @@ class Given(Upstream):
 def test_check_knows_the_sources(capsys):
     assert main(["check", "s3prl:fbank"]) == 0
     assert "all depths are computed for the first one" in capsys.readouterr().out
+
+
+def test_a_card_that_says_otherwise_is_found_out():
+    spectrum, toy = build_upstream("s3prl:fbank"), Toy().eval()
+    check_built(spectrum)
+    spectrum.card = replace(spectrum.card, stepped=True)
+    with pytest.raises(UsageError, match="depth 0, not a whole number from 1"):
+        check_built(spectrum)
+    toy.card = replace(toy.card, stepped=False)
+    with pytest.raises(UsageError, match="differs between depths"):
+        check_built(toy)
+    said = " | ".join(f.sentence for f in check_upstream(toy) if not f.ok)
+    assert "it exits, so its card may not say" in said and "for the first one" in said
+    assert "the same at every depth" in said
 
 
 def test_a_source_is_a_file_of_its_own_room(tmp_path, monkeypatch):
