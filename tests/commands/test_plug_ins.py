@@ -7,9 +7,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
-from earlyexit_superb.benchmark import foreign
+from earlyexit_superb.benchmark import foreign, heartbeat
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.errors import UsageError
 from helpers import ROOT, command
@@ -114,3 +115,15 @@ def test_an_endless_step_shows_signs_of_life_and_has_a_limit(corpus, tmp_path, s
     assert done.returncode == 3 and done.stdout == ""
     assert "notice: se train: endless has been at" in done.stderr
     assert "the limit of one step" in last(done.stderr)
+
+
+def test_a_process_that_was_stopped_has_not_worked(monkeypatch):
+    """Ctrl-Z and an hour later: the clock went on, the step did not."""
+    clock = iter([0.0, 0.1, 4000.0, 4000.1])
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: next(clock, 4000.2))
+    monkeypatch.setattr(heartbeat.os, "_exit", lambda code: pytest.fail("it was ended"))
+    alive = heartbeat.Heartbeat("a test", beat=0.01)
+    with alive:
+        alive.step("sleeping")
+        threading.Event().wait(0.1)
+    assert alive._taken < 1

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 
+import numpy as np
 import torch
 from toys.toy import Toy
 
@@ -156,10 +157,17 @@ class Unsure(Liar):
         return found * float("nan") if depth == 3 else found
 
 
+class Lists(Liar):
+    said = "states() gives a list, not a generator"
+
+    def states(self, wavs, lengths):
+        return list(super().states(wavs, lengths))
+
+
 RECORDED = (
     *(MoreFrames, NegativeFrames, BrokenFrames, OneFrameCount, Spoils, SpoilsUnseen, SpoilsFrames),
     *(SpoilsAudio, GoesOnInPlace, Wide, Flat, Doubles, Deeper, Shallower, NotFinite, Columns),
-    Unsure,
+    *(Unsure, Lists),
 )
 
 
@@ -208,7 +216,37 @@ class NoDepth(Liar):
         self.card = replace(self.card, depth=0)
 
 
-BUILT = (CostsNothing, CostsLess, CostsNone, PaysForTests, NanWeights, NoDepth)
+class NoCard(Liar):
+    said = "NoCard has no card with a name"
+
+    def __init__(self):
+        super().__init__()
+        del self.card
+
+
+class NoName(Liar):
+    said = "NoName has no card with a name"
+
+    def __init__(self):
+        super().__init__()
+        self.card = replace(self.card, name=None)
+
+
+BUILT = (CostsNothing, CostsLess, CostsNone, PaysForTests, NanWeights, NoDepth, NoCard, NoName)
+
+
+class CountsWithNumpy(Toy):
+    """It keeps its promises: numpy's whole numbers are whole numbers, too."""
+
+    def macs(self, samples, depth):
+        return np.int64(super().macs(samples, depth))
+
+
+class NoThreshold(Liar):
+    said = "tau() gives None for"
+
+    def tau(self, evidence, value):
+        return None
 
 
 class Raises(Liar):
