@@ -14,9 +14,9 @@ from earlyexit_superb.benchmark import foreign, heartbeat
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.errors import UsageError
 from helpers import ROOT, command
-from toys import liars
+from toys import rude
 
-FILE = ROOT / "tests" / "toys" / "liars.py"
+FILE = ROOT / "tests" / "toys" / "rude.py"
 TASK = """
 import sys
 sys.path.insert(0, {tests!r})
@@ -40,14 +40,14 @@ def last(text):
     return [said for said in text.splitlines() if said.startswith("error: ")][-1]
 
 
-@pytest.mark.parametrize("liar", liars.CALLED)
+@pytest.mark.parametrize("liar", rude.CALLED)
 def test_whatever_a_plug_in_raises_is_one_sentence(liar, corpus, tmp_path, shared_cache, capsys):
     status = main(line(liar.__name__, corpus, tmp_path))
     out, err = capsys.readouterr()
     told = last(err)
     assert liar.said in told and "Traceback" not in err and out == ""
-    assert status == (3 if liar is liars.TakesTooMuch else 2)
-    assert ("liars.py line " in told) == (status == 2)
+    assert status == (3 if liar is rude.TakesTooMuch else 2)
+    assert ("rude.py line " in told) == (status == 2)
     assert not list(tmp_path.glob("se/*/*/adaptive*/*.json"))
 
 
