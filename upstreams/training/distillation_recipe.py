@@ -23,14 +23,14 @@ class DistillationRecipe(Recipe):
     blocks_alone: bool = setting(
         False, "nothing before the blocks learns: state 0 stays the teacher's, front or no"
     )
-    steps: int = setting(600, "optimiser updates")
+    steps: int = setting(300, "optimiser updates")
     lr: float = setting(1e-3, "peak learning rate of AdamW (betas 0.9 and 0.98, eps 1e-6)")
     weight_decay: float = setting(1e-6, "of AdamW")
     warmup: float = setting(
         0.07, "share of the steps in which the rate rises; then it falls linearly to 0"
     )
     clip: float = setting(5.0, "gradient norm")
-    batch: int = setting(8, "crops or utterances a step")
+    batch: int = setting(4, "crops or utterances a step")
     seconds: float = setting(2.505, "of a crop; with whole, of which a longer utterance is cropped")
     whole: bool = setting(False, "batches of whole utterances from disk; else crops from memory")
     every: int = setting(150, "steps between two looks at held-out speech")
@@ -111,7 +111,7 @@ LAYER_REMOVAL = {
 LAYERDROP = {
     "tiny": LayerDropRecipe(
         **OWN_LAST,
-        steps=450,
+        steps=240,
         source="this project: Fan et al., 2020, sec. 3, for what is dropped and which blocks are "
         "kept (they train from scratch, p 0.2, and prune as deep as 1/2); here a trained model "
         "learns its own last state by the loss of Chang, Yang and Lee, 2022; "
