@@ -7,6 +7,7 @@ import os
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.errors import UsageError
@@ -220,3 +221,21 @@ def test_no_mean_is_beyond_what_its_task_declares(task, metric, wrong, tmp_path)
     edited(path, lambda raw: raw["scores"][metric].update(mean=wrong, low=wrong, high=wrong))
     with pytest.raises(UsageError, match=f"{metric} {wrong:g} is out of its range"):
         Result.load(path)
+
+
+@pytest.mark.parametrize("how", ["cut", "no table"])
+def test_a_task_without_a_row_that_can_be_believed_has_an_empty_board(how, tmp_path, capsys):
+    root, damaged = tmp_path / "r", kept(tmp_path / "r", [2.0, 3.0, 2.5])
+    shutil.copytree(ROOT / "results" / "sid", root / "sid")  # a later task
+    if how == "cut":
+        damaged.path.write_bytes(damaged.path.read_bytes()[:100])
+    else:
+        damaged.path.with_suffix(".utterances.csv").unlink()
+    assert main(["leaderboard", str(root)]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and said[0].startswith(f"notice: left out: {damaged.path.parent}")
+    assert said[1] == f"notice: {root} has no row of se that can be shown; its board is empty"
+    board = pd.read_csv(root / "leaderboard_se.csv")
+    assert not len(board) and "vs_curve" in board
+    name = "leaderboard_sid.csv"
+    assert (root / name).read_bytes() == (ROOT / "results" / name).read_bytes()
