@@ -56,7 +56,7 @@ def command(argv: Sequence[str]) -> int:
     else:
         print(table(lines))
         for result in results:
-            if result.cell.knob:
+            if result.cell.knob and any(result.exit_histogram):
                 print(_histogram(result))
         for result in results:
             if said := _chosen(result):
@@ -84,8 +84,8 @@ def _chosen(result) -> str:
     budget, loss = result.detail.get("budget"), result.detail.get("max_loss")
     if not (budget or loss):
         return ""
-    cell, tau = result.cell, result.detail["exit"]["tau"]
-    at = "no threshold, " if tau is None else f"tau {tau:.4g}, "
+    cell, tau = result.cell, (result.detail.get("exit") or {}).get("tau")
+    at = f"tau {tau:.4g}, " if isinstance(tau, float | int) else "no threshold, "
     who = f"{cell.upstream} {cell.knob} {cell.value:g} {cell.span}, {cell.exit}: {at}"
     if budget:
         return (

@@ -47,20 +47,37 @@ class _Exit(BaseModel):
 
 
 class _Calibration(BaseModel):
-    depth_means: list[FiniteFloat] = []
+    depth_means: list[FiniteFloat]
     exits: list[int] | None = None
-    n: int = 0
-    evidence: StrictStr = ""
+    n: int
+    evidence: StrictStr
+
+
+class _Training(BaseModel):
+    device: StrictStr | None = None
+
+
+class _Budget(BaseModel):
+    saved: FiniteFloat
+
+
+class _MaxLoss(BaseModel):
+    unit: StrictStr
+    risk: FiniteFloat
+    n: int
+    test_risk: FiniteFloat | None
+    held: StrictBool | None
 
 
 class Detail(BaseModel):
-    """The parts of a result's detail that tables and figures read; the rest may be anything."""
+    """The parts of a result's detail that tables, figures and runs read; the rest may be anything."""
 
     metrics: list[_Metric] | None = None
     exit: _Exit | None = None
     calibration: _Calibration | None = None
-    budget: dict[str, Any] | None = None
-    max_loss: dict[str, Any] | None = None
+    training: _Training | None = None
+    budget: _Budget | None = None
+    max_loss: _MaxLoss | None = None
     control: dict[str, Any] | None = None
 
 

@@ -79,6 +79,10 @@ WRONG = {
     "another task": put("cell", "task", value="sid"),
     "half a letter": put("cell", "exit", value="\ud800"),
     "exits in words": put("detail", "exit", value={"depths": "all"}),
+    "a training in words": put("detail", "training", value="SGD"),
+    "a training on a number": put("detail", "training", value={"device": 5}),
+    "a budget that says nothing": put("detail", "budget", value={"target": 30}),
+    "a bound in words": put("detail", "max_loss", value={"risk": "low"}),
     "detail is a list": put("detail", value=[]),
 }
 
