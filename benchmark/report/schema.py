@@ -20,7 +20,7 @@ from pydantic import ValidationError as Invalid
 
 from ..contract import Metric
 from ..errors import UsageError, listed
-from ..migration import upgraded
+from ..migration import UPDATE, NewerSchema, refuse_newer, upgraded
 from .escaping import plain
 
 LARGEST = 2**26  # bytes of a JSON that is read; a result has some ten thousand
@@ -70,7 +70,7 @@ class _MaxLoss(BaseModel):
 
 
 class Detail(BaseModel):
-    """The parts of a result's detail that tables, figures and runs read; the rest may be anything."""
+    """The parts of a result's detail that anything here reads; the rest may be what it likes."""
 
     metrics: list[_Metric] | None = None
     exit: _Exit | None = None
@@ -101,22 +101,30 @@ def checked(path: Path, of: type) -> tuple[Any, dict[str, str] | None]:
     """The result (an `of`) that a file holds, of this or an older schema, and the digests that it
     keeps; None where an older version wrote it.
 
-    Raises: UsageError, in one sentence, where it holds none, or one that contradicts itself.
+    Raises: UsageError, in one sentence, where it holds none, or one that contradicts itself;
+        NewerSchema where a newer version wrote it.
     """
+    sealed = None
     try:
         raw = json.loads(text_of(path), object_pairs_hook=_once, parse_constant=_no_constant)
         if not isinstance(raw, dict):
             raise ValueError("no fields")
+        refuse_newer(raw["schema"], path)  # which may have other digests, too
         sealed = raw.get("detail", {}).pop(DIGESTS, None)
         if sealed is not None and sealed.get("row") != digest(raw):
             raise ValueError(
                 "it was changed after it was written; where that was meant, remove the "
                 f"{DIGESTS} from its detail"
             )
-        raw = upgraded(raw, path)
+        raw = upgraded(raw)
         Detail.model_validate_json(json.dumps(raw["detail"]), strict=True)
         result = _adapter(of).validate_json(json.dumps(raw))
     except Invalid as error:
+        if sealed is not None and _only_unknown(error):
+            raise NewerSchema(
+                f"{plain(str(path))} is as it was written, by a version that knows more fields "
+                f"({plain(_said(error), 300)}); {UPDATE}"
+            ) from error
         raise refused(path, _said(error)) from error
     except (LookupError, TypeError, ValueError, *BROKEN) as error:
         raise refused(path, _short(error)) from error
@@ -221,6 +229,12 @@ def _no_constant(name: str) -> float:
 def _said(error: Invalid) -> str:
     wrong = error.errors(include_url=False, include_context=False, include_input=False)
     return listed([f"{'.'.join(map(str, of['loc']))}: {of['msg']}" for of in wrong], 3)
+
+
+def _only_unknown(error: Invalid) -> bool:
+    """Whether nothing is wrong but that fields are there which this version does not have."""
+    kinds = {of["type"] for of in error.errors(include_url=False, include_input=False)}
+    return kinds <= {"extra_forbidden", "unexpected_keyword_argument"}
 
 
 def _short(error: Exception) -> str:
