@@ -23,22 +23,21 @@ def command(argv: Sequence[str]) -> int:
     from ..engine.resolve import resolve
     from ..engine.run import results as made
     from ..registry import tasks
-    from ..report.folder import load_all
     from ..report.leaderboard import against, aggregated, compared, row
     from ..report.result import slug
     from ..report.screen import table
 
-    results, refused, timings = {}, [], {}
+    results, refused, timings, board = {}, [], {}, []
     for config in configs:
-        some, sentences = made(resolve(config), parallel=True, timings=timings)
+        some, sentences = made(resolve(config), parallel=True, timings=timings, board=board)
         results |= {result.cell: result for result in some}  # the seeds share what has none
         refused += sentences
     results = list(results.values())
     task = tasks.get(args.task).name
-    lines, there = [row(result) for result in results], load_all(args.results, task)
+    lines = [row(result) for result in results]
     if args.reference:
-        lines = against(lines, args.reference, [row(result) for result in there])
-    lines = compared(lines + aggregated(lines), there)
+        lines = against(lines, args.reference, [row(result) for result in board])
+    lines = compared(lines + aggregated(lines), board)
     if args.json:
         for line, result in zip(lines, results, strict=False):
             print(

@@ -235,8 +235,13 @@ def board(results: Sequence[Result], reference: str = "") -> pd.DataFrame:
 def write(root: Path, task: str, reference: str = "") -> list[Path]:
     """Rebuild leaderboard_<task>.csv and .md and area_<task>.csv in `root` from the JSONs and the
     utterances' tables below it. Headings alone, with a notice, where no row can be believed."""
-    names = (f"leaderboard_{slug(task)}.csv", f"leaderboard_{slug(task)}.md")
-    paths = [root / name for name in (*names, f"area_{slug(task)}.csv")]
+    rebuilt(root, task, reference)
+    return _paths(root, task)
+
+
+def rebuilt(root: Path, task: str, reference: str = "") -> list[Result]:
+    """The same; the rows that the board now shows, so that nobody need load them again."""
+    paths = _paths(root, task)
     # of two who write at once the later has read both's rows
     with locked(paths[0].with_suffix(".lock")):
         results = load_all(root, task)
@@ -250,7 +255,12 @@ def write(root: Path, task: str, reference: str = "") -> list[Path]:
         if len(areas):
             text += f"\n{area.HEADING}\n\n{markdown(area.screen(areas))}\n"
         write_text(paths[1], text, FIX)
-    return paths
+    return results
+
+
+def _paths(root: Path, task: str) -> list[Path]:
+    names = (f"leaderboard_{slug(task)}.csv", f"leaderboard_{slug(task)}.md")
+    return [root / name for name in (*names, f"area_{slug(task)}.csv")]
 
 
 def _rounded(value: Any, digits: int = 4) -> Any:
