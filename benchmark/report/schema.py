@@ -30,6 +30,14 @@ SLACK = 1e-6  # by which equal numbers may differ, relative to their size
 NEAR = 0.01  # a metric's `best` is what the truth scores to within 1 %
 
 
+class Damaged(UsageError):
+    """What a file holds cannot be believed. `why`: what is wrong, as it follows the file's name."""
+
+    def __init__(self, path: Path, why: str, mend: str):
+        super().__init__(f"{plain(str(path))} {why}; {mend}")
+        self.path, self.why = path, why
+
+
 class _Metric(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: StrictStr
@@ -82,7 +90,7 @@ class Detail(BaseModel):
 
 
 def text_of(path: Path) -> str:
-    """What a result's file holds. UsageError where it is no regular file (a FIFO would never end),
+    """What a result's file holds. Damaged where it is no regular file (a FIFO would never end),
     is too large, or is not UTF-8."""
     try:
         about = path.stat()
@@ -101,7 +109,7 @@ def checked(path: Path, of: type) -> tuple[Any, dict[str, str] | None]:
     """The result (an `of`) that a file holds, of this or an older schema, and the digests that it
     keeps; None where an older version wrote it.
 
-    Raises: UsageError, in one sentence, where it holds none, or one that contradicts itself;
+    Raises: Damaged, in one sentence, where it holds none, or one that contradicts itself;
         NewerSchema where a newer version wrote it.
     """
     sealed = None
@@ -133,11 +141,12 @@ def checked(path: Path, of: type) -> tuple[Any, dict[str, str] | None]:
     return result, sealed
 
 
-def refused(path: Path, why: str) -> UsageError:
+def refused(path: Path, why: str) -> Damaged:
     """The sentence about a file that is no result."""
-    return UsageError(
-        f"{plain(str(path))} is not a result of this benchmark ({plain(why, 300)}); move it away, "
-        "or run its command again with --force"
+    return Damaged(
+        path,
+        f"is not a result of this benchmark ({plain(why, 300)})",
+        "move it away, or run its command again with --force",
     )
 
 

@@ -196,8 +196,26 @@ def test_a_row_that_a_run_cannot_believe_is_set_aside_to_be_made_again(folder, c
     was = path.read_bytes()
     path.write_bytes(was[:100])
     assert not still_there(path, cell) and not path.exists()
-    assert "is set aside as" in capsys.readouterr().err
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"notice: {path} is not a result of this benchmark (")
+    assert said.endswith(f"); set aside as {path.name}.damaged and made again")
     assert path.with_name(f"{path.name}.damaged").read_bytes() == was[:100]
+
+
+def test_why_a_row_is_set_aside_is_said_whole(folder, capsys):
+    """Though there are several reasons, and what is wrong may be its table."""
+    path = first(folder)
+    cell, was = Result.load(path).cell, path.read_bytes()
+    edited(path, lambda raw: raw["cost"].update(rtfx="5; 6", params_m="x"))
+    assert not still_there(path, cell)
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.count("(") == said.count(")") and "rtfx" in said and "params_m" in said
+    path.write_bytes(was)
+    table = path.with_suffix(".utterances.csv")
+    table.unlink()
+    assert not still_there(path, cell)
+    said = capsys.readouterr().err
+    assert f"{path} cannot be believed: {table.name} is missing" in said
 
 
 def sealed_anew(path, change):
