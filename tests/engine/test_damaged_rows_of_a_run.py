@@ -42,7 +42,7 @@ def any_value(data, number, value, seal, finished, corpus, tmp_path, capsys):
     raw = changed(path, data, value)
     assume(not (type(raw["schema"]) is int and raw["schema"] > SCHEMA))  # which is left alone
     content = json.dumps(raw if seal else unsealed(raw)).encode()
-    tmp, said = again(finished, corpus, tmp_path / "r", path, content, capsys)
+    tmp, _ = again(finished, corpus, tmp_path / "r", path, content, capsys)
     if seal:
         assert numbers(tmp) == numbers(finished)
     means = [{n: of_the_table(row) for n, row in jsons(root).items()} for root in (tmp, finished)]
