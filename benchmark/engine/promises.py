@@ -42,9 +42,11 @@ def check_built(upstream: Upstream) -> None:
             f"{type(upstream).__name__} has no card with a name; its constructor sets self.card = "
             "UpstreamCard(name, depth, dim, stride, revision, source)"
         )
-    for name, value in (("depth", card.depth), ("dim", card.dim), ("stride", card.stride)):
-        if not isinstance(value, Integral) or value < 1:
-            refuse(upstream, f"its card says {name} {value!r}, not a whole number from 1")
+    fewest = 1 if card.stepped else 0  # a spectrum of another library has no block
+    given = (("depth", card.depth, fewest), ("dim", card.dim, 1), ("stride", card.stride, 1))
+    for name, value, least in given:
+        if not isinstance(value, Integral) or value < least:
+            refuse(upstream, f"its card says {name} {value!r}, not a whole number from {least}")
     for name, tensor in upstream.state_dict().items():
         if tensor.is_floating_point() and bool(tensor.isnan().any()):
             refuse(upstream, f"its weights hold nan, in {name} {tuple(tensor.shape)}")
@@ -64,7 +66,10 @@ def _check_costs(upstream: Upstream) -> None:
         for value in values:
             if not isinstance(value, Real) or not 0 <= value < float("inf"):
                 refuse(upstream, f"{name}() gives {value!r}, not a number of operations")
-    if counts[last] == 0 or any(deeper < before for before, deeper in pairwise(counts)):
+    if not upstream.card.stepped and len(set(counts)) > 1:
+        refuse(upstream, "macs() differs between depths, where its card says all are computed")
+    nothing = upstream.card.stepped and counts[last] == 0
+    if nothing or any(deeper < before for before, deeper in pairwise(counts)):
         seen = ", ".join(f"{count:,}" for count in counts)
         refuse(upstream, f"macs() of 5 s should grow with depth from above 0; it gives {seen}")
 
