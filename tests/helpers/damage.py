@@ -1,5 +1,7 @@
 """What happens to files between two commands."""
 
+import builtins
+import io
 import os
 import shutil
 
@@ -52,11 +54,6 @@ def other_version(path):
         path.write_text("{}\n")
 
 
-def unreadable(path):
-    """Nothing, for root."""
-    path.chmod(0)
-
-
 def deleted(path):
     path.unlink()
 
@@ -69,9 +66,21 @@ KINDS = (
     folder,
     pipe,
     other_version,
-    unreadable,
     deleted,
 )
+
+
+def failing(monkeypatch, path, error):
+    """Not damage: the machine fails whenever `path` is opened."""
+    opened = io.open
+
+    def opening(file, *args, **more):
+        if not isinstance(file, int) and os.fspath(file) == os.fspath(path):
+            raise error
+        return opened(file, *args, **more)
+
+    monkeypatch.setattr(io, "open", opening)
+    monkeypatch.setattr(builtins, "open", opening)
 
 
 def copied(template, to):
