@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import MachineError, UsageError
 from ..migration import NewerSchema, path_of_schema_1
+from ..soundness import NOT_THERE
 from .escaping import plain
 from .result import Cell, Result, measured, slug
 
@@ -79,7 +80,7 @@ def kept(path: Path, cell: Cell) -> bool:
     """Whether a row is there. One that cannot be believed is set aside, with a notice, to be made
     again; one of a newer version is left to it.
 
-    Raises: UsageError where a newer version wrote it.
+    Raises: UsageError where a newer version wrote it; MachineError where it cannot be read.
     """
     if not os.path.lexists(path):
         return False
@@ -92,7 +93,12 @@ def kept(path: Path, cell: Cell) -> bool:
     except NewerSchema:
         raise
     except UsageError as error:
-        why = str(error).partition("; ")[0]
+        why, cause = str(error).partition("; ")[0], error.__cause__
+        if isinstance(cause, OSError) and not isinstance(cause, NOT_THERE):
+            raise MachineError(
+                f"{why}; it may be whole and is left as it is: mend the cause and repeat the "
+                "command, or remove it"
+            ) from error
     aside = path.with_name(f"{path.name}.damaged")
     try:
         os.replace(path, aside)

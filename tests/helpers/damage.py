@@ -4,6 +4,7 @@ import builtins
 import io
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -81,6 +82,7 @@ def failing(monkeypatch, path, error):
 
     monkeypatch.setattr(io, "open", opening)
     monkeypatch.setattr(builtins, "open", opening)
+    monkeypatch.setattr(Path, "open", opening)
 
 
 def copied(template, to):

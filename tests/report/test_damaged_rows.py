@@ -2,6 +2,7 @@
 rest of the board is what it would be without them.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -9,12 +10,13 @@ import shutil
 import numpy as np
 import pytest
 from earlyexit_superb.benchmark.cli import main
-from earlyexit_superb.benchmark.errors import UsageError
+from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from earlyexit_superb.benchmark.report import leaderboard
 from earlyexit_superb.benchmark.report.folder import kept as still_there
 from earlyexit_superb.benchmark.report.folder import load_all
 from earlyexit_superb.benchmark.report.result import Result
 from helpers import ROOT
+from helpers.damage import failing
 from helpers.rows import kept
 
 OLD = ROOT / "tests" / "golden" / "result_schema1.json"
@@ -195,6 +197,17 @@ def test_a_row_that_a_run_cannot_believe_is_set_aside_to_be_made_again(folder, c
     edited(next(folder.rglob("full*.json")), put("schema", value=3))
     with pytest.raises(UsageError, match="this version reads 1 to 2"):
         still_there(next(folder.rglob("full*.json")), cell)
+
+
+@pytest.mark.parametrize("ending", [".json", ".utterances.csv"])
+def test_a_row_that_cannot_be_read_now_is_not_made_again(folder, ending, monkeypatch):
+    path = first(folder)
+    cell = Result.load(path).cell
+    with monkeypatch.context() as patch:
+        failing(patch, path.with_suffix(ending), OSError(errno.ESTALE, "Stale file handle"))
+        with pytest.raises(MachineError, match="Stale file handle.*may be whole"):
+            still_there(path, cell)
+    assert still_there(path, cell)
 
 
 def test_a_file_of_schema_1_is_read_with_its_table():
