@@ -17,7 +17,7 @@ from .evaluation import Evaluation, evaluation
 from .experiment import Experiment, Row, RunConfig
 from .resolve import resolve
 from .rows import Timings, measure, save, unprocessed
-from .scoring import score, train
+from .scoring import believe_older, score, train
 from .workers import worker_count, workers
 
 
@@ -77,6 +77,7 @@ def _make(exp: Experiment, rows: Sequence[Row], parallel: bool, timings: Timings
     ev = evaluation(exp, rows)
     for key in ev.heads if exp.config.force else ():
         head_files.forget(ev.folder, key)
+    believe_older(ev)
     missing = sum(not head_files.finished(ev.folder, key) for key in ev.heads)
     numbers = [exp.rows.index(row) for row in rows]
     with workers(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import MachineError, UsageError
 from ..migration import path_of_schema_1
-from ..soundness import set_aside
+from ..soundness import NOT_THERE, set_aside
 from .escaping import plain
 from .result import Cell, Result, measured, slug
 from .schema import Damaged
@@ -81,7 +81,8 @@ def kept(path: Path, cell: Cell) -> bool:
     """Whether a row is there. One that cannot be believed is set aside, with a notice, to be made
     again; one of a newer version is left to it.
 
-    Raises: NewerSchema where a newer version wrote it; MachineError where it cannot be set aside.
+    Raises: NewerSchema where a newer version wrote it; MachineError where it cannot be read or set
+        aside.
     """
     if not os.path.lexists(path):
         return False
@@ -92,6 +93,12 @@ def kept(path: Path, cell: Cell) -> bool:
             return True
         why = "holds another row"
     except Damaged as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and not isinstance(cause, NOT_THERE):
+            raise MachineError(
+                f"{plain(str(error.path))} cannot be read ({cause.strerror or cause}); it may be "
+                "whole and is left as it is: mend the cause and repeat the command, or remove it"
+            ) from error
         of_table = error.path != path
         why = f"cannot be believed: {plain(error.path.name)} {error.why}" if of_table else error.why
     set_aside(path, why)

@@ -1,14 +1,17 @@
 """Rows that a run finds: of this version, of older and newer ones, and what it makes again."""
 
+import errno
 import json
 
 import pytest
+from earlyexit_superb.benchmark.errors import MachineError
 from earlyexit_superb.benchmark.migration import SCHEMA, NewerSchema
 from earlyexit_superb.benchmark.report import schema
 from earlyexit_superb.benchmark.report.folder import kept as still_there
 from earlyexit_superb.benchmark.report.folder import load_all
 from earlyexit_superb.benchmark.report.result import Result
 from helpers import ROOT
+from helpers.damage import failing
 from helpers.rows import edited, first, put
 
 OLD = ROOT / "tests" / "golden" / "result_schema1.json"
@@ -82,6 +85,17 @@ def test_a_row_of_schema_2_is_read_as_it_is(folder):
     sealed_anew(path, put("schema", value=2))
     was = Result.load(path)
     assert (was, was.schema) == (now, SCHEMA) and len(load_all(folder)) == 2
+
+
+@pytest.mark.parametrize("ending", [".json", ".utterances.csv"])
+def test_a_row_that_cannot_be_read_now_is_not_made_again(folder, ending, monkeypatch):
+    path = first(folder)
+    cell = Result.load(path).cell
+    with monkeypatch.context() as patch:
+        failing(patch, path.with_suffix(ending), OSError(errno.ESTALE, "Stale file handle"))
+        with pytest.raises(MachineError, match="Stale file handle.*may be whole"):
+            still_there(path, cell)
+    assert still_there(path, cell)
 
 
 def test_a_file_of_schema_1_is_read_with_its_table():
