@@ -62,7 +62,7 @@ def test_a_plan_without_block_1_keeps_the_table(clips):
         x = net.position(net.project(clips[0][None], torch.tensor([SAMPLES[0]])))
         wanted = x
         for depth in (2, 3):
-            wanted, _ = net.outputs(depth, wanted, None, net.relative_bias(x.shape[1]))
+            wanted = net.block(depth, wanted, None, net.relative_bias(x.shape[1]))
     close([states(some, clips[:1])[-1]], [wanted])
     plan = build_upstream("block_plan", {"backbone": "wavlm.tiny", "blocks": "2-12:2"})
     assert (
