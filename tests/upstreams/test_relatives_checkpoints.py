@@ -208,6 +208,7 @@ def test_tensors_and_configuration_that_disagree(tmp_path):
     refused(says(num_attention_heads=4), SMALL_WAVLM)
     refused(says(conv_stride=[5, 2, 2, 2, 2, 2, 1]), SMALL_WAVLM, "stride 2 after the first")
     refused(says(add_adapter=True), SMALL_WAVLM, "add_adapter True")
+    refused(says(max_bucket_distance=4), SMALL_WAVLM, "16 buckets of distances up to 4")
     refused(says(max_bucket_distance=30), replace(SMALL_WAVLM, depth=2), "depth 3", "depth 2")
     assert load(str(says(max_bucket_distance=30)), SMALL_WAVLM)[0].shape.max_distance == 30
 
