@@ -9,11 +9,12 @@ import pytest
 import torch
 from earlyexit_superb.benchmark.audio import read
 from earlyexit_superb.benchmark.cli import main
+from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.registry import build_upstream, upstream_class
 from earlyexit_superb.upstreams.backbones.hubert_weights import load
 from helpers import DATA
 from helpers.hubert import alone_and_together, close, padded, states
-from helpers.libraries import doubled, of_transformers, states_of_transformers
+from helpers.libraries import doubled, of_torchaudio, of_transformers, states_of_transformers
 from helpers.s3prl_models import of_s3prl
 
 KINDS = {"wav2vec2": "Wav2Vec2", "wavlm": "WavLM", "data2vec": "Data2VecAudio"}
@@ -51,6 +52,32 @@ def test_base_states_are_those_of_s3prl(tmp_path, clips, family):
         with doubled(expert):
             theirs = [x.float() for x in expert([wav.double()])["hidden_states"]]
         close(states(net, [wav]), theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "bundle", "file"),
+    [
+        ("wav2vec2", "WAV2VEC2_BASE", "wav2vec2_fairseq_base_ls960.pth"),
+        ("wavlm", "WAVLM_BASE_PLUS", "wavlm_base_plus.pth"),
+    ],
+)
+def test_a_bundle_of_torchaudio_is_the_same_set_of_weights(
+    tmp_path, monkeypatch, family, bundle, file
+):
+    shape = upstream_class(family).shapes["base"]
+    theirs = of_transformers(shape, KINDS[family])
+    theirs.save_pretrained(tmp_path / "folder")
+    _, revision = load(str(tmp_path / "folder"), shape, family=family)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # the bundle finds its download there
+    place = tmp_path / "hub" / "checkpoints" / file
+    place.parent.mkdir(parents=True)
+    torch.save(of_torchaudio(theirs).state_dict(), place)
+    net, same = load(f"torchaudio:{bundle}", shape, family=family)
+    assert same == revision and net.shape == shape
+    with pytest.raises(UsageError, match=f"holds a {family}, not a hubert"):
+        load(f"torchaudio:{bundle}", shape, family="hubert")
+    shutil.rmtree(tmp_path)
 
 
 def recordings(folder, count):
