@@ -69,8 +69,8 @@ class FrozenBatchNorm(nn.Module):
 
 
 class RelativeBias(nn.Module):
-    """Every head's bias of a key so many frames before or after its query (WavLM, sec. III-A,
-    gated relative position bias): nearby distances have a bucket each, farther ones share them by
+    """Every head's bias of a key so many frames before or after its query (WavLM, Model
+    Structure: gated relative position bias): nearby distances have a bucket each, farther ones share them by
     their logarithm.
     """
 
@@ -103,8 +103,7 @@ def bucket_of(distances: Tensor, buckets: int, max_distance: int) -> Tensor:
 
 class PositionGate(nn.Module):
     """(B, H, T, D / H) of each head's part of a frame -> (B, H, T, 1): how much of the bias that
-    head adds for that query, between 1 and 2 plus what `const` makes of it (WavLM, sec. III-A, as its
-    authors' code computes it).
+    head adds for that query (WavLM, Model Structure, as its authors' code computes it).
     """
 
     def __init__(self, shape: HubertShape):
