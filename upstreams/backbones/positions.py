@@ -69,8 +69,8 @@ class FrozenBatchNorm(nn.Module):
 
 
 class RelativeBias(nn.Module):
-    """Every head's bias of a key so many frames before or after its query (WavLM, Model
-    Structure: gated relative position bias): nearby distances have a bucket each, farther ones share them by
+    """Every head's bias of a key so many frames before or after its query (WavLM, Model Structure:
+    gated relative position bias): nearby distances have a bucket each, farther ones share them by
     their logarithm.
     """
 
