@@ -18,6 +18,7 @@ from helpers.hubert import (
 )
 from helpers.libraries import config_of, library
 from torch import nn
+from torch.nn import functional
 
 FAMILIES = ("wav2vec2", "wavlm", "data2vec")
 SMALL_ONES = pytest.mark.parametrize(
@@ -52,6 +53,22 @@ def test_the_table_of_distances_is_looked_up_once_and_not_for_depth_0(clips, mon
         next(steps)
         assert looked == []
         assert len(list(steps)) == SMALL_WAVLM.depth and looked == [frame_counts(max(SAMPLES))]
+
+
+def test_the_bias_goes_into_the_fused_attention(clips, monkeypatch):
+    net, given = load("random", SMALL_WAVLM)[0], []
+    fused = functional.scaled_dot_product_attention
+
+    def spy(q, k, v, attn_mask):
+        given.append(attn_mask)
+        return fused(q, k, v, attn_mask=attn_mask)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", spy)
+    padded(net, clips)
+    frames, heads = frame_counts(max(SAMPLES)), SMALL_WAVLM.heads
+    assert [mask.shape for mask in given] == [(3, heads, frames, frames)] * SMALL_WAVLM.depth
+    unread = given[0][0, :, :, frame_counts(SAMPLES[0]) :]
+    assert (unread == -torch.inf).all() and not torch.allclose(given[0][2], given[1][2])
 
 
 def test_a_plan_without_block_1_keeps_the_table(clips):
