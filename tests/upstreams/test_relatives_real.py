@@ -18,11 +18,14 @@ from helpers.libraries import doubled, of_torchaudio, of_transformers, states_of
 from helpers.s3prl_models import of_s3prl
 
 KINDS = {"wav2vec2": "Wav2Vec2", "wavlm": "WavLM", "data2vec": "Data2VecAudio"}
+# States that reach 7 (data2vec) or are not normalised within (Large) leave float32 no more: the
+# libraries' own float32 is as far from their double precision as ours is.
+LARGER = 2e-5
+TOLERANCES = {"wav2vec2": 1e-5, "wavlm": 1e-5, "data2vec": LARGER}  # of Base
 SIZES = [
-    *(pytest.param(family, "base", 1e-5, id=f"{family}.base") for family in KINDS),
-    # un-normalised inner states of pre-norm blocks are larger: float32 leaves 1e-5 of them
-    *(pytest.param(family, "large", 2e-5, id=f"{family}.large") for family in KINDS),
-    pytest.param("wav2vec2", "large_960", 1e-5, id="wav2vec2.large_960"),
+    *(pytest.param(family, "base", tolerance) for family, tolerance in TOLERANCES.items()),
+    *(pytest.param(family, "large", LARGER) for family in KINDS),
+    pytest.param("wav2vec2", "large_960", 1e-5),
 ]
 
 
@@ -51,7 +54,7 @@ def test_base_states_are_those_of_s3prl(tmp_path, clips, family):
     for wav in clips:
         with doubled(expert):
             theirs = [x.float() for x in expert([wav.double()])["hidden_states"]]
-        close(states(net, [wav]), theirs)
+        close(states(net, [wav]), theirs, TOLERANCES[family])
 
 
 @pytest.mark.slow
