@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..benchmark.calibration import for_mean_depth
 from ..benchmark.contract.wrapper import ExitRule
-from ..benchmark.exiting import leaving
+from ..benchmark.exiting import halfway
 from ..benchmark.masking import valid_mask
 from ..benchmark.registry import build_upstream, spelled, upstreams
 
@@ -33,8 +33,7 @@ class Similarity(ExitRule):
             source="Zaiem et al., 2023, arXiv:2303.06740",
             evidence="1 - mean cosine of successive depths' frames",
         )
-        places = leaving(self)
-        self.knob_values = (float(places[max(0, len(places) // 2 - 1)]),)
+        self.knob_values = (halfway(self),)
 
     def evidence(self, depth: int, state: Tensor, previous: Tensor, frames: Tensor) -> Tensor:
         valid = valid_mask(frames, state.shape[1])

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import UsageError
 from .upstream import Upstream
 
 
@@ -90,6 +91,9 @@ class Wrapper(Upstream):
     def tau(self, evidence: np.ndarray, value: float) -> float:
         return self.inner.tau(evidence, value)
 
+    def patience(self, value: float) -> int:
+        return self.inner.patience(value)
+
     def check_knob(self, value: float) -> str:
         return self.inner.check_knob(value)
 
@@ -110,6 +114,11 @@ class ExitRule(Wrapper):
     passed_on = ("answers", "unit_count")
 
     def __init__(self, inner: Upstream, name: str, source: str, evidence: str, revision: str = ""):
+        if not inner.card.stepped:
+            raise UsageError(
+                f"{inner.card.name} computes all its depths whatever the exit is, so no exit rule "
+                "can save anything on it; it has static rows alone: --set exits=static"
+            )
         super().__init__(inner, name, revision)
         self.card = replace(self.card, source=source, evidence=evidence)
 
@@ -124,6 +133,9 @@ class ExitRule(Wrapper):
 
     def evidence_macs(self, samples: int, depth: int) -> int:
         return 0
+
+    def patience(self, value: float) -> int:
+        return 1
 
     def check_knob(self, value: float) -> str:
         return ""
