@@ -194,7 +194,7 @@ def leaving(upstream: Upstream) -> tuple[int, ...]:
 
 
 def halfway(upstream: Upstream) -> float:
-    """The middle one of the depths it can leave at: what a mean depth aims at when none is named."""
+    """The middle one of the depths it can leave at, to aim at where no mean depth is asked for."""
     places = leaving(upstream)
     return float(places[max(0, len(places) // 2 - 1)])
 

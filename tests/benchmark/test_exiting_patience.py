@@ -1,5 +1,7 @@
 """Patience: an exit that takes several depths in a row below their thresholds."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -49,7 +51,7 @@ def test_a_larger_threshold_or_less_patience_never_exits_later(seed, blocks, pat
     exit = Exit(exits, patience=patience)
     taus = thresholds(evidence, exits, exits)
     left = [replay(evidence, Exit(exits, float(tau), patience)) for tau in taus]
-    assert all((a >= b).all() for a, b in zip(left, left[1:], strict=False))
+    assert all((a >= b).all() for a, b in pairwise(left))
     assert (left[-1] == exit.places[0]).all()
     target = float(np.mean(exit.places))
     found = first_that(taus, evidence, exit, exits, lambda depth: depth.mean() <= target)
