@@ -27,6 +27,15 @@ def midpoint(evidence: np.ndarray, rho: float) -> float:
     return float(rho * (means.max() + means.min()) / 2)
 
 
+def refuse_mean_depth(target: float, exits: Sequence[int], last: int) -> None:
+    """UsageError for a mean depth that is not between the first of `exits` and `last`."""
+    if not exits[0] <= target <= last:
+        raise UsageError(
+            f"a mean depth of {target:g} cannot be reached: this upstream leaves at depths "
+            f"{exits[0]} to {last}"
+        )
+
+
 def for_mean_depth(
     evidence: np.ndarray, target: float, exits: Sequence[int] | None = None, last: int | None = None
 ) -> float:
@@ -38,11 +47,7 @@ def for_mean_depth(
     """
     exits = tuple(exits or range(1, evidence.shape[1] + 1))
     last = last or exits[-1]
-    if not exits[0] <= target <= last:
-        raise UsageError(
-            f"a mean depth of {target:g} cannot be reached: this upstream leaves at depths "
-            f"{exits[0]} to {last}"
-        )
+    refuse_mean_depth(target, exits, last)
     depths = tuple(sorted({*exits, last}))
     if len(depths) == 1:
         return 0.0  # everybody is forced out there

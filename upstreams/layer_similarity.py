@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..benchmark.calibration import for_mean_depth
+from ..benchmark.calibration import for_mean_depth, refuse_mean_depth
 from ..benchmark.contract.wrapper import ExitRule
 from ..benchmark.exiting import halfway
 from ..benchmark.masking import valid_mask
@@ -41,6 +41,10 @@ class Similarity(ExitRule):
 
     def tau(self, evidence: np.ndarray, value: float) -> float:
         return for_mean_depth(evidence, value, self.exits, self.card.depth)
+
+    def check_knob(self, value: float) -> str:
+        refuse_mean_depth(value, self.exits, self.card.depth)
+        return ""
 
     def evidence_macs(self, samples: int, depth: int) -> int:
         frames = int(self.inner.frames(torch.tensor(samples)))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..benchmark.calibration import for_mean_depth
+from ..benchmark.calibration import for_mean_depth, refuse_mean_depth
 from ..benchmark.registry import upstreams
 from .backbones.branched import Branched
 
@@ -30,3 +30,7 @@ class Margin(Branched):
 
     def tau(self, evidence: np.ndarray, value: float) -> float:
         return for_mean_depth(evidence, value, self.exits, self.card.depth)
+
+    def check_knob(self, value: float) -> str:
+        refuse_mean_depth(value, self.exits, self.card.depth)
+        return ""

@@ -166,6 +166,15 @@ def test_patience_is_a_number_of_depths(patient, value):
         patient.check_knob(value)
 
 
+@pytest.mark.parametrize("name", ["margin", "layer_similarity"])
+def test_a_mean_depth_that_cannot_be_is_refused_before_anything_is_heard(name):
+    upstream = build_upstream(name)
+    assert upstream.check_knob(1.0) == upstream.check_knob(12.0) == ""
+    for value in (0.5, 13.0):
+        with pytest.raises(UsageError, match=f"mean depth of {value:g} cannot be reached"):
+            upstream.check_knob(value)
+
+
 def test_more_patience_than_there_are_depths_is_said(patient):
     assert patient.check_knob(1.0) == "" and "nothing exits" in patient.check_knob(2.0)
     with pytest.raises(UsageError, match="tolerance is a share of frames, 0 to 1, not 1.1"):
