@@ -15,7 +15,7 @@ from ..benchmark.calibration import midpoint
 from ..benchmark.contract import Training, TrainingData, TrainingRun
 from ..benchmark.errors import UsageError
 from ..benchmark.registry import upstreams
-from .backbones.branched import Branched, backbone_of
+from .backbones.branched import Branched, backbone_of, no_autocast
 from .training.daisy_recipe import PRESETS, BranchRecipe
 
 
@@ -61,7 +61,7 @@ def entropy(logits: Tensor) -> Tensor:
     """(..., units) -> (...), nats, in float32. As -sum p log p of a log-softmax it is 0 where p is
     0, never nan, and takes no second logarithm.
     """
-    # autocast would round the products, and with them the evidence, to eight bits
-    with torch.autocast(logits.device.type, enabled=False):
+    # else the products, and with them the evidence, would be rounded to eight bits
+    with no_autocast(logits):
         log_p = logits.float().log_softmax(-1)
         return -torch.linalg.vecdot(log_p.exp(), log_p)

@@ -7,12 +7,11 @@ chosen so that the training split leaves at a wanted mean depth.
 """
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..benchmark.calibration import for_mean_depth, refuse_mean_depth
 from ..benchmark.registry import upstreams
-from .backbones.branched import Branched
+from .backbones.branched import Branched, no_autocast
 
 
 @upstreams.register("margin")
@@ -23,8 +22,7 @@ class Margin(Branched):
     knob, knob_values = "target_depth", (6.0,)  # of 12 blocks; else half-way, too
 
     def unsure(self, logits: Tensor) -> Tensor:
-        # autocast would round the difference of two near probabilities
-        with torch.autocast(logits.device.type, enabled=False):
+        with no_autocast(logits):
             first, second = logits.float().softmax(-1).topk(2, -1).values.unbind(-1)
             return 1 - (first - second)
 

@@ -2,6 +2,7 @@
 share. The same branches serve all of them, so nothing is trained for another rule."""
 
 import inspect
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...benchmark.contract import Upstream
-from ...benchmark.contract.wrapper import ExitRule
+from ...benchmark.contract.wrapper import ExitRule, stepping
 from ...benchmark.exiting import halfway
 from ...benchmark.masking import masked_mean
 from ...benchmark.registry import build_upstream, spelled, upstream_class
@@ -22,7 +23,14 @@ def backbone_of(tag: str, backbone: str = "", **options: Any) -> Upstream:
     """hubert.<tag>, or any other upstream, with those of the options that it takes."""
     known = inspect.signature(upstream_class(backbone or "hubert")).parameters
     taken = {name: value for name, value in options.items() if name in known}
-    return build_upstream(backbone or f"hubert.{tag}", taken)
+    return stepping(build_upstream(backbone or f"hubert.{tag}", taken))
+
+
+def no_autocast(tensor: Tensor) -> AbstractContextManager:
+    """Products in the precision of their factors, on devices that know autocast and others."""
+    device = tensor.device.type
+    known = torch.amp.is_autocast_available(device)
+    return torch.autocast(device, enabled=False) if known else nullcontext()
 
 
 class Branched(ExitRule):
