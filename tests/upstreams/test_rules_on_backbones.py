@@ -7,6 +7,7 @@ import torch
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.exiting import Exit, leaving, run_until_exit
 from earlyexit_superb.benchmark.registry import build_upstream, upstream_class, upstreams
+from earlyexit_superb.upstreams.training import daisy_frames
 from helpers.students import train
 
 BACKBONES = [name for name in upstreams.names() if not upstream_class(name).knob]
@@ -14,7 +15,9 @@ FEW = {"steps": 1, "heard": 1, "batch": 2, "seconds": 1.0, "frames": 32, "fallba
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_branches_are_trained_on_it_and_read_by_every_rule(name, speech, tmp_path):
+def test_branches_are_trained_on_it_and_read_by_every_rule(name, speech, tmp_path, monkeypatch):
+    monkeypatch.setattr(daisy_frames, "FALLBACK_BATCHES", 2)
+    monkeypatch.setattr(daisy_frames, "LOOKS", 1)
     if not build_upstream(name).card.stepped:
         with pytest.raises(UsageError, match="computes all its depths"):
             build_upstream("layer_similarity", {"backbone": name})
