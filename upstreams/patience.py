@@ -1,10 +1,11 @@
 """Patience: leave when the answer has stayed the same at n successive depths.
 
-PABEE (Zhou et al., 2020, arXiv:2006.04152, sec. 3.2): the classifiers of successive layers agree n
-times in a row. For speech Berrebbi et al., 2022 (arXiv:2211.08989) compare transcripts. Here the
-answer is what DAISY's branches say, a unit a frame, and two depths agree where the share of frames
-that are named alike reaches a tolerance. Evidence is the share that is named anew; the n is the
-exit's own `patience`, so evidence needs no memory and any n is replayed from one record.
+PABEE (Zhou et al., 2020, arXiv:2006.04152): the classifiers of successive layers agree n times in a
+row, so that n = 1 takes two layers (its fig. 1). For speech Berrebbi et al., 2022
+(arXiv:2211.08989) compare transcripts. Here the answer is what DAISY's branches say, a unit a
+frame, and two depths agree where the share of frames that they name alike reaches a tolerance.
+Evidence is the share that they name otherwise; n is the exit's own `patience`, so evidence needs no
+memory and any n is replayed from one record.
 """
 
 from dataclasses import replace
@@ -32,7 +33,7 @@ class Patience(Branched):
 
     called = "patience"
     paper = "Zhou et al., 2020, PABEE, arXiv:2006.04152, on DAISY's branches"
-    measures = "share of frames that the branch names otherwise than the last block's"
+    measures = "share of frames that the block's branch names otherwise than the block before"
     knob, knob_values = "patience", (1.0, 2.0, 3.0)
 
     def __init__(
@@ -80,7 +81,7 @@ class Patience(Branched):
         return round(value)
 
     def tau(self, evidence: np.ndarray, value: float) -> float:
-        """Where a share of `1 - tolerance` still agrees: an exit is strictly below its tau."""
+        """Just above 1 - tolerance, which still agrees: exits are strictly below their tau."""
         if not self.tolerance:
             return midpoint(evidence, 1.0)
         return float(np.nextafter(np.float32(1 - self.tolerance), np.float32(np.inf)))
