@@ -46,8 +46,10 @@ class Exit:
                 )
         if any(math.isnan(t) for t in self.taus):
             raise UsageError("an exit's threshold must be a number, got nan")
-        if self.patience < 1:
-            raise UsageError(f"the patience of an exit is at least 1, not {self.patience}")
+        if not isinstance(self.patience, int) or self.patience < 1:
+            raise UsageError(
+                f"the patience of an exit is a whole number from 1, not {self.patience!r}"
+            )
 
     @property
     def taus(self) -> tuple[float, ...]:

@@ -115,5 +115,6 @@ def test_a_span_is_where_it_leaves_and_the_depths_before_it_are_tested():
 
 
 def test_patience_is_a_positive_number():
-    with pytest.raises(UsageError, match="patience of an exit is at least 1, not 0"):
-        Exit((1, 2), 0.5, 0)
+    for patience in (0, -1, 1.5):
+        with pytest.raises(UsageError, match=f"is a whole number from 1, not {patience}"):
+            Exit((1, 2), 0.5, patience)
