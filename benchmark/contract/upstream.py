@@ -164,6 +164,10 @@ class Upstream(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} cannot be calibrated")
 
+    def patience(self, value: float) -> int:
+        """How many successive depths must be below the threshold, for one value of the knob."""
+        return 1
+
     def check_knob(self, value: float) -> str:
         """A warning about a knob's value, or ""; UsageError where it means nothing."""
         return ""

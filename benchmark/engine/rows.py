@@ -99,9 +99,7 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
     if row.cell.exit == "random":
         depth = depths_at_test(ev, row)
     detail = _detail(exp) | {
-        "exit": None
-        if control
-        else {"depths": list(exit.depths), "tau": None if exit.tau == -math.inf else exit.tau},
+        "exit": None if control else _exit_detail(exit),
         "calibration": _calibration_detail(ev, row),
         "timing": _timing_detail(ev, row, measured),
     }
@@ -129,6 +127,11 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
         layer_weights=weights,
         detail=detail,
     ).save(exp.config.results, plain(utterances))
+
+
+def _exit_detail(exit: Exit) -> dict:
+    told = {"depths": list(exit.depths), "tau": None if exit.tau == -math.inf else exit.tau}
+    return told | ({"patience": exit.patience} if exit.patience > 1 else {})
 
 
 def _cost(ev: Evaluation, row: Row, depth: np.ndarray, measured: Measured) -> Cost:

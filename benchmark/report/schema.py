@@ -52,6 +52,7 @@ class _Metric(BaseModel):
 class _Exit(BaseModel):
     depths: list[int] = []
     tau: FiniteFloat | list[FiniteFloat] | None = None
+    patience: int = 1
 
 
 class _Calibration(BaseModel):

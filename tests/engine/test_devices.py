@@ -89,7 +89,8 @@ def readme(tmp_path):
 
 CONTRACT = f"{ROOT / 'tests' / 'toys' / 'contract.py'}:"
 STUDENT = f"{ROOT / 'tests' / 'toys' / 'student.py'}:Student"
-UPSTREAMS = ["README", TOY, STUDENT, "daisy.tiny", "layer_similarity", "block_plan"]
+UPSTREAMS = ["README", TOY, STUDENT, "daisy.tiny", "margin", "patience", "layer_similarity"]
+UPSTREAMS += ["block_plan"]
 UPSTREAMS += [CONTRACT + name for name in ("SelfAnswering", "AnswersAfterwards", "Halved", "Slow")]
 
 
@@ -119,7 +120,7 @@ def test_entropy_does_not_heed_autocast():
     assert torch.equal(lowered, entropy(logits)) and lowered.dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", ["daisy.tiny", "layer_similarity", TOY])
+@pytest.mark.parametrize("name", ["daisy.tiny", "margin", "layer_similarity", TOY])
 def test_evidence_in_bfloat16_is_not_rounded_to_it(name):
     """As on a GPU, so on a CPU: an entropy of eight bits has few values for a threshold."""
     low = at_precision(build_upstream(name).requires_grad_(False), "bf16")

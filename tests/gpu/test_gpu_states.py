@@ -41,6 +41,7 @@ def close(a, b, tolerance=1e-4):
         ("hubert.tiny", {}),
         ("hubert.tiny", {"front": "projection", "tap": "ffn"}),
         ("daisy.tiny", {}),
+        ("margin", {}),
         ("layer_similarity", {}),
         ("block_plan", {}),
         ("wavlm.tiny", {}),
