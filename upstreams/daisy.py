@@ -58,6 +58,8 @@ class Daisy(ExitRule):
 
     knob, knob_values, spans = "rho", (0.7,), ("mean", "threshold", "min-max")
     stand_in = {"weights": "random", "branches": "random"}
+    # with s3prl's depth 0, so that one curve of fixed depths serves all systems on this backbone
+    compared = ({"front": "block_input", "span": "mean"},)
     trained_by = Training(
         about="a linear branch a block that names the backbone's own units; the backbone is frozen",
         presets=PRESETS,

@@ -85,6 +85,7 @@ class Hubert(Upstream):
     """
 
     stand_in = {"weights": "random"}
+    compared = ({},)
     trained_by = Training(
         about=(
             "the whole network, by masked prediction of k-means units, from speech without labels"

@@ -1,4 +1,6 @@
-"""`run_benchmark.py compare A B`: the paired difference of two rows, metric by metric."""
+"""`run_benchmark.py compare A B`: the paired difference of two rows, metric by metric. With --task
+it is another verb: all systems in one table (compare_systems.py).
+"""
 
 import json
 import sys
@@ -19,6 +21,10 @@ STATIC = ("curve", "random", "oracle")
 
 
 def command(argv: Sequence[str]) -> int:
+    if any(word.partition("=")[0] == "--task" for word in argv):
+        from . import compare_systems
+
+        return compare_systems.command(argv)
     parser = Parser(
         prog="run_benchmark.py compare",
         allow_abbrev=False,

@@ -62,6 +62,8 @@ class Detail(BaseModel):
     budget: dict[str, Any] | None = None
     max_loss: dict[str, Any] | None = None
     control: dict[str, Any] | None = None
+    kind: StrictStr = ""
+    stepped: StrictBool = True
 
 
 def text_of(path: Path) -> str:
