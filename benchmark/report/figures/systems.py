@@ -28,6 +28,9 @@ AXES = {  # column: (label, how the front's steps go, the column that says who i
     "rtfx": ("RTFx (seconds of audio a second)", "steps-pre", "front_rtfx"),
 }
 MARGIN = 0.08  # of the systems' range, above and below
+PANEL = (205.0, 140.0)  # points: about the size of a panel, by which numbers are kept apart
+# where a number may stand beside its point, in points; the first that is free is taken
+PLACES = [(x, y) for y in (3, -8, 10, -15, 17, -22) for x in (3, -9)]
 
 
 def read(text: str) -> pd.DataFrame:
@@ -46,13 +49,14 @@ def draw(table: pd.DataFrame) -> Any:
         made = figure.Figure(figsize=(style.PAGE, 2.5 * len(parts) + 0.6))
         panels = made.subplots(len(parts), 2, sharex="col", sharey="row", squeeze=False)
         for (named, part), pair in zip(parts, panels, strict=True):
+            outside = _frame(pair[0], part)
             for axes, column in zip(pair, AXES, strict=True):
                 # seconds of two machines are not compared
                 shown = part if column != "rtfx" else part[part["device"] == device]
                 _panel(axes, shown.dropna(subset=[column, _metric(part)]), column)
-            outside = _frame(pair[0], part)
             pair[0].set_ylabel(f"{named}\n{style.heading(*_ranking(part))}")
             pair[1].set_title(outside, loc="right", fontsize=6)
+        panels[0][0].set_title("numbers: lines of the table", loc="left", fontsize=6)
         where = textwrap.fill(f"on {device}", 60) if device else ""
         for axes, (label, *_), on in zip(panels[-1], AXES.values(), ("", where), strict=True):
             axes.set_xlabel(f"{label}\n{on}")
@@ -75,10 +79,10 @@ def _ranking(part: pd.DataFrame) -> tuple[str, str, bool]:
 
 def _panel(axes: Any, part: pd.DataFrame, column: str) -> None:
     """Curves of fixed depths, the front, the points with their intervals and numbers."""
-    metric, (_, steps, front) = _metric(part) if len(part) else "", AXES[column]
-    if not len(part):
-        axes.text(0.5, 0.5, "none was timed", ha="center", transform=axes.transAxes)
+    if part.empty:
+        axes.text(0.5, 0.5, "none was measured", ha="center", transform=axes.transAxes)
         return
+    metric, (_, steps, front) = _metric(part), AXES[column]
     for _, fixed in part[part["group"] == "static"].groupby("upstream"):
         fixed = fixed.sort_values(column)
         axes.plot(fixed[column], fixed[metric], color="#999999", linewidth=0.7, zorder=1)
@@ -89,17 +93,33 @@ def _panel(axes: Any, part: pd.DataFrame, column: str) -> None:
     for _, point in part.iterrows():
         mean, low, high = (point[f"{metric}{end}"] for end in ("", "_low", "_high"))
         bars = np.nan_to_num(np.array([[mean - low], [high - mean]]))
+        if point["group"] == CONTROLS:  # one cloud of bars is enough
+            bars = np.zeros((2, 1))
         colour, marker = LOOKS.get(point["group"], OTHER)
         look = {"color": colour, "marker": marker, "linestyle": "", "elinewidth": 0.5}
         axes.errorbar(point[column], mean, bars, alpha=0.9, **look)
-        axes.annotate(
-            str(point["no"]),
-            (point[column], mean),
-            xytext=(3, 3),
-            textcoords="offset points",
-            fontsize=6,
-            annotation_clip=True,
-        )
+    _number(axes, part, column)
+
+
+def _number(axes: Any, part: pd.DataFrame, column: str) -> None:
+    """Write every point's number where it hides no other and no point."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    across = PANEL[0] * (part[column].astype(float) - left) / (right - left)
+    up = PANEL[1] * (part[_metric(part)].astype(float) - bottom) / (top - bottom)
+    points = [(x, y) for x, y in zip(across, up, strict=True)]
+    taken: list[tuple[float, float]] = []
+
+    def free(x: float, y: float) -> bool:
+        clear = all(abs(x - a) > 8 or abs(y - b) > 6 for a, b in taken)
+        return clear and all(abs(x + 3 - a) > 5 or abs(y + 2 - b) > 4 for a, b in points)
+
+    for no, (x, y) in zip(part["no"], points, strict=True):
+        if not 0 <= y <= PANEL[1]:
+            continue
+        dx, dy = next((o for o in PLACES if free(x + o[0], y + o[1])), PLACES[0])
+        taken.append((x + dx, y + dy))
+        place = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 6}
+        axes.annotate(str(no), (x / PANEL[0], y / PANEL[1]), xytext=(dx, dy), **place)
 
 
 def _frame(axes: Any, part: pd.DataFrame) -> str:
