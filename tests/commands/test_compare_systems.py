@@ -1,4 +1,4 @@
-"""`compare --task`: which systems stand in it, which of their rows, and that nothing is made twice."""
+"""`compare --task`: which systems and rows stand in it, and that nothing is made twice."""
 
 import json
 

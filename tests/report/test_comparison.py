@@ -1,4 +1,4 @@
-"""All systems on one axis: who is in which group, who is on the front, what is held against what."""
+"""All systems on one axis: who is in which group and on the front, what is held against what."""
 
 from dataclasses import replace
 
