@@ -1,6 +1,7 @@
 """`compare --task`: which systems and rows stand in it, and that nothing is made twice."""
 
 import json
+from inspect import signature
 
 import pytest
 from earlyexit_superb.benchmark.cli import main
@@ -33,6 +34,15 @@ def test_an_upstream_joins_by_an_attribute_of_its_class(room):
         "tuned": "it is for asr alone",
     }
     assert "tuned" in {str(system) for system in defaults("asr")[0]}
+
+
+def test_what_stands_in_a_comparison_says_what_there_is_to_be_set():
+    for name in upstreams.names():
+        cls = upstreams.get(name)
+        known = {*signature(cls).parameters, cls.knob, "exits", "span"}
+        for one in cls.compared:
+            assert set(one) <= known, name
+            assert all(isinstance(value, str) for value in one.values()), name
 
 
 def test_the_built_in_ones_are_on_the_same_backbone():
