@@ -7,6 +7,7 @@ machine cannot serve it.
 
 import codecs
 import errno
+import getpass
 import logging
 import os
 import sys
@@ -15,6 +16,8 @@ from importlib import import_module
 
 from .commands import VERBS
 from .errors import BenchmarkError, MachineError, UsageError, did_you_mean
+from .foreign import as_sentence
+from .orphan import end_with_sweep
 
 # of our tables, where the terminal's encoding has them not; anything else becomes its code, \\xe9
 SPELLED = {"±": "+-", "↑": "^", "↓": "v", "†": "+", "…": "...", "²": "^2"}
@@ -30,44 +33,65 @@ def main(argv: Sequence[str] | None = None) -> int:
     _any_encoding()
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s")
     logging.getLogger("earlyexit_superb").setLevel(logging.INFO)
+    end_with_sweep()
+    _named_user()
     try:
-        if argv and not argv[0].startswith("-"):
-            if argv[0] not in VERBS:
-                raise UsageError(f"there is no verb {argv[0]!r}: {did_you_mean(argv[0], VERBS)}")
-            verb, argv = argv[0], argv[1:]
-        else:
-            verb = "run"
-        status = import_module(f".commands.{verb}", __package__).command(argv)
+        status = _verb(argv)
         sys.stdout.flush()  # now, where what is wrong with it can be said
         return status
     except BenchmarkError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.code
-    except ModuleNotFoundError as error:
-        if (error.name or __package__).split(".")[0] == __package__.split(".")[0]:
-            raise
-        from .extras import lacking, missing
-
-        print(
-            f"error: {lacking('run_benchmark.py', missing() or [str(error.name)])}", file=sys.stderr
-        )
-        return MachineError.code
+        return _told(error)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `| head` closed our stdout
         _leave_stdout()
         return 0
-    except OSError as error:
-        if error.filename is not None or error.errno not in FULL:
+    except BaseException as error:
+        sentence = _of_this_machine(error) or as_sentence(error)
+        if sentence is None:
             raise
+        return _told(sentence)
+
+
+def _named_user() -> None:
+    """torch asks for the user's name, which a container's user may not have."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        os.environ["USER"] = "nobody"
+
+
+def _verb(argv: list[str]) -> int:
+    if argv and not argv[0].startswith("-"):
+        if argv[0] not in VERBS:
+            raise UsageError(f"there is no verb {argv[0]!r}: {did_you_mean(argv[0], VERBS)}")
+        verb, argv = argv[0], argv[1:]
+    else:
+        verb = "run"
+    return import_module(f".commands.{verb}", __package__).command(argv)
+
+
+def _told(error: BenchmarkError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return error.code
+
+
+def _of_this_machine(error: BaseException) -> MachineError | None:
+    """A package that is missing, a stdout that takes no more; None where it is neither."""
+    if isinstance(error, ModuleNotFoundError):
+        if (error.name or __package__).split(".")[0] == __package__.split(".")[0]:
+            return None
+        from .extras import lacking, missing
+
+        return MachineError(lacking("run_benchmark.py", missing() or [str(error.name)]))
+    if isinstance(error, OSError) and error.filename is None and error.errno in FULL:
         _leave_stdout()
-        print(
-            f"error: the output cannot be written ({error.strerror}); send it elsewhere and "
-            "repeat the command: what is finished is kept",
-            file=sys.stderr,
+        return MachineError(
+            f"the output cannot be written ({error.strerror}); send it elsewhere and repeat the "
+            "command: what is finished is kept"
         )
-        return MachineError.code
+    return None
 
 
 def _any_encoding() -> None:

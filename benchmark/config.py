@@ -1,4 +1,4 @@
-"""Options from a command line and a YAML file, as plain values with checked names."""
+"""Options as a command line or a YAML file gives them, made plain values."""
 
 import hashlib
 import json
@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .errors import UsageError, did_you_mean
 
 MINISUPERB = ("asr", "sid", "se", "ss")  # its tasks, in the order of DAISY's Table 1
+
+
+SEEDS = 2**32  # as many as every generator of random numbers takes
 
 
 def short_hash(value: Any) -> str:
@@ -27,28 +28,6 @@ def pairs(texts: Sequence[str], option: str = "--set") -> dict[str, str]:
             raise UsageError(f"{option} takes key=value, not {text!r}")
         out[key.strip()] = value.strip()
     return out
-
-
-def from_yaml(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a YAML file; names as on the command line, `set` a mapping. An
-    unknown key is an error.
-    """
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"--config {path}: {error.strerror or error}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(loaded, Mapping):
-        raise UsageError(f"--config {path} holds no options; write lines such as `task: se`")
-    for key in loaded:
-        if key not in known:
-            raise UsageError(
-                f"--config {path}: there is no option {key!r}; {did_you_mean(str(key), known)}"
-            )
-    if not isinstance(loaded.get("set", {}), Mapping):
-        raise UsageError(f"--config {path}: `set` is a mapping of key: value lines")
-    return dict(loaded)
 
 
 def knobs(
@@ -104,8 +83,9 @@ def above_zero(text: Any, what: str) -> float:
 def seeds(given: Sequence[Any]) -> list[int]:
     """Whole numbers from 0, each once."""
     for seed in given:
-        if not str(seed).isdecimal():
-            raise UsageError(f"--seed takes whole numbers from 0, not {seed!r}")
+        text = str(seed)
+        if not text.isdecimal() or len(text) > len(str(SEEDS)) or int(text) >= SEEDS:
+            raise UsageError(f"--seed takes whole numbers from 0 to {SEEDS - 1}, not {seed!r}")
     return [int(seed) for seed in dict.fromkeys(map(str, given))]
 
 

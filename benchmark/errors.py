@@ -23,6 +23,10 @@ class MachineError(BenchmarkError):
     code = 3
 
 
+class HelpShown(SystemExit):
+    """--help was all that was asked for. A plain SystemExit comes from somebody else's code."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The tail of a sentence about an unknown name: the near misses, or else all there is."""
     known = sorted(known)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .errors import BenchmarkError, UsageError, did_you_mean
+from .foreign import prints_to_stderr
+from .heartbeat import Heartbeat
 
 
 class Registry:
@@ -44,6 +46,7 @@ class Registry:
         here = {m.name for m in pkgutil.iter_modules(room) if not m.ispkg}
         return sorted(here | set(self._outside()))
 
+    @prints_to_stderr()
     def get(self, name: str) -> Any:
         """The plug-in of a name, or of path/to/file.py:NAME; UsageError when there is none."""
         if ".py:" in name:
@@ -97,7 +100,7 @@ class Registry:
             self.get(name)
         except BenchmarkError as error:
             return str(error)
-        except Exception as error:  # a plug-in may fail in any way while it is imported
+        except (Exception, SystemExit) as error:  # a plug-in may fail in any way
             return f"{type(error).__name__}: {error}"
         return ""
 
@@ -108,6 +111,7 @@ class Registry:
 upstreams, tasks = Registry("upstreams"), Registry("tasks")
 
 
+@prints_to_stderr()
 def build_upstream(spec: str, options: Mapping[str, str] | None = None) -> Any:
     """ "name", "name.tag" or "path/to/file.py:Class" -> a ready upstream in evaluation mode.
 
@@ -118,12 +122,21 @@ def build_upstream(spec: str, options: Mapping[str, str] | None = None) -> Any:
     tag = "" if ".py:" in spec else spec.partition(".")[2]
     if tag:
         given["tag"] = tag
-    return cls(**coerce(given, inspect.signature(cls).parameters, f"upstream {spec}")).eval()
+    options = coerce(given, inspect.signature(cls).parameters, f"upstream {spec}")
+    with Heartbeat(f"upstream {spec}") as alive:
+        alive.step("its constructor")
+        return cls(**options).eval()
 
 
 def upstream_class(spec: str) -> Any:
     """The class behind a spec, nothing built."""
-    return upstreams.get(spec if ".py:" in spec else spec.partition(".")[0])
+    found = upstreams.get(spec if ".py:" in spec else spec.partition(".")[0])
+    if not inspect.isclass(found):  # a built one has no options
+        raise UsageError(
+            f"upstream {spec}: that is a {type(found).__name__} that is built already; name its "
+            "class"
+        )
+    return found
 
 
 def knob_of(spec: str, settings: Mapping[str, str]) -> str | None:
@@ -176,6 +189,7 @@ def as_type_of(default: Any, value: Any, what: str) -> Any:
     return str(value) if isinstance(default, str) else value
 
 
+@prints_to_stderr()
 def from_file(spec: str) -> Any:
     """path/to/file.py:NAME -> what NAME is in that file, which is imported once."""
     path, _, attribute = spec.rpartition(":")
@@ -189,7 +203,7 @@ def from_file(spec: str) -> Any:
         sys.modules[name] = module = module_from_spec(module_spec)
         try:
             module_spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[name]
             raise UsageError(
                 f"{spec}: {file.name} fails when it is imported ({type(error).__name__}: {error})"

@@ -39,8 +39,13 @@ def cache_dir() -> Path:
     $EARLYEXIT_SUPERB_CACHE, or else ~/.cache/earlyexit-superb.
     """
     chosen = os.environ.get(CACHE)
-    default = Path.home() / ".cache" / "earlyexit-superb"
-    path = Path(chosen).expanduser().resolve() if chosen else default
+    try:
+        path = Path(chosen or "~/.cache/earlyexit-superb").expanduser()
+    except RuntimeError as error:  # neither $HOME nor an entry in the list of users
+        raise MachineError(
+            f"this user has no home folder for the cache; choose one: export {CACHE}=/some/folder"
+        ) from error
+    path = path.resolve() if chosen else path
     try:
         path.mkdir(parents=True, exist_ok=True)
         # os.access would let root write to a read-only disk
@@ -152,10 +157,7 @@ def clear_stale(root: Path, pattern: str = "**/.*.part", age: float = STALE) -> 
     Args:
         age: seconds without a change after which nobody can be writing it any more.
     """
-    there: list[Path] = []
-    with contextlib.suppress(OSError):  # what cannot be listed is said where it is written
-        there += root.glob(pattern)
-    for left in there:
+    for left in _listed(root, pattern):
         with contextlib.suppress(OSError):
             inside = left.rglob("*") if left.is_dir() else ()
             changed = max(p.stat().st_mtime for p in (left, *inside))
@@ -167,12 +169,20 @@ def clear_locks(root: Path) -> None:
     """Remove locks of heads and feature caches in `root` that a killed process left and nobody
     holds.
     """
-    for path in root.glob("**/*.lock"):
+    for path in _listed(root, "**/*.lock"):
         with contextlib.suppress(OSError, MachineError):
             ours = OF_A_KEY.fullmatch(path.name) and path.is_file() and not path.stat().st_size
             if ours and time.time() - path.stat().st_mtime > STALE:
                 with locked(path, wait=False):
                     pass  # who lets go of it removes it
+
+
+def _listed(root: Path, pattern: str) -> list[Path]:
+    """What matches in `root`; a folder that cannot be listed is said where it is written."""
+    found: list[Path] = []
+    with contextlib.suppress(OSError):
+        found += root.glob(pattern)
+    return found
 
 
 def clear_abandoned(folder: Path, lock: Path) -> None:

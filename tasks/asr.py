@@ -64,6 +64,10 @@ class ASRProtocol(Protocol):
     lm_weight: float = 2.0
     word_score: float = -1.0
     sil_score: float = 0.0
+    above_zero: ClassVar[tuple[str, ...]] = (
+        *Protocol.above_zero,
+        *("layers", "hidden", "join", "beam"),
+    )
     at_test: ClassVar[tuple[str, ...]] = (
         *("lm", "lexicon", "beam", "beam_threshold"),
         *("lm_weight", "word_score", "sil_score"),

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -47,6 +47,10 @@ class SIDProtocol(Protocol):
     per_speaker_seed: int = 42
     # bring each feature of an utterance's mean to zero mean and unit variance
     standardise: bool = False
+    above_zero: ClassVar[tuple[str, ...]] = (
+        *Protocol.above_zero,
+        *("hidden", "crop", "crops", "per_speaker"),
+    )
 
 
 SUPERB_V1 = SIDProtocol(

@@ -18,7 +18,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ class SSProtocol(SpectralProtocol):
     permutation: str = "bss_eval"
     # as many of dev's utterances, chosen as s3prl's dev_1000 is; None = all
     dev_shuffled: int | None = None
+    above_zero: ClassVar[tuple[str, ...]] = (*SpectralProtocol.above_zero, "dev_shuffled")
 
     def __post_init__(self):
         super().__post_init__()

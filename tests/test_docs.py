@@ -111,7 +111,7 @@ def test_blocks_are_of_known_kinds():
         assert block.needs or not block.first.startswith("not run"), f"{block} needs what?"
 
 
-class Accepted(Exception):
+class Accepted(BaseException):
     """A parser took the words."""
 
 

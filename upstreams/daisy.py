@@ -8,6 +8,7 @@ daisy.<tag>` (training/daisy.py).
 """
 
 import inspect
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,8 @@ def entropy(logits: Tensor) -> Tensor:
     0, never nan, and takes no second logarithm.
     """
     # autocast would round the products, and with them the evidence, to eight bits
-    with torch.autocast(logits.device.type, enabled=False):
+    device = logits.device.type
+    known = torch.amp.is_autocast_available(device)
+    with torch.autocast(device, enabled=False) if known else nullcontext():
         log_p = logits.float().log_softmax(-1)
         return -torch.linalg.vecdot(log_p.exp(), log_p)

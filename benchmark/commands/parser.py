@@ -2,15 +2,12 @@
 
 import argparse
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import UsageError, did_you_mean
+from ..errors import HelpShown, UsageError, did_you_mean
 from . import VERBS
 
 LOCAL = Path("results/local")
-# options of run that take several values, in a YAML file too
-LISTED = ("rho", "knob", "test_rho", "test_knob", "budget", "max_loss", "span", "seed")
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,9 +26,12 @@ class Parser(argparse.ArgumentParser):
             **more,
         )
 
+    def exit(self, status=0, message=None):
+        raise HelpShown(status)
+
     def error(self, message):
         known = [o for action in self._actions for o in action.option_strings if o.startswith("--")]
-        for word in message.split():
+        for word in message.replace(":", " ").split():
             if word.startswith("--") and word not in known:
                 message += f"; {did_you_mean(word.split('=')[0], known)}"
                 break
@@ -138,38 +138,6 @@ def _where(parser: Parser) -> None:
     add("--json", action="store_true", help="print the results as JSON lines instead of a table")
 
 
-def with_config(
-    parser: Parser, args: argparse.Namespace, listed: Sequence[str]
-) -> argparse.Namespace:
-    """`args` with the options of --config where the command line says nothing; --set becomes a
-    mapping. `listed` options are lists.
-    """
-    from ..config import from_yaml, pairs
-
-    args.set = pairs(args.set)
-    if args.config:
-        known = {a.dest: a for a in parser._actions if a.dest not in ("help", "config", "version")}
-        for key, value in from_yaml(args.config, known).items():
-            if key == "set":
-                args.set = {
-                    k: ",".join(map(str, v)) if isinstance(v, list) else str(v)
-                    for k, v in value.items()
-                } | args.set
-            elif getattr(args, key) == parser.get_default(key):
-                setattr(
-                    args,
-                    key,
-                    value
-                    if key in listed and isinstance(value, list)
-                    else [value]
-                    if key in listed
-                    else Path(value)
-                    if key in ("data", "results")
-                    else value,
-                )
-    return args
-
-
 def several_tasks(parser: Parser) -> None:
     """The corpora, recipe, settings and device of a verb that runs several tasks."""
     add = parser.add_argument
@@ -182,12 +150,11 @@ def several_tasks(parser: Parser) -> None:
 
 
 def requested(args: argparse.Namespace):
-    """The configurations of a command line, one a seed, with its --config file read; names are
-    checked as far as that is cheap.
+    """The configurations of a command line, one a seed; names are checked as far as that is
+    cheap.
     """
     from ..config import knobs, seeds
 
-    with_config(run_parser(), args, listed=LISTED)
     for needed in ("upstream", "task"):
         if not getattr(args, needed):
             raise UsageError(

@@ -24,8 +24,10 @@ from ..engine.resolve import resolve
 from ..engine.timing import paired
 from ..errors import BenchmarkError
 from ..exiting import Exit, leaving, run_until_exit
+from ..foreign import prints_to_stderr
 from ..registry import upstream_class
 from ..storage import cache_dir
+from .config_file import with_config
 from .parser import Parser, requested, run_options
 
 # Utterances in the probe's batch on a CPU, where the time of a step is taken to grow with the batch
@@ -79,7 +81,7 @@ def command(argv: Sequence[str]) -> int:
     )
     run_options(parser)
     parser.add_argument("name", nargs="?", metavar="TASK", help="a task; --task says the same")
-    args = parser.parse_args(list(argv))
+    args = with_config(parser, argv)
     args.task = args.name or args.task
     configs = requested(args)
     print(formatted(plan(configs[0])))
@@ -91,6 +93,7 @@ def command(argv: Sequence[str]) -> int:
     return 0
 
 
+@prints_to_stderr()
 def plan(config: RunConfig) -> Plan:
     run = _run(config)
     counts = counted(run)

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from .config_file import with_config
 from .parser import requested, run_parser
 
 # parts of a row's detail that its JSON line has
@@ -11,7 +12,7 @@ IN_JSON = ("protocol_based_on", "protocol_differs", "lr_sweep", "budget", "max_l
 
 
 def command(argv: Sequence[str]) -> int:
-    args = run_parser().parse_args(argv)
+    args = with_config(run_parser(), argv)
     if args.version:
         from ..extras import HERE
         from ..report.provenance import release

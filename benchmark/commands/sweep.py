@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from .parser import LISTED as LISTED_IN_RUN
-from .parser import LOCAL, Parser, asked, run_options, run_parser, with_config
+from .config_file import with_config
+from .parser import LOCAL, Parser, asked, run_options, run_parser
 
 if TYPE_CHECKING:
     from argparse import _ArgumentGroup
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from ..engine.sweep_local import Outcome
     from ..report.result import Result
 
-# options that take several values, in a YAML file too
-LISTED = (*LISTED_IN_RUN, "upstream", "task", "protocol", "data")
 # Options of run that the grid hands out itself, or that are about what is printed. Every other one
 # reaches the cells as it is given.
 OWN = ("upstream", "task", "protocol", "seed", "data", "set", "results", "device", "config")
@@ -80,7 +78,7 @@ def parsed(argv: Sequence[str]) -> Namespace:
     run_options(parser)
     _grid_options(parser.add_argument_group("the grid"))
     _worker_options(parser.add_argument_group("where cells run, and what is printed"))
-    args = with_config(parser, parser.parse_args(argv), listed=LISTED)
+    args = with_config(parser, argv)
     asked(args)
     if args.force:  # cells share heads, and each would throw away what another has just trained
         raise UsageError(
@@ -159,12 +157,12 @@ def _run(cells: Sequence[Cell], args: Namespace) -> tuple[list[dict[str, Any]], 
     outcomes = _outcomes(cells, args)
     with tqdm(total=len(cells), desc="sweep", file=sys.stderr, **style) as bar:
         for done in outcomes:
-            rows[done.cell] = [json.loads(line) for line in done.printed.splitlines()]
-            if done.status:
+            rows[done.cell] = _rows(done)
+            if done.status or not rows[done.cell]:
                 failed.append(_sentence(done))
             else:
                 done.cell.log.unlink(missing_ok=True)
-            how = "failed" if done.status else "done"
+            how = "done" if not done.status and rows[done.cell] else "failed"
             tried = f" (started {done.tries} times)" if done.tries > 1 else ""
             bar.write(f"{how}: {done.cell.name}{tried}", file=sys.stderr)
             bar.update()
@@ -172,6 +170,23 @@ def _run(cells: Sequence[Cell], args: Namespace) -> tuple[list[dict[str, Any]], 
     # cells share a backbone's rows; two that made one at once timed it apart
     unique = {tuple(map(row.get, LEADING)): row for row in ordered}
     return list(unique.values()), failed
+
+
+def _rows(done: Outcome) -> list[dict[str, Any]]:
+    """The rows among what a cell printed; what else a plug-in wrote to its stdout goes to the log,
+    where it can be looked up."""
+    rows = []
+    for line in done.printed.splitlines():
+        try:
+            read = json.loads(line)
+        except (ValueError, RecursionError):
+            read = None
+        if isinstance(read, dict) and "task" in read:
+            rows.append(read)
+        else:
+            with open(done.cell.log, "a", encoding="utf-8") as log:
+                log.write(f"on stdout: {line}\n")
+    return rows
 
 
 def _outcomes(cells: Sequence[Cell], args: Namespace) -> Iterator[Outcome]:
@@ -196,7 +211,7 @@ def _sentence(failed: Outcome) -> str:
     text = cell.log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n")
     lines = [line for line in text.splitlines() if line.strip()]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    reasons = errors or lines[-1:]
+    reasons = errors or lines[-1:] if status else ["it printed no row"]
     how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
     tried = f" after {failed.tries} tries" if failed.tries > 1 else ""
     why = f": {reasons[-1]}" if reasons else ""

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ..contract import SAMPLE_RATE, Upstream
-from ..exiting import Exit, leaving, replay, run_until_exit
+from ..exiting import Exit, evidence_at, leaving, replay, run_until_exit
 from .finding import Findings
 from .probe import TOLERANCE, clips, evidence_of, noise, padded, relative_difference, states_of
 
@@ -29,6 +29,24 @@ def evidence(up: Upstream) -> Findings:
     cheapest = min(up.evidence_macs(SAMPLE_RATE, depth) for depth in depths)
     yield cheapest >= 0, "evidence_macs() is not negative"
     yield bool(up.card.evidence), "the card says what the evidence measures, with its unit"
+
+
+def writes_nothing(up: Upstream) -> Findings:
+    if not (up.knob or up.answers):
+        return
+    wavs, lengths = padded(clips())
+    states, frames, same = states_of(up, wavs, lengths), up.frames(lengths), True
+    before = [*map(torch.clone, states)]
+    with torch.no_grad():
+        for depth in up.exits:
+            answered = up.evidence_reads_answer or up.answers
+            answer = up.answer(depth, states[depth], frames) if answered else None
+            if up.knob:
+                evidence_at(up, depth, states[depth], states[depth - 1], frames, answer)
+            near = slice(depth - 1, depth + 1)
+            pairs = zip(states[near], before[near], strict=True)
+            same = same and all(torch.equal(a, b) for a, b in pairs)
+    yield same, "evidence() and answer() leave the states as they are"
 
 
 def answers(up: Upstream) -> Findings:
@@ -75,7 +93,7 @@ def knob(up: Upstream) -> Findings:
         yield sound, f"{up.knob} {value:g} calibrates to a finite threshold ({tau:.6g})"
 
 
-CHECKS = (evidence, answers, exits, knob)
+CHECKS = (evidence, writes_nothing, answers, exits, knob)
 
 
 @torch.no_grad()

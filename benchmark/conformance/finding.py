@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import BenchmarkError
+from ..foreign import prints_to_stderr
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Finding:
 Findings = Iterator[tuple[bool, str] | Finding]
 
 
+@prints_to_stderr()
 def findings(what: str, checks: Findings) -> list[Finding]:
     """Run a check to its end, or to where it crashes, which is a finding, too.
 
@@ -35,7 +37,7 @@ def findings(what: str, checks: Findings) -> list[Finding]:
         found += [c if isinstance(c, Finding) else Finding(bool(c[0]), c[1]) for c in checks]
     except BenchmarkError as error:
         found.append(Finding(False, f"{what}: {error}"))
-    except Exception as error:  # a stranger's code may fail in any way
+    except (Exception, SystemExit) as error:  # a stranger's code may fail in any way
         crash = f"{type(error).__name__}: {error}"
         found.append(Finding(False, f"{what}: it crashes with {crash}"))
     return found

@@ -57,6 +57,15 @@ def padding(up: Upstream) -> Findings:
     yield worst < TOLERANCE, f"{said} (largest relative difference {worst:.1e})"
 
 
+def writes_nothing(up: Upstream) -> Findings:
+    wavs, lengths = padded(clips())
+    heard = wavs.clone()
+    with torch.no_grad():
+        given = [(state, state.clone()) for state in up.states(wavs, lengths)]
+    same = torch.equal(wavs, heard) and all(torch.equal(a, b) for a, b in given)
+    yield same, "audio and states stay as they are while later states are computed"
+
+
 def lazy(up: Upstream) -> Findings:
     depth = up.card.depth
     counts = [_calls(up, 1), _calls(up, 2), _calls(up, depth + 1)]
@@ -129,7 +138,7 @@ def backbone(up: Upstream) -> Findings:
 
 
 CHECKS = (
-    *(card, finite, deterministic, padding, lazy, compaction),
+    *(card, finite, deterministic, padding, writes_nothing, lazy, compaction),
     *(short_and_long, scales, costs, backbone),
 )
 

@@ -1,6 +1,7 @@
 """The checks of an upstream, in order."""
 
 from ..contract import Upstream
+from ..heartbeat import Heartbeat
 from . import exits, states
 from .finding import Finding, findings, name_of
 
@@ -15,6 +16,8 @@ def check_upstream(upstream: Upstream) -> list[Finding]:
     Returns: a sentence for everything that was checked; all are `ok` where the contract is met.
     """
     found = []
-    for check in (*states.CHECKS, *exits.CHECKS):
-        found += findings(name_of(check), check(upstream))
+    with Heartbeat(f"check of {upstream.card.name}") as alive:
+        for check in (*states.CHECKS, *exits.CHECKS):
+            alive.step(name_of(check))
+            found += findings(name_of(check), check(upstream))
     return found

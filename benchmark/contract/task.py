@@ -62,6 +62,7 @@ class Protocol:
             (MiniSUPERB's sampler); None = all.
         bucket: instead of random batches: cut the utterances, longest first, into buckets of so
             many, and halve each.
+        above_zero: fields that mean nothing at 0 or below; no other whole number is below 0.
         at_test: fields that only the scoring of the test split looks at: no reason to train again.
     """
 
@@ -85,6 +86,10 @@ class Protocol:
     limit_seed: int = 8830
     bucket: int = 0
     at_test: ClassVar[tuple[str, ...]] = ()
+    above_zero: ClassVar[tuple[str, ...]] = (
+        *("lr_grid", "steps", "batch", "eval_every", "accumulate", "clip"),
+        *("train_limit", "dev_limit", "test_limit"),
+    )
     lr_grid: tuple[float, ...] = ()
 
 

@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,13 @@ from torch import Tensor
 
 from ..contract import Example, Item, Upstream
 from ..errors import MachineError, UsageError
-from ..exiting import evidence_at, leaving
+from ..exiting import leaving
+from ..heartbeat import Heartbeat
 from ..masking import valid_mask
 from ..storage import CACHE, clear_abandoned
 from .cache_layout import Layout, means, padded, pieces
 from .cache_repair import prepare
+from .promises import Promises
 from .shards import Extracted, Shard, begin_manifest, finish
 
 SPARE = 2 * 2**30  # bytes of disk that states must leave free
@@ -61,6 +62,8 @@ def extract(
         MachineError: the disk is full or cannot be written.
         UsageError: an audio file has another length than its header said.
     """
+    samples = torch.tensor([piece.samples for piece in pieces(items)[0]])
+    Promises(upstream, thorough=True).frames(samples)  # the layout is made of them
     layout = Layout(upstream, pieces(items)[0], about["deepest"], about["keep"])
     job = Extraction(layout, load, device, folder, what)
     shards = [Shard(folder, layout, n, batches) for n, batches in enumerate(layout.shards())]
@@ -113,11 +116,16 @@ def _write_all(job: Extraction, shards: Sequence[Shard], there: set[int], stored
     layout = job.layout
     total = layout.seconds_of(range(len(layout.pieces)))
     style: dict[str, Any] = {"unit": "s", "dynamic_ncols": True, "mininterval": 1}
-    with tqdm(total=total, desc=job.what, file=sys.stderr, **style) as bar:
+    alive = Heartbeat(f"{job.what}: {layout.upstream.card.name}")
+    with tqdm(total=total, desc=job.what, file=sys.stderr, **style) as bar, alive:
+
+        def progress(batch: Sequence[int]) -> None:
+            bar.update(layout.seconds_of(batch))
+
         for shard in shards:
             if shard.number in there or (not stored and shard.complete(stored)):
-                bar.update(layout.seconds_of(shard.pieces))
-            elif not shard.write(_batches(job, shard, stored, bar.update), stored) and stored:
+                progress(shard.pieces)
+            elif not shard.write(_batches(job, shard, stored, alive, progress), stored) and stored:
                 stored = False
                 print(
                     f"{job.what}: states overflow fp16; recomputed for every batch", file=sys.stderr
@@ -126,11 +134,17 @@ def _write_all(job: Extraction, shards: Sequence[Shard], there: set[int], stored
 
 
 def _batches(
-    job: Extraction, shard: Shard, stored: bool, progress: Callable[[int], object]
+    job: Extraction,
+    shard: Shard,
+    stored: bool,
+    alive: Heartbeat,
+    progress: Callable[[Sequence[int]], None],
 ) -> Iterator[Extracted]:
-    for batch in shard.batches:
-        yield _forward(job, batch, _read(job, batch), stored)
-        progress(job.layout.seconds_of(batch))
+    for number, batch in enumerate(shard.batches):
+        alive.step(f"{len(batch)} utterances of {job.layout.seconds_of(batch)} s in all")
+        promises = Promises(job.layout.upstream, thorough=number == 0)
+        yield _forward(job, batch, _read(job, batch), stored, promises)
+        progress(batch)
 
 
 def _read(job: Extraction, batch: Sequence[int]) -> list[Tensor]:
@@ -150,25 +164,29 @@ def _read(job: Extraction, batch: Sequence[int]) -> list[Tensor]:
 
 @torch.no_grad()
 def _forward(
-    job: Extraction, batch: Sequence[int], wavs: Sequence[Tensor], stored: bool
+    job: Extraction,
+    batch: Sequence[int],
+    wavs: Sequence[Tensor],
+    stored: bool,
+    promises: Promises,
 ) -> Extracted:
     """One batch through all depths; no utterance exits."""
     up, keep = job.layout.upstream, job.layout.keep
     audio, lengths = padded(wavs, job.device)
-    frames = up.frames(lengths).to(audio.device)
+    frames = promises.frames(lengths).to(audio.device)
     tested = set(up.exits) if up.knob else set()
     answered = set(leaving(up)) if keep == "answers" else set()
     evidence = np.full((len(wavs), len(up.exits)), np.nan, np.float32)
     answers: dict[str, np.ndarray] = {}
     saved: list[Tensor] = []
     rounding, previous = 0.0, None
-    for depth, state in enumerate(islice(up.states(audio, lengths), job.layout.deepest + 1)):
+    for depth, state in promises.states(audio, lengths, frames, job.layout.deepest):
         answer = None
         if depth in answered or (depth in tested and up.evidence_reads_answer):
-            answer = up.answer(depth, state, frames)
+            answer = promises.answer(depth, state, frames)
         if depth in tested:
-            measured = evidence_at(up, depth, state, previous, frames, answer)
-            evidence[:, up.exits.index(depth)] = measured.cpu().numpy()
+            measured = promises.evidence(depth, state, previous, frames, answer)
+            evidence[:, up.exits.index(depth)] = measured.float().cpu().numpy()
         if depth in answered:
             for i, one in zip(batch, answer, strict=True):
                 answers[f"{i}.{depth}"] = one.cpu().numpy()
@@ -180,6 +198,7 @@ def _forward(
             if stored:
                 saved.append(half.cpu())  # (B, T, D)
         previous = state
+    promises.settle()
     return Extracted(wavs, _rows(keep, saved, frames), evidence, rounding, answers)
 
 

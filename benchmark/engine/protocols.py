@@ -2,6 +2,7 @@
 tried.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -12,6 +13,8 @@ from ..errors import UsageError
 from ..registry import as_type_of
 
 SWEEP = "sweep"
+OPTIMISERS = ("adam", "adamw")
+MOST = 10**12  # of any whole number
 # Fields that are younger than rows and heads: at their default they are in no hash, so that what
 # was made without them keeps its place.
 YOUNGER = ("decay", "sum_lr", "standardise_states", "sum_rows", "exits_together")
@@ -99,6 +102,8 @@ def run_protocol(
     }
     if lr not in (None, SWEEP):
         typed["lr"] = number(lr, "--lr (unless it is the word sweep)")
+    for name, value in typed.items():
+        _refuse_value(published, name, value)
     protocol, sweep = replace(published, **typed), lr == SWEEP
     if sweep and not protocol.lr_grid:
         raise UsageError(
@@ -111,6 +116,31 @@ def run_protocol(
             f"a learning rate is above 0, not {min(rates):g}; {protocol.name} has {published.lr:g}"
         )
     return RunProtocol(published, protocol, rates, sweep)
+
+
+def _refuse_value(published: Protocol, name: str, value: Any) -> None:
+    """UsageError for a number that a field cannot have."""
+    wanted = ""
+    numbers = [x for x in (value if isinstance(value, tuple) else (value,)) if _is_number(x)]
+    if not all(map(math.isfinite, numbers)):
+        wanted = "a finite number"
+    elif name in published.above_zero and any(x <= 0 for x in numbers):
+        wanted = "above 0"
+    elif name == "dropout" and not 0 <= value < 1:
+        wanted = "a probability from 0, below 1"
+    elif any(isinstance(x, int) and not -1 < x < MOST for x in numbers):
+        wanted = f"a whole number from 0, below {MOST:.0e}"
+    elif name == "optimiser" and value not in OPTIMISERS:
+        wanted = " or ".join(OPTIMISERS)
+    if wanted:
+        raise UsageError(
+            f"--set {name} is {wanted}, not {_told(value)}; protocol {published.name} has "
+            f"{_told(getattr(published, name))}"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _told_apart(protocol: Protocol) -> dict[str, Any]:

@@ -13,15 +13,18 @@ from .. import calibration
 from ..config import number
 from ..contract import Item, Task, Upstream
 from ..errors import UsageError, did_you_mean
+from ..foreign import prints_to_stderr
 from ..registry import build_upstream, tasks, upstream_class
 from ..validation import opened
 from . import anytime, controls
 from .devices import check_device
 from .experiment import Experiment, RunConfig
 from .precision import at_precision
+from .promises import check_built
 from .protocols import run_protocol
 
 
+@prints_to_stderr()
 def resolve(config: RunConfig) -> Experiment:
     """Every name, option and file of a configuration, found and checked.
 
@@ -42,6 +45,7 @@ def resolve(config: RunConfig) -> Experiment:
         )
     torch.manual_seed(config.seed)
     upstream = build_upstream(config.upstream, options).to(config.device).requires_grad_(False)
+    check_built(upstream)
     upstream = at_precision(upstream, config.precision)
     knob_given, exits = fields_given.pop(upstream.knob, None), fields_given.pop("exits", "")
     _refuse_unknown(fields_given, config, task, upstream, options)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ..errors import need_all
 from ..extras import EXTRAS
+from ..foreign import prints_to_stderr
 from ..report import leaderboard
 from ..report.folder import kept
 from ..report.result import FIX, Result
@@ -20,6 +21,7 @@ from .scoring import score, train
 from .workers import worker_count, workers
 
 
+@prints_to_stderr()
 def results(
     exp: Experiment,
     parallel: bool = False,

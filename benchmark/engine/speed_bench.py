@@ -18,6 +18,7 @@ from torch import Tensor
 from ..contract import SAMPLE_RATE, Upstream
 from ..errors import UsageError
 from ..exiting import Exit, run_until_exit
+from ..foreign import prints_to_stderr
 from .timing import machine, paired, peak_memory, summed_median
 
 PADDED = 8  # utterances of a reference model's batch on a CPU
@@ -121,6 +122,7 @@ def built_in(count: int) -> list[Tensor]:
 
 
 @torch.no_grad()
+@prints_to_stderr()
 def full_depth(bench: Bench, references: Mapping[str, ReferenceModel]) -> tuple[list[Row], float]:
     """Whole passes: a reference model's batches in the order that utterances come, ours by length.
 

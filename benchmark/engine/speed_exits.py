@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..contract import Upstream
 from ..exiting import Exit, evidence_at, leaving, run_until_exit
+from ..foreign import prints_to_stderr
 from .speed_bench import Bench, Row
 from .timing import EventTimer, peak_memory, summed_median
 
@@ -28,6 +29,7 @@ class Early:
 
 
 @torch.no_grad()
+@prints_to_stderr()
 def exits(bench: Bench) -> tuple[list[Row], float]:
     """Live passes at batch 1, one utterance at a time.
 

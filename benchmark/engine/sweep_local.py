@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..orphan import CELL
 from .sweep_grid import Cell
 
 # exit statuses that a second try cannot change: done, wrong request, wrong machine, interrupted
@@ -107,18 +108,31 @@ def attempt(
     """
     tries = 0
     while True:
+        status, printed = _run(words, log, env, cwd)
+        tries += 1
+        if status in FINAL or tries > retries:
+            return status, printed, tries
+
+
+def _run(words: Sequence[str], log: str, env: Mapping[str, str], cwd: str) -> tuple[int, str]:
+    """One process, which ends when this one does (`orphan.py`): its exit status and stdout."""
+    theirs, ours = os.pipe()
+    try:
         with open(log, "a", encoding="utf-8") as stderr:
             done = subprocess.run(
                 [sys.executable, *words],
+                stdin=theirs,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env={**os.environ, **env},
+                env={**os.environ, **env, CELL: "1"},
                 cwd=cwd,
                 text=True,
+                errors="replace",
             )
-        tries += 1
-        if done.returncode in FINAL or tries > retries:
-            return done.returncode, done.stdout, tries
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    return done.returncode, done.stdout
 
 
 def _gpus(device: str) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..contract import Recipe, Training, TrainingData, TrainingRun, Upstream
 from ..errors import UsageError, did_you_mean
+from ..foreign import prints_to_stderr
 from ..registry import build_upstream, coerce, tasks, upstream_class, upstreams
 from ..storage import writable
 from ..validation import opened
@@ -42,6 +43,7 @@ class TrainingConfig:
     device: str = "cpu"
 
 
+@prints_to_stderr()
 def train(config: TrainingConfig) -> Path:
     """Train what `config` asks for; the finished weights. A finished training is not repeated."""
     plugin, training = trainable(config.upstream)

@@ -82,7 +82,12 @@ def run(upstream: str, task: str, rho: Sequence[float] = (), **options: Any) -> 
 
     if rho:
         options["knobs"] = {**options.get("knobs", {}), "rho": tuple(rho)}
-    made, refused = results(resolve(RunConfig(upstream, task, **options)))
+    try:
+        made, refused = results(resolve(RunConfig(upstream, task, **options)))
+    except SystemExit as error:  # a plug-in would end the caller's program, as if it were done
+        from .benchmark.foreign import as_sentence
+
+        raise as_sentence(error) or error from error
     for sentence in refused:
         warnings.warn(sentence, stacklevel=2)
     return made

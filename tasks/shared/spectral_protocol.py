@@ -5,6 +5,7 @@ Values and meanings after s3prl/downstream/{enhancement,separation}_stft{,2}.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -40,6 +41,10 @@ class SpectralProtocol(Protocol):
     tail: str = "guard"  # what happens to clicks at the end, see `masking.py`: guard | drop
     # features to zero mean and unit variance over an utterance's valid frames, per dimension
     standardise: bool = False
+    above_zero: ClassVar[tuple[str, ...]] = (
+        *Protocol.above_zero,
+        *("n_fft", "win", "layers", "hidden"),
+    )
 
     def __post_init__(self):
         for field, *known in (

@@ -158,7 +158,7 @@ DAISY = "--upstream daisy --task se"
         (
             "sweep --upstream daisy --task se --seed x",
             2,
-            "--seed takes whole numbers from 0, not 'x'",
+            "--seed takes whole numbers from 0 to 4294967295, not 'x'",
         ),
         (
             "sweep --upstream daisy --task se --workers 0",

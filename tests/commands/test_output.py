@@ -72,8 +72,15 @@ def test_results_cannot_go_below_such_a_name(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(folder, capsys):
-    lock = folder / "leaderboard_se.lock"
-    lock.mkdir()
+    board = folder / "leaderboard_se.csv"
+    kept = board.read_bytes() if board.is_file() else None
+    board.unlink(missing_ok=True)
+    board.mkdir()
     assert main(["leaderboard", str(folder)]) == 3
-    lock.rmdir()
-    assert "cannot be written (Is a directory); choose another" in capsys.readouterr().err
+    board.rmdir()
+    if kept is not None:
+        board.write_bytes(kept)
+    assert (
+        "cannot be written (Is a directory); free some space or choose another"
+        in capsys.readouterr().err
+    )

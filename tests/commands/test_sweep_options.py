@@ -5,6 +5,7 @@ import json
 import pytest
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.commands import parser, sweep
+from earlyexit_superb.benchmark.commands.config_file import with_config
 from earlyexit_superb.benchmark.engine import sweep_grid, sweep_local
 from earlyexit_superb.benchmark.report.leaderboard import row
 from helpers.rows import result
@@ -29,7 +30,7 @@ OPTIONS = {action.option_strings[-1]: action for action in parser.run_parser()._
 
 
 def configs(*words):
-    return parser.requested(parser.run_parser().parse_args(words))
+    return parser.requested(with_config(parser.run_parser(), words))
 
 
 @pytest.mark.parametrize("flag", sorted(OPTIONS.keys() - NOT_OF_A_CELL))

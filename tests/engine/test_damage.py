@@ -11,6 +11,8 @@ from earlyexit_superb.benchmark import trainer
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.engine import extract
 from helpers import command, damage, jsons, numbers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 ASKED = ("--rho", "1.0", "--span", "mean")
 LIMIT = 120  # seconds that a command may take
@@ -123,6 +125,39 @@ def test_rows_are_those_of_an_undamaged_run_whatever_is_damaged(
     case, templates, corpus, tmp_path, monkeypatch, capsys
 ):
     check(case, templates, corpus, tmp_path, monkeypatch, capsys)
+
+
+def fuzzed(templates, corpus, tmp_path_factory, draw):
+    """Bytes of any one file of a cache, of heads or of a resume point, in any place, by others or
+    by none.
+    """
+    trained, stopped, rows = templates
+    to = tmp_path_factory.mktemp("fuzzed")
+    damage.copied(draw(st.sampled_from([trained, stopped])), to)
+    inside = [p for p in sorted(to.rglob("*")) if p.is_file() and p.suffix != ".lock"]
+    hurt = draw(st.sampled_from(inside))
+    content = hurt.read_bytes()
+    at = draw(st.integers(0, max(0, len(content) - 1)))
+    put = draw(st.one_of(st.binary(max_size=64), st.just(bytes(4096))))
+    cut = draw(st.sampled_from([0, len(put), len(content)]))
+    hurt.write_bytes(content[:at] + put + content[at + cut :])
+    with pytest.MonkeyPatch.context() as patch:
+        assert run(to, corpus, patch) == 0, hurt
+    assert found(to / "results") == rows, hurt
+    shutil.rmtree(to)
+
+
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_any_bytes_anywhere(templates, corpus, tmp_path_factory, data):
+    fuzzed(templates, corpus, tmp_path_factory, data.draw)
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_any_bytes_anywhere_many_times(templates, corpus, tmp_path_factory, data):
+    fuzzed(templates, corpus, tmp_path_factory, data.draw)
 
 
 def test_free_disk_space_changes_no_row(templates, corpus, tmp_path, monkeypatch):

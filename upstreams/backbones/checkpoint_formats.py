@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,24 +58,50 @@ def read(source: str) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
     )
 
 
-def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def safetensors_of(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file, and the strings of its header.
+
+    Args:
+        what: is read, as the sentence about a damaged file begins.
+    Raises: UsageError: it is no such file, or a damaged one.
+    """
     safetensors = require("safetensors", "reading weights")
     try:
         with safetensors.safe_open(path, "pt") as file:
-            # files of other tools do not state it
-            facts = json.loads((file.metadata() or {}).get("shape", "{}"))
-            HubertShape(**facts)
             # safe_open is no mapping
-            return {key: file.get_tensor(key) for key in file.keys()}, facts  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
     except Exception as error:  # a damaged file may fail in any way
         raise UsageError(
-            f"weights: {path} cannot be read ({_first_line(error)}); copy it again"
+            f"{what}: {path} cannot be read as safetensors ({_first_line(error)}); copy it again"
         ) from error
+
+
+def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, said = safetensors_of(path, "weights")
+    try:
+        facts = json.loads(said.get("shape", "{}"))  # files of other tools do not state it
+        HubertShape(**facts)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UsageError(
+            f"weights: {path} states no shape of a HuBERT ({_first_line(error)}); copy it again"
+        ) from error
+    return tensors, facts
+
+
+def _numpy_scalars() -> list[Any]:
+    """What a pickled numpy number consists of, such as the best loss that a trainer keeps beside
+    the weights. None of it runs code of the file."""
+    scalar = np.float64(0).__reduce__()[0]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    kinds = {type(np.dtype(kind)) for kind in "?bBhHiIlLqQefdg"}
+    return [*((scalar, name) for name in names), (np.dtype, "numpy.dtype"), np.dtype, *kinds]
 
 
 def _pickled(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
     try:
-        blob = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            blob = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may fail in any way
         refused = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
         if refused:
@@ -89,7 +116,10 @@ def _pickled(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
         ) from error
     blob = blob if isinstance(blob, Mapping) else {}
     cfg = blob["cfg"] if isinstance(blob.get("cfg"), Mapping) else {}
-    model, task = (blob.get(f"{part}_cfg") or cfg.get(part) or {} for part in ("model", "task"))
+    model, task = (
+        next((x for x in (blob.get(f"{part}_cfg"), cfg.get(part)) if isinstance(x, Mapping)), {})
+        for part in ("model", "task")
+    )
     if model.get("logit_temp", TEMPERATURE) != TEMPERATURE:
         raise UsageError(
             f"weights: {path} has the softmax temperature {model['logit_temp']}; HubertNet's is "
@@ -102,7 +132,13 @@ def _pickled(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
     )
     facts = {ours: said[theirs] for said, theirs, ours in known if theirs in said}
     state = next(
-        (blob[k] for k in ("model_weight", "model") if isinstance(blob.get(k), Mapping)), blob
+        # s3prl, fairseq, Lightning
+        (
+            blob[k]
+            for k in ("model_weight", "model", "state_dict")
+            if isinstance(blob.get(k), Mapping)
+        ),
+        blob,
     )
     return {k: v for k, v in state.items() if isinstance(k, str) and isinstance(v, Tensor)}, facts
 

@@ -14,7 +14,9 @@ from torch.nn import functional as F
 from ...benchmark.contract import Upstream
 from ...benchmark.errors import UsageError
 from ...benchmark.storage import write_text
-from .hubert_weights import content_hash, write
+from .checkpoint_formats import safetensors_of
+from .hubert_weights import content_hash, refuse_values, write
+from .parameter_names import some
 
 UNITS = 504  # of random branches on a backbone without units: as many as HuBERT Base tells apart
 NEVER = -1e4  # the bias of a unit that no frame ever chooses
@@ -36,7 +38,8 @@ def load(source: str, backbone: Upstream, seed: int) -> tuple[nn.ModuleList, str
             branches = new(backbone, backbone.unit_count or UNITS)
         return _full_width(branches), f"random-{seed}"
     state = _read(source, backbone)
-    branches = new(backbone, len(state["0.bias"]))
+    branches = new(backbone, _units(state, source))
+    _refuse_others(state, branches, source)
     branches.load_state_dict(state)
     revision = content_hash(branches)
     return _full_width(branches), revision
@@ -62,17 +65,14 @@ def save(branches: nn.ModuleList, path: Path, backbone: Upstream, facts: dict[st
 
 
 def _read(source: str, backbone: Upstream) -> dict[str, torch.Tensor]:
-    from safetensors import safe_open
-
     train = "run_benchmark.py train daisy.<tag> --data DIR --out DIR"
     if not source or not Path(source).is_file():
         raise UsageError(
             f"daisy: there are no trained branches at {source or 'any known place for this tag'}; "
             f"train them with: {train}, and name the file with --set branches=FILE"
         )
-    with safe_open(source, "pt") as file:
-        trained_on = (file.metadata() or {}).get("backbone", "")
-        state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    tensors, said = safetensors_of(Path(source), "daisy: branches")
+    state, trained_on = {k: v.float() for k, v in tensors.items()}, said.get("backbone", "")
     if trained_on != backbone.card.revision:
         raise UsageError(
             f"daisy: the branches in {source} were trained on the backbone "
@@ -80,6 +80,29 @@ def _read(source: str, backbone: Upstream) -> dict[str, torch.Tensor]:
             f"train them again: {train}"
         )
     return state
+
+
+def _units(state: dict[str, torch.Tensor], source: str) -> int:
+    bias = state.get("0.bias")
+    if bias is None or bias.ndim != 1 or not len(bias):
+        raise UsageError(f"daisy: {source} holds no branches: it has no vector 0.bias")
+    return len(bias)
+
+
+def _refuse_others(state: dict[str, torch.Tensor], branches: nn.ModuleList, source: str) -> None:
+    """UsageError where names, sizes or values are not those of branches."""
+    wanted = {name: tensor.shape for name, tensor in branches.state_dict().items()}
+    for what, names in (
+        ("lack", wanted.keys() - state.keys()),
+        ("hold the unknown", state.keys() - wanted.keys()),
+        ("have another size of", [k for k in wanted if k in state and state[k].shape != wanted[k]]),
+    ):
+        if names:
+            raise UsageError(
+                f"daisy: the branches in {source} {what} {some(names)}; name the file that "
+                "run_benchmark.py train daisy.<tag> wrote"
+            )
+    refuse_values(state, f"daisy: {source}")
 
 
 @torch.no_grad()

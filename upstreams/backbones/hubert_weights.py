@@ -54,7 +54,12 @@ def load(source: str, shape: HubertShape, seed: int = 0) -> tuple[HubertNet, str
             torch.default_generator.manual_seed(seed)
             return HubertNet(shape).eval(), f"random-{seed}"
         state, facts = read(source)
-        state = our_names(state)
+        try:
+            state = our_names(state)
+        except (RuntimeError, IndexError) as error:  # a weight norm of two sizes
+            raise UsageError(
+                f"weights: {source} holds no HuBERT ({' '.join(str(error).split())[:200]})"
+            ) from error
         net = _filled(_shape(state, facts, shape, source), state, source)
     return net.eval(), content_hash(net)
 
@@ -104,7 +109,7 @@ def _shape(
     """The shape of what was read; UsageError where a promised field differs from `asked`."""
     try:
         stated = _stated_by_tensors(state)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, ArithmeticError) as error:
         raise UsageError(
             f"weights: {source} holds no HuBERT under any names known here (no {error.args[0]})"
         ) from error
@@ -156,5 +161,23 @@ def _filled(shape: HubertShape, state: Mapping[str, Tensor], source: str) -> Hub
     ):
         if names:
             raise UsageError(f"weights: {source} {what} {some(names)}")
+    refuse_values(state, f"weights: {source}")
     net.load_state_dict(state)
     return net
+
+
+def refuse_values(state: Mapping[str, Tensor], what: str) -> None:
+    """UsageError where a tensor holds what no trained parameter is: nan, infinity, no fractions.
+
+    Args:
+        what: holds them, as the sentence begins.
+    """
+    whole = [name for name, tensor in state.items() if not tensor.is_floating_point()]
+    if whole:
+        raise UsageError(f"{what} holds whole numbers in {some(whole)}, not weights")
+    broken = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        raise UsageError(
+            f"{what} holds nan or infinity in {some(broken)}; copy it again, or take an earlier "
+            "checkpoint of its training"
+        )

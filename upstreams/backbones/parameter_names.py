@@ -14,7 +14,7 @@ from torch import Tensor
 RENAMES = tuple(
     (re.compile(pattern), ours)
     for pattern, ours in (
-        (r"^(model|hubert|wav2vec2)\.", ""),
+        (r"^((model|module|hubert|wav2vec2)\.)+", ""),
         # torchaudio: hubert_base() and the like, hubert_pretrain_base() and the like
         (r"^encoder\.transformer\.", "encoder."),
         (r"^encoder\.feature_projection\.", "feature_projection."),
@@ -42,8 +42,9 @@ UNUSED = ("mask_emb", "masked_spec_embed", "mask_generator.", "aux.", "lm_head."
 
 def our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a checkpoint under our names: unused ones left out, weight norm folded in."""
-    out = {}
+    out, prefix = {}, _prefix(state)
     for key, value in state.items():
+        key = key.removeprefix(prefix)
         for pattern, ours in RENAMES:
             key = pattern.sub(ours, key)
         if not key.startswith(UNUSED):
@@ -57,6 +58,14 @@ def our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if "head.label_embs_concat" not in out:
         out = {k: v for k, v in out.items() if not k.startswith("head.")}
     return out
+
+
+def _prefix(state: Mapping[str, Tensor]) -> str:
+    """What a trainer put before every name of the network, `model.module.` and the like; "" where
+    the file holds two of them."""
+    first = "feature_extractor.conv_layers.0."
+    found = {key.partition(first)[0] for key in state if first in key}
+    return found.pop() if len(found) == 1 else ""
 
 
 def some(names: Iterable[str]) -> str:
