@@ -33,8 +33,7 @@ class BlockPlan(Wrapper):
                 "block_plan", "", backbone=(inner.card.name, "hubert.tiny"), blocks=(blocks, "")
             ),
         )
-        source = f"this project, around {inner.card.source}"
-        self.card = replace(self.card, source=source, kind="pruned")
+        self.card = replace(self.card, source=f"this project, around {inner.card.source}")
 
 
 def planned(text: str, depth: int) -> tuple[int, ...]:
