@@ -107,8 +107,8 @@ def _parts(args: Namespace):
     is left out."""
     from ..engine.systems import Controls, checked, defaults, named, parts, spelled_out
 
-    systems = [one for spec in args.upstream for one in named(spec)]
-    systems += [spelled_out(text) for text in args.system]
+    systems = [one for spec in args.upstream for one in named(str(spec))]
+    systems += [spelled_out(str(text)) for text in args.system]
     left_out: list[str] = []
     if not systems:
         systems, left_out = defaults(args.task)

@@ -122,6 +122,8 @@ def _scored(rows: Sequence[Result], line: Mapping[str, Any], name: str) -> dict[
     ends = (name, f"{name}_low", f"{name}_high")
     if len(rows) == 1:
         return {end: line[end] for end in ends}
+    if any(one.scores[name].mean is None for one in rows):  # nothing scored there
+        return dict.fromkeys(ends)
     return dict(zip(ends, (round(x, 4) for x in of_mean(rows, name)), strict=True))
 
 
@@ -131,11 +133,12 @@ def _scored(rows: Sequence[Result], line: Mapping[str, Any], name: str) -> dict[
 def _reference(results: Sequence[Result]) -> str:
     """The backbone with the most fixed depths, the first of several: models that do not exit by
     themselves are held against its curve."""
-    counted = Counter(
-        result.cell.upstream
+    fixed = dict.fromkeys(
+        (result.cell.upstream, result.cell.exit)
         for result in results
         if FIXED.fullmatch(result.cell.exit) and group_of(result) == "static"
     )
+    counted = Counter(upstream for upstream, _ in fixed)
     name, count = counted.most_common(1)[0] if counted else ("", 0)
     return name if count > 1 else ""
 

@@ -34,13 +34,13 @@ def of_cell(rows: Sequence[Result], pool: Pool, metric: str) -> dict[str, Any]:
         return out | {"note": NO_TEST}
     if all(sum(n > 0 for n in row.exit_histogram) == 1 for row in rows):
         out["note"] = ALL_AT_ONE
-    if any(row.utterances is None for row in rows):
+    if not all(_scored(row, metric) for row in rows):
         return out
-    own = by_seed(rows, metric)
     out |= from_curve(rows, [pool.at_equal_macs(row) for row in rows], metric)
     dealt = [pool.control(row, "random") for row in rows]
-    if all(one is not None and one.utterances is not None for one in dealt):
-        out |= _told("vs_random", own, {r.cell.seed: scores(r, metric) for r in dealt})
+    if all(one is not None and _scored(one, metric) for one in dealt):
+        static = {r.cell.seed: scores(r, metric) for r in dealt}
+        out |= _told("vs_random", by_seed(rows, metric), static)
     return out
 
 
@@ -48,14 +48,18 @@ def from_curve(
     rows: Sequence[Result], points: Sequence[Mixture | None], metric: str
 ) -> dict[str, Any]:
     """The columns of one cell against fixed depths, `points` of each of its rows; {} where a curve
-    does not reach, or a table of utterances is not there."""
+    does not reach, or a row has no table of its utterances or no score in it."""
     known = [point for point in points if point is not None]
     behind = [*rows, *(one for point in known for one in point.rows)]
-    if len(known) < len(points) or any(one.utterances is None for one in behind):
+    if len(known) < len(points) or not all(_scored(one, metric) for one in behind):
         return {}
     static = {row.cell.seed: point.scores(metric) for row, point in zip(rows, known, strict=True)}
     curve = " / ".join(dict.fromkeys(map(str, known)))
     return _told("vs_curve", by_seed(rows, metric), static) | {"curve": curve}
+
+
+def _scored(row: Result, metric: str) -> bool:
+    return row.utterances is not None and row.scores[metric].mean is not None
 
 
 def _told(kind: str, own: Seeds, other: Seeds) -> dict[str, Any]:

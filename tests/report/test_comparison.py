@@ -150,6 +150,18 @@ def test_a_line_over_seeds_has_the_interval_of_their_mean(tmp_path):
     assert low < mean < high
 
 
+def test_a_row_that_scored_nowhere_has_no_number_and_no_front(tmp_path):
+    nothing = np.full(20, np.nan)
+    rows = [kept(tmp_path, X, exit="full", depth=12.0)]
+    rows += [kept(tmp_path, nothing, upstream="v", exit="full", seed=seed) for seed in (0, 1)]
+    table = comparison.frame(rows)
+    [failed] = table[table["upstream"] == "v"].to_dict("records")
+    assert pd.isna(failed["pesq"]) and failed["failed"] == 20 and not failed["front_macs"]
+    assert len(points(systems.draw(systems.read(table.to_csv(index=False))).axes[0])) == 1
+    [(_, text)] = comparison_text.tables(table, ["pesq"])
+    assert text["pesq"].tolist().count("") == 1
+
+
 # ---- the picture ---------------------------------------------------------------------------------
 
 
