@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError, did_you_mean, need_all
-from .parser import LOCAL, Parser, check_device, with_config
+from .config_file import with_config
+from .parser import LOCAL, Parser, check_device
 from .table1 import CONTROLS, WEIGHTS
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from ..report.result import Result
 
 DEFAULT_CONTROLS = ("random", "random-weights", "random-blocks")
-LISTED = ("upstream", "system", "controls", "seed")
 ABOUT = """\
 Make the rows of all systems on one task that are missing, and print one table of them:
 adaptive, static, distilled, downsampled and pruned ones, and controls, with what each costs,
@@ -37,8 +37,7 @@ published sizes (hubert.base), further values and spans of a knob, the oracle, f
 
 
 def command(argv: Sequence[str]) -> int:
-    parser = _parser()
-    args = with_config(parser, parser.parse_args(argv), listed=LISTED)
+    args = with_config(_parser(), argv)
     _check(args)
     need_all("compare --task", {"matplotlib": "figures"})  # now, not after the work
     from ..engine.several import made
@@ -49,7 +48,7 @@ def command(argv: Sequence[str]) -> int:
         print(f"notice: left out of the comparison: {sentence}", file=sys.stderr)
     if not results:
         raise UsageError("compare: none of its rows could be made; the notices say why")
-    table, paths = written(results, Path(args.out or args.results))
+    table, paths = written(results, args.out or args.results)
     _print(table, results, args.json)
     for path in paths:
         print(path, file=sys.stderr)
@@ -65,12 +64,13 @@ def _parser() -> Parser:
         example="run_benchmark.py compare --task se --upstream hubert --system 'daisy rho=0.7,1.0'",
     )
     add = out.add_argument
-    add("--task", required=True, metavar="T", help="a task, as `run` takes it")
+    add("--task", metavar="T", help="a task, as `run` takes it")
     upstream = "these alone, as `run` takes them, each as it stands in the comparison by default"
     add("--upstream", nargs="+", default=[], metavar="NAME", help=upstream)
-    system = "one system: an upstream and what --set would say of it (span=... too); may be given"
-    system += " several times, beside --upstream or alone"
-    add("--system", action="append", default=[], metavar="'NAME KEY=VALUE ...'", help=system)
+    system = "an upstream and what --set would say of it (span=... too), one or several, beside"
+    system += " --upstream or alone"
+    several = {"nargs": "+", "action": "extend", "metavar": "'NAME KEY=VALUE ...'"}
+    add("--system", **several, default=[], help=system)
     controls = f"of {', '.join(CONTROLS)}; default all but the oracle"
     add("--controls", nargs="*", default=list(DEFAULT_CONTROLS), metavar="NAME", help=controls)
     seed = "default 0, for a first look; a table to publish takes three: 0 1 2"
@@ -94,6 +94,8 @@ def _check(args: Namespace) -> None:
     from ..config import seeds
     from ..registry import tasks
 
+    if not args.task:
+        raise UsageError("compare: --task is missing; for example: compare --task se")
     tasks.get(args.task)
     for control in args.controls:
         if control not in CONTROLS:
@@ -107,8 +109,8 @@ def _parts(args: Namespace):
     is left out."""
     from ..engine.systems import Controls, checked, defaults, named, parts, spelled_out
 
-    systems = [one for spec in args.upstream for one in named(str(spec))]
-    systems += [spelled_out(str(text)) for text in args.system]
+    systems = [one for spec in args.upstream for one in named(spec)]
+    systems += [spelled_out(text) for text in args.system]
     left_out: list[str] = []
     if not systems:
         systems, left_out = defaults(args.task)
@@ -138,7 +140,7 @@ def _like(args: Namespace) -> "RunConfig":
         device=args.device,
         results=args.results,
         settings=args.set,
-        lr=None if args.lr is None else str(args.lr),
+        lr=args.lr,
     )
 
 

@@ -69,12 +69,12 @@ def test_rows_are_quarters_of_the_depth_and_controls(room, corpus):
 
 
 def test_every_backbone_has_its_controls_once():
-    of = [spelled_out("daisy"), spelled_out("hubert front=projection"), spelled_out("block_plan")]
+    of = [spelled_out("daisy"), spelled_out("hubert front=projection")]
     found, left_out = parts(of, Controls(weights=("random", "random-blocks")), SE)
     names = [part.name.removeprefix("se, seed 0, ") for part in found]
-    assert names[:3] == ["daisy", "hubert front=projection", "block_plan"] and not left_out
+    assert names[:2] == ["daisy", "hubert front=projection"] and not left_out
     controls = [f"hubert front=projection weights={kind}" for kind in ("random", "random-blocks")]
-    assert names[3:] == controls  # of the static one: no evidence is recorded in vain
+    assert names[2:] == controls  # of the static one: no evidence is recorded in vain
 
 
 def test_a_control_that_cannot_be_is_a_sentence():
@@ -129,9 +129,9 @@ def test_a_second_call_makes_nothing_and_gives_the_same_files(
     corpus, tmp_path, shared_cache, capsys, monkeypatch
 ):
     pytest.importorskip("matplotlib")
-    (tmp_path / "all.yaml").write_text("controls: random\nset: {test_limit: 2}\n")
+    (tmp_path / "all.yaml").write_text("task: se\ncontrols: [random]\nset: {test_limit: 2}\n")
     small = TOY.replace("toy.py:Toy", "systems.py:Small") + " blocks=1"
-    line = ["compare", "--task", "se", "--config", str(tmp_path / "all.yaml"), "--out"]
+    line = ["compare", "--config", str(tmp_path / "all.yaml"), "--out"]
     line += [str(tmp_path / "out"), "--system", f"{TOY} rho=1.0 span=mean", "--system", small]
     line += ["--data", str(corpus), "--protocol", "mini", "--results", str(tmp_path / "r")]
     assert main([*line, *STEPS]) == 0
