@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..comparison import CONTROLS, device_of
+from ..curve import FIXED
 from . import style
 
 LOOKS = {  # of each group: colour and marker; neither says more than the other
@@ -83,7 +84,8 @@ def _panel(axes: Any, part: pd.DataFrame, column: str) -> None:
         axes.text(0.5, 0.5, "none was measured", ha="center", transform=axes.transAxes)
         return
     metric, (_, steps, front) = _metric(part), AXES[column]
-    for _, fixed in part[part["group"] == "static"].groupby("upstream"):
+    static = part["exit"].str.fullmatch(FIXED.pattern) & (part["group"] != CONTROLS)
+    for _, fixed in part[static].groupby("upstream"):
         fixed = fixed.sort_values(column)
         axes.plot(fixed[column], fixed[metric], color="#999999", linewidth=0.7, zorder=1)
     best = part[part[front]].sort_values([column, metric])
@@ -152,6 +154,6 @@ def _handles(table: pd.DataFrame) -> Any:
     for group in there:
         colour, marker = LOOKS.get(group, OTHER)
         yield Line2D([], [], label=group, color=colour, marker=marker, linestyle="")
-    if "static" in there:
+    if any(group not in ("adaptive", CONTROLS) for group in there):
         yield Line2D([], [], label="fixed depths of one model", color="#999999", linewidth=0.7)
     yield Line2D([], [], label="Pareto front", color=style.BLACK, linestyle="--")
