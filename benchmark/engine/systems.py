@@ -4,15 +4,30 @@ import inspect
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ..config import pairs
-from ..contract import Upstream
+from ..contract import UpstreamCard
 from ..errors import BenchmarkError, UsageError, did_you_mean
 from ..listing import offline
 from ..registry import build_upstream, untrained, upstream_class, upstreams
 from .experiment import Row, RunConfig
 from .resolve import resolve
 from .several import Part
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is asked of an upstream, without its weights: several large ones need not be held.
+
+    Attributes:
+        card, knob, answers: its own; backbone: the card of its backbone.
+    """
+
+    card: UpstreamCard
+    backbone: UpstreamCard
+    knob: str | None
+    answers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -33,11 +48,16 @@ class System:
         words = [f"{name}={value}" for name, value in self.settings.items()]
         return " ".join([self.spec, *words, *(f"span={span}" for span in self.span)])
 
-    def build(self) -> Upstream:
-        """Raises: BenchmarkError where an option does not fit, or its weights are not to be had."""
+    @cached_property
+    def facts(self) -> Facts:
+        """It is built to be asked.
+
+        Raises: BenchmarkError where an option does not fit, or its weights are not to be had.
+        """
         known = set(inspect.signature(upstream_class(self.spec)).parameters) - {"tag"}
         options = {name: value for name, value in self.settings.items() if name in known}
-        return build_upstream(self.spec, options)
+        built = build_upstream(self.spec, options)
+        return Facts(built.card, built.backbone.card, built.knob, built.answers)
 
 
 def spelled_out(text: str) -> System:
@@ -87,7 +107,7 @@ def defaults(task: str) -> tuple[list[System], list[str]]:
 
 def _lacking(system: System, task: str) -> str:
     try:
-        card = system.build().card
+        card = system.facts.card
     except BenchmarkError as error:
         return str(error)
     if card.tasks and task not in card.tasks:
@@ -122,27 +142,28 @@ def parts(
         like: task, corpus, recipe, seed, device and folder; its settings are of all runs.
     Raises: BenchmarkError about the first system that cannot be built.
     """
-    built = [(system, system.build()) for system in {str(of): of for of in systems}.values()]
-    built.sort(key=lambda pair: pair[1].knob is None)
-    out = [_part(system, upstream, controls.dealt, like) for system, upstream in built]
-    more, left_out = _with_other_weights(built, controls.weights, like)
+    ordered = list({str(of): of for of in systems}.values())
+    ordered.sort(key=lambda system: system.facts.knob is None)
+    out = [_part(system, controls.dealt, like) for system in ordered]
+    more, left_out = _with_other_weights(ordered, controls.weights, like)
     return out + more, left_out
 
 
-def _part(system: System, upstream: Upstream, dealt: Sequence[str], like: RunConfig) -> Part:
+def _part(system: System, dealt: Sequence[str], like: RunConfig) -> Part:
+    knob = system.facts.knob
     own = inspect.signature(upstream_class(system.spec)).parameters
     for name in system.settings:
-        if name not in (*own, upstream.knob, "exits"):
+        if name not in (*own, knob, "exits"):
             raise UsageError(
                 f"--system {system}: {system.spec} has no option {name!r}; "
-                f"{did_you_mean(name, [*own, 'exits', 'span', *filter(None, [upstream.knob])])} "
+                f"{did_you_mean(name, [*own, 'exits', 'span', *filter(None, [knob])])} "
                 "(the recipe is the same for all systems: --set)"
             )
-    answers = like.task in upstream.answers
+    answers = like.task in system.facts.answers
     given = system.settings.get("exits", like.settings.get("exits"))
-    words = _depths(upstream) if given is None and not answers else (given or "").split(",")
+    words = _depths(system.facts) if given is None and not answers else (given or "").split(",")
     fixed = {int(word) for word in words if word.strip().isdecimal()}
-    exits = ",".join(filter(None, [*words, *(dealt if upstream.knob else ())]))
+    exits = ",".join(filter(None, [*words, *(dealt if knob else ())]))
 
     def wanted(row: Row) -> bool:
         if row.cell.layer_norm is False:
@@ -153,11 +174,11 @@ def _part(system: System, upstream: Upstream, dealt: Sequence[str], like: RunCon
     return Part(f"{like.task}, seed {like.seed}, {system}", _config(system, exits, like), wanted)
 
 
-def _depths(upstream: Upstream) -> list[str]:
+def _depths(facts: Facts) -> list[str]:
     """The fixed exits of a system that names none: quarters of its depth, which are the curve that
     systems are held against; none where something else makes it cheaper."""
-    card = upstream.card
-    if not upstream.knob and (card.kind or not card.stepped):
+    card = facts.card
+    if not facts.knob and (card.kind or not card.stepped):
         return []
     return [str(depth) for depth in sorted({card.depth * i // 4 for i in range(4)})]
 
@@ -168,15 +189,15 @@ def _config(system: System, exits: str, like: RunConfig) -> RunConfig:
 
 
 def _with_other_weights(
-    built: Sequence[tuple[System, Upstream]], weights: Sequence[str], like: RunConfig
+    systems: Sequence[System], weights: Sequence[str], like: RunConfig
 ) -> tuple[list[Part], list[str]]:
     """Full depth of every backbone with weights that have learned nothing, or less."""
     backbones: dict[tuple[str, str], System] = {}
-    for system, upstream in reversed(built):  # static ones first: no evidence is recorded in vain
-        card = upstream.backbone.card
+    for system in reversed(systems):  # static ones first: no evidence is recorded in vain
+        card = system.facts.backbone
         takes_weights = "weights" in inspect.signature(upstream_class(system.spec)).parameters
         if takes_weights and not (
-            card.kind or untrained(card.revision) or like.task in upstream.answers
+            card.kind or untrained(card.revision) or like.task in system.facts.answers
         ):
             backbones.setdefault((card.name, card.revision), system)
     found, left_out = [], []
@@ -184,7 +205,7 @@ def _with_other_weights(
         for kind in weights:
             other = replace(system, settings={**system.settings, "weights": kind})
             try:
-                other.build()
+                other.facts  # noqa: B018  it is built to be asked
             except BenchmarkError as error:
                 left_out.append(f"{other}: {error}")
                 continue

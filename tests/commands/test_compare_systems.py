@@ -48,8 +48,8 @@ def test_what_stands_in_a_comparison_says_what_there_is_to_be_set():
 def test_the_built_in_ones_are_on_the_same_backbone():
     """So one curve of fixed depths serves them all, and its heads are trained once."""
     names = ("hubert", "daisy", "layer_similarity")
-    built = [system.build() for name in names for system in named(name)]
-    assert [upstream.backbone.card.name for upstream in built] == ["hubert.tiny"] * len(names)
+    backbones = [system.facts.backbone.name for name in names for system in named(name)]
+    assert backbones == ["hubert.tiny"] * len(names)
 
 
 def test_rows_are_quarters_of_the_depth_and_controls(room, corpus):
