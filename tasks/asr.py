@@ -66,7 +66,7 @@ class ASRProtocol(Protocol):
     sil_score: float = 0.0
     above_zero: ClassVar[tuple[str, ...]] = (
         *Protocol.above_zero,
-        *("layers", "hidden", "join", "beam"),
+        *("hidden", "join", "beam"),
     )
     at_test: ClassVar[tuple[str, ...]] = (
         *("lm", "lexicon", "beam", "beam_threshold"),
@@ -87,11 +87,6 @@ class ASRProtocol(Protocol):
         )
 
     def __post_init__(self):
-        if self.join < 1 or self.hidden < 1 or self.layers < 0:
-            raise UsageError(
-                f"protocol {self.name}: join and hidden are at least 1 and layers 0, not "
-                f"{self.join}, {self.hidden} and {self.layers}"
-            )
         if self.bucket and self.batch != self.bucket // 2:
             raise UsageError(
                 f"protocol {self.name}: batches are halves of buckets, so {self.batch} and "
