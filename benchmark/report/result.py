@@ -183,7 +183,8 @@ class Result:
         tuned_on: the labelled data that the upstream's weights have seen.
         layer_weights: the softmax of the learned weighted sum, depth 0, 1, ..., to a fixed exit or
             the last; () without a head.
-        detail: exit, calibration, training, protocol fields, versions, command.
+        detail: exit, calibration, training, protocol fields, versions, command, and of its upstream
+            `kind` and `stepped`, as the card has them.
         path: the JSON it was read from; sealed: the digests that it keeps of itself and of its
             utterances' table. Neither is one of its fields.
     """

@@ -88,6 +88,8 @@ class Detail(BaseModel):
     budget: _Budget | None = None
     max_loss: _MaxLoss | None = None
     control: dict[str, Any] | None = None
+    kind: StrictStr = ""
+    stepped: StrictBool = True
 
 
 def text_of(path: Path) -> str:
