@@ -39,7 +39,6 @@ from .shared.error_rates import METRICS, errors
 from .shared.features import standardised
 
 NEEDS = ("text",)
-MOST_OUTPUTS = 4  # of a frame that a sentence proposes
 
 
 @dataclass(frozen=True)
@@ -195,9 +194,8 @@ def _more_places(frames: int, needed: int, protocol: ASRProtocol) -> str:
     if protocol.join > 1:
         return f" ({frames} read {protocol.join} at a time; --set join=1 reads each)"
     enough = -(-needed // max(1, frames))
-    if enough > MOST_OUTPUTS:
-        return ""
-    return f" (--set outputs={enough} makes every frame give {enough})"
+    # a transcript that needs more belongs to other audio
+    return f" (--set outputs={enough} makes every frame give {enough})" if enough <= 4 else ""
 
 
 def text(item: Item) -> str:
