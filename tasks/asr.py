@@ -191,11 +191,14 @@ def check(
 
 def _more_places(frames: int, needed: int, protocol: ASRProtocol) -> str:
     """What would give CTC more of them, in brackets; "" where nothing sensible would."""
-    if protocol.join > 1:
-        return f" ({frames} read {protocol.join} at a time; --set join=1 reads each)"
-    enough = -(-needed // max(1, frames))
-    # a transcript that needs more belongs to other audio
-    return f" (--set outputs={enough} makes every frame give {enough})" if enough <= 4 else ""
+    enough = -(-needed // max(1, frames))  # a frame
+    if enough > 4:  # that transcript belongs to other audio
+        return ""
+    read = f"{frames} read {protocol.join} at a time; " if protocol.join > 1 else ""
+    join = "join=1 " if protocol.join > 1 else ""
+    if enough == 1:
+        return f" ({read}--set join=1 reads each)"
+    return f" ({read}--set {join}outputs={enough} makes every frame give {enough})"
 
 
 def text(item: Item) -> str:
