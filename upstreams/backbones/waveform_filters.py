@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from scipy.signal import firwin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -55,6 +54,8 @@ class ShorteningFilter(nn.Module):
 def _taps(method: str, factor: int) -> tuple[Tensor, int]:
     """The taps, and the zeros before and behind an utterance."""
     if method == "resample":  # as resample_poly chooses them, so that both give the same
+        from scipy.signal import firwin
+
         half = 10 * factor
         taps = firwin(2 * half + 1, 1 / factor, window=("kaiser", 5.0))
         return torch.tensor(taps, dtype=torch.float32), half
