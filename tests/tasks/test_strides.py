@@ -123,3 +123,24 @@ def test_a_target_that_a_stride_leaves_no_room_for_is_refused_before_anything_is
         resolve(config)
     assert "\n" not in str(said.value) and not list(own_cache.glob("*"))
     assert "(--set outputs=2 makes every frame give 2)" in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("stride", "join", "said"),
+    [
+        (640, 2, "have 9 (19 read 2 at a time; --set join=1 reads each)"),
+        (1280, 2, "have 5 (10 read 2 at a time; --set join=1 outputs=2 makes every frame give 2)"),
+        (1280, 1, "have 10 (--set outputs=2 makes every frame give 2)"),
+        (4800, 1, "have 3 (--set outputs=4 makes every frame give 4)"),
+        (6000, 1, "have 2"),  # so little audio has another transcript
+    ],
+)
+def test_the_sentence_names_all_that_makes_room(listed, stride, join, said):
+    asr = tasks.get("asr")
+    protocol = replace(asr.protocols["mini"], join=join)
+    corpus, frames = asr.corpus(listed / "asr", protocol), Toy(stride=stride).frames
+    [first] = [s for s in asr.check(corpus, protocol, frames) if s.startswith("train0:")]
+    assert first.endswith(said)
+    outputs = 2 if stride == 1280 else 6
+    room = replace(protocol, join=1, outputs=outputs)
+    assert not list(asr.check(corpus, room, frames))
