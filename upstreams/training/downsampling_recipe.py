@@ -12,8 +12,8 @@ class DownsamplingRecipe(Recipe):
     here both learn without labels to give the states of the full rate, for any task.
     """
 
-    steps: int = setting(300, "optimiser updates")
-    lr: float = setting(3e-3, "peak learning rate of the filter's taps, AdamW without decay")
+    steps: int = setting(200, "optimiser updates")
+    lr: float = setting(1e-2, "peak learning rate of the filter's taps, AdamW without decay")
     tune: bool = setting(
         False, "the backbone learns, too, apart from its convolutions (feature_extractor)"
     )
@@ -22,9 +22,9 @@ class DownsamplingRecipe(Recipe):
         0.08, "share of the steps in which the rates rise; then they fall linearly to 0"
     )
     clip: float = setting(1.0, "gradient norm, of the filter and of the backbone by themselves")
-    batch: int = setting(6, "utterances a step")
+    batch: int = setting(4, "utterances a step")
     seconds: float = setting(2.5, "of which a longer utterance is cropped")
-    every: int = setting(50, "steps between two looks at held-out speech")
+    every: int = setting(100, "steps between two looks at held-out speech")
 
 
 TINY = DownsamplingRecipe(
