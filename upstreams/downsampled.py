@@ -9,6 +9,7 @@ full rate again (`run_benchmark.py train downsampled.conv2`, training/downsampli
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +57,9 @@ class Shortened(WaveformTransform):
 
     def around(self, inner: Upstream) -> "Shortened":
         return Shortened(inner, self.shorten, self.trained, self.revision).eval()
+
+    def with_blocks(self, blocks: Sequence[int]) -> "Shortened":
+        return self.around(self.inner.with_blocks(blocks))
 
     def heard(self, lengths: Tensor) -> Tensor:
         return self.shorten.heard(lengths)

@@ -154,6 +154,19 @@ def test_its_name_says_all_of_it_and_one_word_is_enough():
     assert one.backbone.card.name == "downsampled.resample4(backbone=toy)"
 
 
+def test_some_of_its_blocks_are_a_plan():
+    options = {"backbone": "downsampled.average2", "weights": "random", "blocks": "1-3"}
+    plan = build_upstream("block_plan", options)
+    whole = build_upstream("downsampled.average2", {"weights": "random"})
+    clip, length = wav(8000)[None], torch.tensor([8000])
+    with torch.no_grad():
+        some = list(plan.states(clip, length))
+        for a, b in zip(some, whole.states(clip, length), strict=False):
+            assert torch.equal(a, b)
+    assert len(some) == plan.card.depth + 1 == 4 and plan.card.kind == "downsampled"
+    assert plan.macs(16_000, 3) == whole.macs(16_000, 3)
+
+
 # ---- training ------------------------------------------------------------------------------------
 
 
