@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _named_user()
     try:
         status = _verb(argv)
-        sys.stdout.flush()  # now, where what is wrong with it can be said
+        if sys.stdout is not None:  # closed by who started us
+            sys.stdout.flush()  # now, where what is wrong with it can be said
         return status
     except BenchmarkError as error:
         return _told(error)

@@ -46,10 +46,10 @@ EXTRAS = {
         "separation, and the parity tests of its metrics",
         {"asteroid.losses": "asteroid", "mir_eval.separation": "mir_eval"},
     ),
-    "hf": Extra("Hugging Face weights", {"transformers": "transformers"}),
-    "torchaudio": Extra("torchaudio weights, training hubert.tiny", {"torchaudio": "torchaudio"}),
+    "hf": Extra("Hugging Face models and weights", {"transformers": "transformers"}),
+    "torchaudio": Extra("torchaudio bundles, training hubert.tiny", {"torchaudio": "torchaudio"}),
     "s3prl": Extra(
-        "s3prl among the reference models of speed, and the parity tests of heads",
+        "s3prl's upstreams (s3prl:NAME), the reference models of speed, parity tests of heads",
         {"s3prl.upstream.interfaces": "s3prl", "torchaudio": "torchaudio"},
     ),
     "cluster": Extra("sweep --ray", {"ray": "ray"}),

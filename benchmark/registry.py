@@ -20,11 +20,16 @@ class Registry:
     """One room's plug-ins. The file name is the plug-in name; other distributions add theirs by
     entry point, and anybody by path/to/file.py:NAME.
 
+    A file in the room's folder `external` is a *source*, whose name ends in a colon: it makes a
+    plug-in of whatever is named after that (hf:ID), which its constructor takes as `model`.
+
     Attributes:
         KINDS: what a room's plug-ins are in benchmark/contract: a class, or what one makes.
+        HINTS: what else a file that holds none may be, and how that is written.
     """
 
     KINDS: ClassVar = {"upstreams": "Upstream", "tasks": "Task"}
+    HINTS: ClassVar = {"upstreams": "; an s3prl expert is written s3prl:path/to/expert.py"}
 
     def __init__(self, room: str):
         self.room, self.package, self.kind = room, f"earlyexit_superb.{room}", self.KINDS[room]
@@ -40,10 +45,29 @@ class Registry:
 
     def names(self) -> list[str]:
         """Every name, in-tree and outside, importing none."""
-        room = import_module(self.package).__path__
-        # a folder is shared code
-        here = {m.name for m in pkgutil.iter_modules(room) if not m.ispkg}
-        return sorted(here | set(self._outside()))
+        return sorted(name for name in self._modules() if not name.endswith(":"))
+
+    def sources(self) -> list[str]:
+        """Every name before something of another library, with its colon."""
+        return sorted(name for name in self._modules() if name.endswith(":"))
+
+    def split(self, spec: str) -> tuple[str, dict[str, str]]:
+        """The plug-in's name in a spec, and the constructor's option that the spec states.
+
+        "name.tag" states `tag`, "source:rest" states `model`, path/to/file.py:NAME states none.
+        """
+        source, colon, rest = spec.partition(":")
+        named = source.replace("-", "_").isidentifier()  # no path
+        if colon and named and source + colon in self.sources():
+            if not rest:
+                raise UsageError(f"{self.room[:-1]} {spec} names nothing after the colon")
+            return source + colon, {"model": rest}
+        if ".py:" in spec:
+            return spec, {}
+        if spec.endswith(".py"):
+            raise UsageError(f"{self.room[:-1]} {spec}: write {spec}:NAME{self._hint}")
+        name, _, tag = spec.partition(".")
+        return name, {"tag": tag} if tag else {}
 
     @prints_to_stderr()
     def get(self, name: str) -> Any:
@@ -51,12 +75,15 @@ class Registry:
         if ".py:" in name:
             return self._in_file(name)
         if name not in self._found:
-            if name not in self.names():
+            modules = self._modules()
+            if name not in modules:
+                before_colon = name[: name.find(":") + 1]
+                near = did_you_mean(before_colon or name, modules)
                 raise UsageError(
-                    f"no {self.room[:-1]} is called {name!r}: {did_you_mean(name, self.names())} "
+                    f"no {self.room[:-1]} is called {name!r}: {near} "
                     f"(list them: run_benchmark.py ls {self.room})"
                 )
-            import_module(self._outside().get(name, f"{self.package}.{name}"))
+            import_module(modules[name])
             if name not in self._found:
                 raise UsageError(
                     f"the plug-in module of {name!r} was imported but registers no "
@@ -71,11 +98,14 @@ class Registry:
 
     def _in_file(self, spec: str) -> Any:
         """What NAME is in that file; known by its own name from then on, as rows say it."""
-        what, found = self.room[:-1], from_file(spec)
+        what = self.room[:-1]
+        if spec.endswith(":UpstreamExpert"):
+            raise UsageError(f"{what} {spec} is no {self.kind}{self._hint}")
+        found = from_file(spec)
         if not self.holds(found):
             raise UsageError(
                 f"{what} {spec}: that is no {self.kind} of benchmark.contract but a "
-                f"{type(found).__name__}"
+                f"{type(found).__name__}{self._hint}"
             )
         name = getattr(found, "name", "")
         taken = name in self.names() or self._found.get(name, found) is not found
@@ -103,8 +133,19 @@ class Registry:
             return f"{type(error).__name__}: {error}"
         return ""
 
-    def _outside(self) -> dict[str, str]:
-        return {e.name: e.module for e in entry_points(group=self.package)}
+    @property
+    def _hint(self) -> str:
+        return self.HINTS.get(self.room, "")
+
+    def _modules(self) -> dict[str, str]:
+        """Name -> module, in-tree and outside, importing none. Any other folder is shared code."""
+        room = import_module(self.package).__path__
+        there = pkgutil.iter_modules([f"{folder}/external" for folder in room])
+        return (
+            {m.name: f"{self.package}.{m.name}" for m in pkgutil.iter_modules(room) if not m.ispkg}
+            | {f"{m.name}:": f"{self.package}.external.{m.name}" for m in there}
+            | {e.name: e.module for e in entry_points(group=self.package)}
+        )
 
 
 upstreams, tasks = Registry("upstreams"), Registry("tasks")
@@ -112,16 +153,16 @@ upstreams, tasks = Registry("upstreams"), Registry("tasks")
 
 @prints_to_stderr()
 def build_upstream(spec: str, options: Mapping[str, str] | None = None) -> Any:
-    """ "name", "name.tag" or "path/to/file.py:Class" -> a ready upstream in evaluation mode.
+    """ "name", "name.tag", "source:model" or "path/to/file.py:Class" -> a ready upstream in
+    evaluation mode.
 
     `options` go to the constructor; their names are checked against its signature and their values
     take the type of its defaults (command lines and YAML know only strings).
     """
-    cls, given = upstream_class(spec), dict(options or {})
-    tag = "" if ".py:" in spec else spec.partition(".")[2]
-    if tag:
-        given["tag"] = tag
-    options = coerce(given, inspect.signature(cls).parameters, f"upstream {spec}")
+    cls, given, stated = upstream_class(spec), dict(options or {}), upstreams.split(spec)[1]
+    if "model" in given and "model" in stated:
+        raise UsageError(f"upstream {spec} already names its model; leave the option model out")
+    options = coerce(given | stated, inspect.signature(cls).parameters, f"upstream {spec}")
     with Heartbeat(f"upstream {spec}") as alive:
         alive.step("its constructor")
         return cls(**options).eval()
@@ -129,7 +170,7 @@ def build_upstream(spec: str, options: Mapping[str, str] | None = None) -> Any:
 
 def upstream_class(spec: str) -> Any:
     """The class behind a spec, nothing built."""
-    found = upstreams.get(spec if ".py:" in spec else spec.partition(".")[0])
+    found = upstreams.get(upstreams.split(spec)[0])
     if not inspect.isclass(found):  # a built one has no options
         raise UsageError(
             f"upstream {spec}: that is a {type(found).__name__} that is built already; name its "

@@ -5,6 +5,7 @@ YAML is read without its own ideas of types (`no` is False, 010 is 8, 1:30 is 90
 tags, anchors and depth: nothing of a file is executed or grows, and a key given twice is a mistake.
 """
 
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def _refuse_control_characters(path: Path, value: Any) -> None:
         value = [*value.keys(), *value.values()]
     for one in value if isinstance(value, list) else ():
         _refuse_control_characters(path, one)
-    if isinstance(value, str) and not value.isprintable():
+    if isinstance(value, str) and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
         raise UsageError(
             f"--config {path}: {value[:40]!r} has a control character, which no option has"
         )

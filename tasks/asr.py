@@ -67,7 +67,7 @@ class ASRProtocol(Protocol):
     sil_score: float = 0.0
     above_zero: ClassVar[tuple[str, ...]] = (
         *Protocol.above_zero,
-        *("layers", "hidden", "join", "beam"),
+        *("hidden", "join", "outputs", "beam"),
     )
     at_test: ClassVar[tuple[str, ...]] = (
         *("lm", "lexicon", "beam", "beam_threshold"),
@@ -92,11 +92,6 @@ class ASRProtocol(Protocol):
         )
 
     def __post_init__(self):
-        if min(self.join, self.outputs, self.hidden) < 1 or self.layers < 0:
-            raise UsageError(
-                f"protocol {self.name}: join, outputs and hidden are at least 1 and layers 0, not "
-                f"{self.join}, {self.outputs}, {self.hidden} and {self.layers}"
-            )
         if self.bucket and self.batch != self.bucket // 2:
             raise UsageError(
                 f"protocol {self.name}: batches are halves of buckets, so {self.batch} and "

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..benchmark.calibration import midpoint
 from ..benchmark.contract import Training, TrainingData, TrainingRun, Upstream
-from ..benchmark.contract.wrapper import ExitRule
+from ..benchmark.contract.wrapper import ExitRule, stepping
 from ..benchmark.errors import UsageError
 from ..benchmark.masking import masked_mean
 from ..benchmark.registry import build_upstream, spelled, upstream_class, upstreams
@@ -32,7 +32,7 @@ def backbone_of(tag: str, backbone: str = "", **options: Any) -> Upstream:
     """hubert.<tag>, or any other upstream, with those of the options that it takes."""
     known = inspect.signature(upstream_class(backbone or "hubert")).parameters
     taken = {name: value for name, value in options.items() if name in known}
-    return build_upstream(backbone or f"hubert.{tag}", taken)
+    return stepping(build_upstream(backbone or f"hubert.{tag}", taken))
 
 
 def train(recipe: BranchRecipe, data: TrainingData, run: TrainingRun) -> None:

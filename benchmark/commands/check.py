@@ -92,6 +92,8 @@ def _room(words: Sequence[str]) -> tuple[str, str]:
             f"{' '.join(words)}"
         )
     [name] = words
+    if upstreams.split(name)[0] in upstreams.sources():
+        return "upstream", name
     if ".py:" in name:
         return ("task" if tasks.holds(from_file(name)) else "upstream"), name
     found = [room for room, registry in rooms.items() if name.partition(".")[0] in registry.names()]
@@ -101,7 +103,8 @@ def _room(words: Sequence[str]) -> tuple[str, str]:
             f"or check task {name}"
         )
     if not found:
-        known = did_you_mean(name, [n for registry in rooms.values() for n in registry.names()])
+        there = [n for room in rooms.values() for n in (*room.names(), *room.sources())]
+        known = did_you_mean(name, there)
         raise UsageError(
             f"no upstream and no task is called {name!r}: {known} (list them: run_benchmark.py ls)"
         )

@@ -79,7 +79,10 @@ def run_options(parser: Parser) -> None:
 def _what(parser: Parser) -> None:
     """An upstream and how it exits, a task and its data."""
     add = parser.add_argument
-    upstream = "an upstream (run_benchmark.py ls upstreams), name.tag, or path/to/file.py:Class"
+    upstream = (
+        "an upstream (run_benchmark.py ls upstreams), name.tag, hf:ID, torchaudio:BUNDLE, "
+        "s3prl:NAME or path/to/file.py:Class"
+    )
     add("--upstream", metavar="NAME", help=upstream)
     task = "a task (run_benchmark.py ls tasks), or path/to/file.py:NAME"
     add("--task", metavar="NAME", help=task)

@@ -15,7 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import UsageError
 from .upstream import Upstream
+
+
+def stepping(inner: Upstream) -> Upstream:
+    """`inner`; UsageError where it computes all its depths whatever the exit is."""
+    if not inner.card.stepped:
+        raise UsageError(
+            f"{inner.card.name} computes all its depths at once, so leaving early would save "
+            "nothing; name a backbone that steps, or take its static rows without an exit rule"
+        )
+    return inner
 
 
 class Wrapper(Upstream):
@@ -110,7 +121,7 @@ class ExitRule(Wrapper):
     passed_on = ("answers", "unit_count")
 
     def __init__(self, inner: Upstream, name: str, source: str, evidence: str, revision: str = ""):
-        super().__init__(inner, name, revision)
+        super().__init__(stepping(inner), name, revision)
         self.card = replace(self.card, source=source, evidence=evidence)
 
     @property

@@ -70,7 +70,9 @@ def _code(upstream: Upstream) -> str:
     """A hash of the files that an upstream's numbers come from, as the interpreter sees them:
     comments, docstrings and layout change no number.
     """
-    files = {inspect.getsourcefile(sys.modules[name]) for name in modules_behind(upstream)}
+    modules = (sys.modules[name] for name in modules_behind(upstream))
+    # one that was made in memory has no file
+    files = {inspect.getsourcefile(m) for m in modules if getattr(m, "__file__", None)}
     return _hash("".join(_parsed(Path(file)) for file in sorted(f for f in files if f)).encode())
 
 
@@ -101,7 +103,10 @@ def _belongs(name: str, user: str) -> bool:
 
 
 def _parsed(file: Path) -> str:
-    """A Python file as a syntax tree without docstrings."""
+    """A Python file as a syntax tree without docstrings. A library's is taken as it is: nobody
+    edits its comments, and there may be a hundred."""
+    if "site-packages" in file.parts and HOUSE not in file.parts:
+        return file.read_text(encoding="utf-8")
     tree = ast.parse(file.read_bytes())
     for node in ast.walk(tree):
         documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))

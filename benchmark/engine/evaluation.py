@@ -17,6 +17,7 @@ from . import heads
 from .anytime import for_budget
 from .experiment import Experiment, Row
 from .feature_cache import FeatureCache, cached_features
+from .promises import threshold
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _calibrate(exp: Experiment, train: FeatureCache, value: float) -> Calibratio
             f"{up.card.name}: its evidence is not finite on the training split, so no threshold "
             f"can be set; run: run_benchmark.py check {exp.config.upstream}"
         )
-    tau = up.tau(evidence, value)
+    tau = threshold(up, evidence, value)
     exits = replay(evidence, Exit(leaving(up), tau), up.exits)
     return Calibration(tau, exits, calibration.depth_means(evidence))
 

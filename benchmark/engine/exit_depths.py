@@ -9,6 +9,7 @@ from ..contract import Example, Item, Upstream
 from ..errors import UsageError
 from ..exiting import Exit, leaving, replay
 from .feature_cache import cached_features
+from .promises import threshold
 
 
 class Left(NamedTuple):
@@ -52,7 +53,7 @@ def exit_depths(
             f"{upstream.card.name}: its evidence is not finite, so no exit can be told; run: "
             f"run_benchmark.py check {upstream.card.name}"
         )
-    taus = {value: upstream.tau(known, value) for value in values}
+    taus = {value: threshold(upstream, known, value) for value in values}
     return {
         value: Left(tau, replay(asked, Exit(leaving(upstream), tau), upstream.exits))
         for value, tau in taus.items()

@@ -139,7 +139,8 @@ class Experiment:
         places = leaving(upstream) if self.answers else range(1, blocks + 1)
         middle = [k for k in places if k < blocks][: len(places) // 2][-1:]
         rows = [Row(self._cell(backbone, "full", way), way, blocks) for way in ways]
-        fixed = (*middle, *self.extra.depths) if self.answers else (0, *middle, *self.extra.depths)
+        front = () if self.answers or blocks == 0 else (0,)
+        fixed = (*front, *middle, *self.extra.depths)
         for depth in dict.fromkeys(fixed):
             rows.append(Row(self._cell(backbone, f"depth {depth}", usual), usual, depth))
         for depth in self.extra.alone:

@@ -35,7 +35,7 @@ class LowerPrecision(Wrapper):
     def __init__(self, inner: Upstream):
         card = inner.card
         super().__init__(inner, f"{card.name}(bf16)", f"{card.revision}.bf16")
-        self._evidence_lowered = True
+        self._in_float32: set[int] = set()  # depths
 
     def around(self, inner: Upstream) -> Upstream:
         return LowerPrecision(inner)
@@ -57,13 +57,13 @@ class LowerPrecision(Wrapper):
         self, depth: int, state: Tensor, previous: Tensor, frames: Tensor, **answer: Any
     ) -> Tensor:
         given = (depth, state, previous, frames)
-        if self._evidence_lowered:
+        if depth not in self._in_float32:
             with _autocast(state):
                 evidence = self.inner.evidence(*given, **answer)
             if evidence.dtype != torch.bfloat16:
                 return evidence.float()
             # its last steps, a mean among them, were rounded to eight bits: too few for a threshold
-            self._evidence_lowered = False
+            self._in_float32.add(depth)
         return self.inner.evidence(*given, **answer).float()
 
     def answer(self, depth: int, state: Tensor, frames: Tensor) -> Sequence[Tensor]:

@@ -9,14 +9,17 @@ more state is asked for than the card promises.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Integral, Real
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..contract import SAMPLE_RATE, Upstream
+from ..contract import SAMPLE_RATE, Upstream, UpstreamCard
 from ..errors import UsageError
 from ..exiting import evidence_at
+from ..heartbeat import Heartbeat
 from ..masking import valid_mask
 
 
@@ -33,10 +36,17 @@ def check_built(upstream: Upstream) -> None:
     """UsageError where the card, the weights, frames() or the costs of an upstream cannot be
     right.
     """
-    card = upstream.card
-    for name, value in (("depth", card.depth), ("dim", card.dim), ("stride", card.stride)):
-        if not isinstance(value, int) or value < 1:
-            refuse(upstream, f"its card says {name} {value!r}, not a whole number from 1")
+    card = getattr(upstream, "card", None)
+    if not isinstance(card, UpstreamCard) or not isinstance(card.name, str) or not card.name:
+        raise UsageError(
+            f"{type(upstream).__name__} has no card with a name; its constructor sets self.card = "
+            "UpstreamCard(name, depth, dim, stride, revision, source)"
+        )
+    fewest = 1 if card.stepped else 0  # a spectrum of another library has no block
+    given = (("depth", card.depth, fewest), ("dim", card.dim, 1), ("stride", card.stride, 1))
+    for name, value, least in given:
+        if not isinstance(value, Integral) or value < least:
+            refuse(upstream, f"its card says {name} {value!r}, not a whole number from {least}")
     for name, tensor in upstream.state_dict().items():
         if tensor.is_floating_point() and bool(tensor.isnan().any()):
             refuse(upstream, f"its weights hold nan, in {name} {tuple(tensor.shape)}")
@@ -54,11 +64,27 @@ def _check_costs(upstream: Upstream) -> None:
     ]
     for name, values in counted:
         for value in values:
-            if not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            if not isinstance(value, Real) or not 0 <= value < float("inf"):
                 refuse(upstream, f"{name}() gives {value!r}, not a number of operations")
-    if counts[last] == 0 or any(deeper < before for before, deeper in pairwise(counts)):
+    if not upstream.card.stepped and len(set(counts)) > 1:
+        refuse(upstream, "macs() differs between depths, where its card says all are computed")
+    nothing = upstream.card.stepped and counts[last] == 0
+    if nothing or any(deeper < before for before, deeper in pairwise(counts)):
         seen = ", ".join(f"{count:,}" for count in counts)
         refuse(upstream, f"macs() of 5 s should grow with depth from above 0; it gives {seen}")
+
+
+# ---- when thresholds are set ---------------------------------------------------------------------
+
+
+def threshold(upstream: Upstream, evidence: np.ndarray, value: float) -> float:
+    """`Upstream.tau`, which must be a number."""
+    with Heartbeat(f"{upstream.card.name}: the threshold of {upstream.knob} {value:g}") as heart:
+        heart.step("tau()")
+        tau = upstream.tau(evidence, value)
+    if not isinstance(tau, Real) or tau != tau:
+        refuse(upstream, f"tau() gives {tau!r} for {upstream.knob} {value:g}, not a number")
+    return float(tau)
 
 
 # ---- while it records ----------------------------------------------------------------------------
@@ -82,7 +108,7 @@ class Handed:
             return True
         if self.copy is None:
             return False
-        return not torch.allclose(self.tensor, self.copy, rtol=0, atol=0, equal_nan=True)
+        return not torch.equal(_bits(self.tensor), _bits(self.copy))  # nan equals itself
 
 
 class Promises:
@@ -119,6 +145,8 @@ class Promises:
         last, longest = self.upstream.card.depth, int(frames.max())
         given = [self._handed("the audio", audio), self._handed("the lengths", lengths)]
         walk, held = self.upstream.states(audio, lengths), given
+        if not hasattr(walk, "send"):  # the driver tells it which rows go on
+            self._refuse(f"states() gives a {type(walk).__name__}, not a generator that yields")
         for depth in range(deepest + 1):
             state = next(walk, None)
             self._unspoiled(f"states(), on its way to depth {depth},", held)
@@ -154,6 +182,8 @@ class Promises:
             {"state": state, "frames": frames},
             lambda: self.upstream.answer(depth, state, frames),
         )
+        if not isinstance(found, Sequence | Tensor):
+            self._refuse(f"answer() at depth {depth} gives a {type(found).__name__}, no answers")
         if len(found) != len(state):
             self._refuse(
                 f"answer() at depth {depth} gives {len(found)} answers to {len(state)} utterances"
@@ -207,6 +237,13 @@ class Promises:
 
     def _refuse(self, fault: str) -> NoReturn:
         refuse(self.upstream, fault)
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """Its numbers as whole ones of the same size."""
+    sizes = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    whole = sizes.get(tensor.element_size())
+    return tensor.view(whole) if whole and tensor.is_floating_point() else tensor
 
 
 def _version(tensor: Tensor) -> int | None:

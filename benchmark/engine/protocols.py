@@ -120,7 +120,9 @@ def run_protocol(
 
 def _refuse_value(published: Protocol, name: str, value: Any) -> None:
     """UsageError for a number that a field cannot have."""
-    wanted = ""
+    wanted, own = "", getattr(published, name)
+    # a field that is published below 0 means something there (ignore_index=-100)
+    least = -MOST if isinstance(own, int) and own < 0 else 0
     numbers = [x for x in (value if isinstance(value, tuple) else (value,)) if _is_number(x)]
     if not all(map(math.isfinite, numbers)):
         wanted = "a finite number"
@@ -128,14 +130,14 @@ def _refuse_value(published: Protocol, name: str, value: Any) -> None:
         wanted = "above 0"
     elif name == "dropout" and not 0 <= value < 1:
         wanted = "a probability from 0, below 1"
-    elif any(isinstance(x, int) and not -1 < x < MOST for x in numbers):
-        wanted = f"a whole number from 0, below {MOST:.0e}"
+    elif any(isinstance(x, int) and not least <= x < MOST for x in numbers):
+        wanted = f"a whole number from {least}, below {MOST:.0e}"
     elif name == "optimiser" and value not in OPTIMISERS:
         wanted = " or ".join(OPTIMISERS)
     if wanted:
         raise UsageError(
             f"--set {name} is {wanted}, not {_told(value)}; protocol {published.name} has "
-            f"{_told(getattr(published, name))}"
+            f"{_told(own)}"
         )
 
 

@@ -144,8 +144,9 @@ def _cost(ev: Evaluation, row: Row, depth: np.ndarray, measured: Measured) -> Co
             spent = cost.expected_macs(exp.upstream, some, controls.shares(left), exp.answers)
         else:
             spent = cost.macs(exp.upstream, some, left, exit, exp.answers)
-        whole = np.full(len(some), blocks)
-        return spent, 100 * (1 - spent / cost.macs(exp.upstream, some, whole, full, exp.answers))
+        whole = cost.macs(exp.upstream, some, np.full(len(some), blocks), full, exp.answers)
+        # a spectrum alone multiplies no matrices
+        return spent, 100 * (1 - spent / whole) if whole else 0.0
 
     spent, macs_saved = spared(items, depth)
     deepest, parameters = int(depth.max()), measured.parameters[row.cell.upstream]

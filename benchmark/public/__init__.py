@@ -64,7 +64,8 @@ def run(upstream: str, task: str, rho: Sequence[float] = (), **options: Any) -> 
     """Benchmark `upstream` on `task`: a Result a row, made where it is not there yet.
 
     Args:
-        upstream: a name, name.tag, or path/to/file.py:Class, as `--upstream` takes it.
+        upstream: a name, name.tag, hf:ID, torchaudio:BUNDLE, s3prl:NAME or
+            path/to/file.py:Class, as `--upstream` takes it.
         task: a name, as `--task` takes it.
         rho: DAISY's spelling of knobs={"rho": ...}.
         options: fields of `benchmark.engine.experiment.RunConfig`, spelt like the options

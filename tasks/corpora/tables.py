@@ -111,7 +111,8 @@ def _header(path: Path) -> tuple[list[str], str, int]:
         if line.strip() and not re.fullmatch("sep=.", line.strip()):  # a line that Excel writes
             counts = {d: line.count(d) for d in DELIMITERS}
             best = max(DELIMITERS, key=lambda d: counts[d])
-            delimiter = "\t" if path.suffix == ".tsv" and counts["\t"] else best
+            by_tabs = path.suffix == ".tsv" and (counts["\t"] or not counts[best])
+            delimiter = "\t" if by_tabs else best
             names = [name.strip() for name in _fields(path, number, line, delimiter)]
             if twice := sorted({n for n in names if n and names.count(n) > 1}):
                 raise UsageError(
@@ -128,6 +129,8 @@ def _table_rows(path: Path) -> Iterator[tuple[int, Row]]:
         if number <= first or not line.strip():
             continue
         fields = _fields(path, number, line, delimiter)
+        while len(fields) > len(names) and not fields[-1].strip():  # commas at the end of a line
+            fields.pop()
         cut = len(fields) < len(names) and ended == line
         if len(fields) > len(names) or cut:
             why = (

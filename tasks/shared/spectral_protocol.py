@@ -43,7 +43,7 @@ class SpectralProtocol(Protocol):
     standardise: bool = False
     above_zero: ClassVar[tuple[str, ...]] = (
         *Protocol.above_zero,
-        *("n_fft", "win", "layers", "hidden"),
+        *("n_fft", "win", "hidden"),
     )
 
     def __post_init__(self):

@@ -57,6 +57,12 @@ def test_a_reader_that_goes_away_is_no_error(folder):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_without_a_stdout_there_is_nothing_to_say():
+    program = f"{sys.executable} {ROOT / 'run_benchmark.py'} ls tasks >&-"
+    done = subprocess.run(["sh", "-c", program], stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize(
     "verb", [["leaderboard", "{}"], ["compare", "a=b", "curve", "--results", "{}"]]
 )

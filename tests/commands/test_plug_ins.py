@@ -7,15 +7,16 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
-from earlyexit_superb.benchmark import foreign
+from earlyexit_superb.benchmark import foreign, heartbeat
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.errors import UsageError
 from helpers import ROOT, command
-from toys import liars
+from toys import rude
 
-FILE = ROOT / "tests" / "toys" / "liars.py"
+FILE = ROOT / "tests" / "toys" / "rude.py"
 TASK = """
 import sys
 sys.path.insert(0, {tests!r})
@@ -39,14 +40,14 @@ def last(text):
     return [said for said in text.splitlines() if said.startswith("error: ")][-1]
 
 
-@pytest.mark.parametrize("liar", liars.CALLED)
+@pytest.mark.parametrize("liar", rude.CALLED)
 def test_whatever_a_plug_in_raises_is_one_sentence(liar, corpus, tmp_path, shared_cache, capsys):
     status = main(line(liar.__name__, corpus, tmp_path))
     out, err = capsys.readouterr()
     told = last(err)
     assert liar.said in told and "Traceback" not in err and out == ""
-    assert status == (3 if liar is liars.TakesTooMuch else 2)
-    assert ("liars.py line " in told) == (status == 2)
+    assert status == (3 if liar is rude.TakesTooMuch else 2)
+    assert ("rude.py line " in told) == (status == 2)
     assert not list(tmp_path.glob("se/*/*/adaptive*/*.json"))
 
 
@@ -114,3 +115,15 @@ def test_an_endless_step_shows_signs_of_life_and_has_a_limit(corpus, tmp_path, s
     assert done.returncode == 3 and done.stdout == ""
     assert "notice: se train: endless has been at" in done.stderr
     assert "the limit of one step" in last(done.stderr)
+
+
+def test_a_process_that_was_stopped_has_not_worked(monkeypatch):
+    """Ctrl-Z and an hour later: the clock went on, the step did not."""
+    clock = iter([0.0, 0.1, 4000.0, 4000.1])
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: next(clock, 4000.2))
+    monkeypatch.setattr(heartbeat.os, "_exit", lambda code: pytest.fail("it was ended"))
+    alive = heartbeat.Heartbeat("a test", beat=0.01)
+    with alive:
+        alive.step("sleeping")
+        threading.Event().wait(0.1)
+    assert alive._taken < 1

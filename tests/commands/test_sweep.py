@@ -174,8 +174,9 @@ def lasting(results):
         del result["device"]
         for key in ("time_saved", "time_saved_low", "time_saved_high", "rtfx", "peak_mib"):
             del result["cost"][key]
-        for key in ("command", "finished"):
+        for key in ("command", "finished", "digests"):
             del result["detail"][key]
+        result["detail"].get("training", {}).pop("device", None)
         result["detail"].pop("timing", None)
         out[path.relative_to(results)] = (
             json.dumps(result),

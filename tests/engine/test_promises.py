@@ -1,9 +1,10 @@
 """An upstream that does not keep its promises is one sentence, before a number is stored."""
 
+import numpy as np
 import pytest
 from earlyexit_superb.benchmark.conformance import check_upstream
 from earlyexit_superb.benchmark.engine import feature_cache
-from earlyexit_superb.benchmark.engine.promises import check_built
+from earlyexit_superb.benchmark.engine.promises import check_built, threshold
 from earlyexit_superb.benchmark.errors import UsageError
 from helpers.traces import folders
 from toys import contract, liars
@@ -33,7 +34,14 @@ def test_a_lie_about_costs_and_weights_is_found_before_anything_is_recorded(liar
     assert liar.said in str(told.value)
 
 
-@pytest.mark.parametrize("toy", [Toy, contract.Halved, contract.SelfAnswering, contract.Slow])
+def test_a_threshold_is_a_number():
+    with pytest.raises(UsageError, match=r"tau\(\) gives None for"):
+        threshold(liars.NoThreshold(), np.ones((3, 3)), 0.5)
+
+
+@pytest.mark.parametrize(
+    "toy", [Toy, liars.CountsWithNumpy, contract.Halved, contract.SelfAnswering, contract.Slow]
+)
 def test_who_keeps_every_promise_is_recorded(toy, split):
     check_built(toy())
     keep = "answers" if toy is contract.SelfAnswering else "states"

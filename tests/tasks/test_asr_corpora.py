@@ -62,8 +62,6 @@ def test_recipes_are_the_published_ones():
 def test_a_recipe_that_contradicts_itself_is_refused():
     with pytest.raises(UsageError, match="8 and 32 do not go together"):
         replace(asr.SUPERB_V1, batch=8)
-    with pytest.raises(UsageError, match="join and hidden are at least 1 and layers 0"):
-        replace(asr.SUPERB_V1, join=0)
 
 
 def sets(root, train="train-clean-100"):

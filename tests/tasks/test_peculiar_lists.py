@@ -56,6 +56,7 @@ SAME = {
     "Windows line ends": ("csv", table(end="\r\n")),
     "old Macintosh line ends": ("csv", table(end="\r")),
     "sep= of a spreadsheet": ("csv", "sep=;\n" + table(";")),
+    "commas at the end of every line": ("csv", table(end=",,\n").replace("text,,", "text", 1)),
     "blank lines": ("csv", table().replace("\n", "\n\n")),
     "spaces around names": ("csv", table(head=(" path", "split ", " text"))),
     "quotation marks around fields": ("csv", '"' + table('","', end='"\n"')[:-1]),

@@ -1,8 +1,8 @@
 """Toys that do not keep what the contract promises, a way each."""
 
-import sys
 from dataclasses import replace
 
+import numpy as np
 import torch
 from toys.toy import Toy
 
@@ -156,10 +156,17 @@ class Unsure(Liar):
         return found * float("nan") if depth == 3 else found
 
 
+class Lists(Liar):
+    said = "states() gives a list, not a generator"
+
+    def states(self, wavs, lengths):
+        return list(super().states(wavs, lengths))
+
+
 RECORDED = (
     *(MoreFrames, NegativeFrames, BrokenFrames, OneFrameCount, Spoils, SpoilsUnseen, SpoilsFrames),
     *(SpoilsAudio, GoesOnInPlace, Wide, Flat, Doubles, Deeper, Shallower, NotFinite, Columns),
-    Unsure,
+    *(Unsure, Lists),
 )
 
 
@@ -208,74 +215,34 @@ class NoDepth(Liar):
         self.card = replace(self.card, depth=0)
 
 
-BUILT = (CostsNothing, CostsLess, CostsNone, PaysForTests, NanWeights, NoDepth)
-
-
-class Raises(Liar):
-    said = "raises RuntimeError: out of tune"
-
-    def states(self, wavs, lengths):
-        raise RuntimeError("out of tune")
-
-
-class RaisesWhenBuilt(Liar):
-    said = "raises RuntimeError: out of tune"
+class NoCard(Liar):
+    said = "NoCard has no card with a name"
 
     def __init__(self):
-        raise RuntimeError("out of tune")
+        super().__init__()
+        del self.card
 
 
-class Leaves(Liar):
-    said = "ends the program, sys.exit(0)"
-
-    def states(self, wavs, lengths):
-        sys.exit(0)
-
-
-class LeavesWhenBuilt(Liar):
-    said = "ends the program, sys.exit()"
+class NoName(Liar):
+    said = "NoName has no card with a name"
 
     def __init__(self):
-        sys.exit()
+        super().__init__()
+        self.card = replace(self.card, name=None)
 
 
-class LeavesLate(Liar):
-    said = "ends the program, sys.exit(0)"
-
-    def tau(self, evidence, value):
-        sys.exit(0)
+BUILT = (CostsNothing, CostsLess, CostsNone, PaysForTests, NanWeights, NoDepth, NoCard, NoName)
 
 
-class TakesTooMuch(Liar):
-    said = "not enough memory"
-
-    def states(self, wavs, lengths):
-        yield torch.zeros(2**50)
-
-
-CALLED = (Raises, RaisesWhenBuilt, Leaves, LeavesWhenBuilt, LeavesLate, TakesTooMuch)
-
-
-class Chatty(Liar):
-    """Keeps every promise, and prints."""
-
-    def states(self, wavs, lengths):
-        print("hello from states")
-        return super().states(wavs, lengths)
+class CountsWithNumpy(Toy):
+    """It keeps its promises: numpy's whole numbers are whole numbers, too."""
 
     def macs(self, samples, depth):
-        print("counting")
-        return super().macs(samples, depth)
+        return np.int64(super().macs(samples, depth))
 
 
-class Endless(Liar):
-    def states(self, wavs, lengths):
-        while True:
-            pass
+class NoThreshold(Liar):
+    said = "tau() gives None for"
 
-
-def function():
-    """No upstream."""
-
-
-built = Toy()
+    def tau(self, evidence, value):
+        return None

@@ -12,7 +12,7 @@ class DownsamplingRecipe(Recipe):
     here both learn without labels to give the states of the full rate, for any task.
     """
 
-    steps: int = setting(200, "optimiser updates")
+    steps: int = setting(60, "optimiser updates")
     lr: float = setting(1e-2, "peak learning rate of the filter's taps, AdamW without decay")
     tune: bool = setting(
         False, "the backbone learns, too, apart from its convolutions (feature_extractor)"
@@ -24,7 +24,7 @@ class DownsamplingRecipe(Recipe):
     clip: float = setting(1.0, "gradient norm, of the filter and of the backbone by themselves")
     batch: int = setting(4, "utterances a step")
     seconds: float = setting(2.5, "of which a longer utterance is cropped")
-    every: int = setting(100, "steps between two looks at held-out speech")
+    every: int = setting(30, "steps between two looks at held-out speech")
 
 
 TINY = DownsamplingRecipe(

@@ -1,0 +1,1 @@
+"""Models of other libraries: the file NAME makes an upstream of whatever stands after NAME:"""
