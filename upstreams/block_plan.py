@@ -33,7 +33,11 @@ class BlockPlan(Wrapper):
                 "block_plan", "", backbone=(inner.card.name, "hubert.tiny"), blocks=(blocks, "")
             ),
         )
-        self.card = replace(self.card, source=f"this project, around {inner.card.source}")
+        self.card = replace(
+            self.card,
+            source=f"this project, around {inner.card.source}",
+            kind="pruned" if len(plan) < inner.card.depth else inner.card.kind,
+        )
 
 
 def planned(text: str, depth: int) -> tuple[int, ...]:

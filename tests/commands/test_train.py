@@ -116,7 +116,7 @@ def test_the_tags_preset_else_the_published_one():
     ] == ["tiny", "tiny", "paper", "tiny", "quick"]
 
 
-@pytest.mark.parametrize("name", ["daisy", "hubert"])
+@pytest.mark.parametrize("name", ["daisy", "distilhubert", "hubert", "layerdrop"])
 def test_presets_are_whole(name):
     """Every number has an explanation and every preset a source; settings have one meaning."""
     plugin = upstreams.get(name)

@@ -18,6 +18,7 @@ from torch import Tensor
 from ...benchmark.errors import MachineError, UsageError, did_you_mean, require
 from .hubert_shape import HubertShape
 from .hugging_face import first_line, hugging_face
+from .shared_tensors import with_shared
 from .transformer import TEMPERATURE
 
 FAMILIES = {  # fairseq's names of models: upstreams of this project
@@ -85,7 +86,7 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UsageError(
             f"weights: {path} states no shape of a HuBERT ({first_line(error)}); copy it again"
         ) from error
-    return tensors, facts
+    return with_shared(tensors, said, path, safetensors_of), facts
 
 
 def _numpy_scalars() -> list[Any]:
@@ -130,6 +131,9 @@ def _of_fairseq(blob: Mapping[str, Any], path: Path) -> dict[str, Any]:
         next((x for x in (blob.get(f"{part}_cfg"), cfg.get(part)) if isinstance(x, Mapping)), {})
         for part in ("model", "task")
     )
+    config = blob["Config"] if isinstance(blob.get("Config"), Mapping) else {}
+    if isinstance(config.get("distiller"), Mapping):  # s3prl's
+        model = config["distiller"]
     for name, known, what in (
         ("logit_temp", TEMPERATURE, "softmax temperature"),
         ("activation_fn", "gelu", "activation"),

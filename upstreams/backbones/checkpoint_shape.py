@@ -3,7 +3,7 @@ promises and against what the network here can compute.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,11 @@ ALONE = {  # what tells families apart
 
 
 def found_shape(
-    state: Mapping[str, Tensor], facts: dict[str, Any], asked: HubertShape, source: str
+    state: Mapping[str, Tensor],
+    facts: dict[str, Any],
+    asked: HubertShape,
+    source: str,
+    promised: Sequence[str] = PROMISED,
 ) -> HubertShape:
     """The shape of what was read; UsageError where a promised field differs from `asked`."""
     try:
@@ -44,7 +48,7 @@ def found_shape(
             f"{facts[name]}; copy both again"
         )
     found = replace(asked, **facts | stated)
-    wrong = [name for name in PROMISED if getattr(found, name) != getattr(asked, name)]
+    wrong = [name for name in promised if getattr(found, name) != getattr(asked, name)]
     if wrong:
         has = ", ".join(f"{name} {getattr(found, name)}" for name in wrong)
         wants = ", ".join(f"{name} {getattr(asked, name)}" for name in wrong)
@@ -54,6 +58,11 @@ def found_shape(
             f"{(*hints, 'tag that fits')[0]}"
         )
     _check_convolutions(found, source)
+    if found.dim % found.heads:
+        raise UsageError(
+            f"weights: {source} has dim {found.dim}, which {found.heads} heads do not divide, and "
+            "does not state how many it has; name a folder in which its config.json stands"
+        )
     return found
 
 

@@ -10,7 +10,7 @@ s3prl checkpoints carry the self-supervised head.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,14 +19,21 @@ from torch import Tensor, nn
 
 from ...benchmark.errors import UsageError, require
 from ...benchmark.storage import atomic
-from .checkpoint_formats import read
-from .checkpoint_shape import found_shape
+from .checkpoint_formats import read, safetensors_of
+from .checkpoint_shape import PROMISED, found_shape
 from .hubert import HubertNet
 from .hubert_shape import HubertShape
 from .parameter_names import family_of, our_names, some
+from .shared_tensors import without_shared
 
 
-def load(source: str, shape: HubertShape, seed: int = 0, family: str = "") -> tuple[HubertNet, str]:
+def load(
+    source: str,
+    shape: HubertShape,
+    seed: int = 0,
+    family: str = "",
+    promised: Sequence[str] = PROMISED,
+) -> tuple[HubertNet, str]:
     """A network in evaluation mode, and its revision. The global random state is neither used nor
     changed.
 
@@ -39,6 +46,7 @@ def load(source: str, shape: HubertShape, seed: int = 0, family: str = "") -> tu
             `pre_norm`, `normalise_wav`, `strides` and `max_distance`, which are then the tag's.
         seed: of random weights.
         family: the upstream that the source must be of, where it says of which it is; "" = any.
+        promised: the fields of `shape` that the source must have; others are the source's own.
 
     Raises:
         UsageError: the source is not what it is taken for, or has another shape.
@@ -61,7 +69,7 @@ def load(source: str, shape: HubertShape, seed: int = 0, family: str = "") -> tu
             raise UsageError(
                 f"weights: {source} holds no HuBERT ({' '.join(str(error).split())[:200]})"
             ) from error
-        net = _filled(found_shape(state, facts, shape, source), state, source)
+        net = _filled(found_shape(state, facts, shape, source, promised), state, source)
     return net.eval(), content_hash(net) + _unusual(net.shape)
 
 
@@ -80,9 +88,20 @@ def with_random_blocks(net: HubertNet, seed: int) -> HubertNet:
     return other
 
 
-def save(net: HubertNet, path: Path, dtype: torch.dtype = torch.float16, **metadata: str) -> None:
-    """Our format: the state dict as safetensors, the shape as JSON in its metadata."""
-    write(net, path, dtype, shape=json.dumps(asdict(net.shape)), **metadata)
+def save(
+    net: HubertNet,
+    path: Path,
+    dtype: torch.dtype = torch.float16,
+    without: str = "",
+    **metadata: str,
+) -> None:
+    """Our format: the state dict as safetensors, the shape as JSON in its metadata.
+
+    Args:
+        without: a shipped model whose tensors are not stored again (`shared_tensors.py`).
+    """
+    tensors, shared = without_shared(stored(net, dtype), without, safetensors_of)
+    _write(tensors, path, shared | {"shape": json.dumps(asdict(net.shape))} | metadata)
 
 
 def write(
@@ -94,9 +113,17 @@ def write(
         dtype: in which parameters are stored.
         metadata: strings by name, kept in the file's header.
     """
+    _write(stored(module, dtype), path, metadata)
+
+
+def stored(module: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
+    return {k: v.to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}
+
+
+def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     safetensors = require("safetensors.torch", "writing weights")
-    state = {k: v.to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}
-    data = safetensors.save(state, metadata)  # not save_file, whose files only their owner may read
+    # not save_file, whose files only their owner may read
+    data = safetensors.save(tensors, metadata)
     with atomic(path, durable=True) as temporary:
         temporary.write_bytes(data)
 

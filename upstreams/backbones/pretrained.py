@@ -108,11 +108,17 @@ class PretrainedEncoder(Upstream):
                 f"keep; choose {' or '.join(self.published)}, or weights=random"
             )
         source = self.published[tag] if weights in ("", RANDOM_BLOCKS) else weights
-        net, revision = hubert_weights.load(source, shape, seed, self.family)
+        net, revision = self._read(source, shape, seed)
         if weights == RANDOM_BLOCKS:
             net = hubert_weights.with_random_blocks(net, seed)
             revision = f"{revision}-{RANDOM_BLOCKS}-{seed}"
         return net, revision
+
+    def _read(
+        self, source: str, shape: HubertShape, seed: int
+    ) -> tuple[hubert_weights.HubertNet, str]:
+        """The network at `source`, and its revision; a subclass may make another one of it."""
+        return hubert_weights.load(source, shape, seed, self.family)
 
     def frames(self, lengths: Tensor) -> Tensor:
         return frame_counts(lengths, self.net.shape)
