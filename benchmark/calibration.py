@@ -3,6 +3,7 @@ span. Pure functions.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,6 +27,15 @@ def midpoint(evidence: np.ndarray, rho: float) -> float:
     return float(rho * (means.max() + means.min()) / 2)
 
 
+def refuse_mean_depth(target: float, exits: Sequence[int], last: int) -> None:
+    """UsageError for a mean depth that is not between the first of `exits` and `last`."""
+    if not exits[0] <= target <= last:
+        raise UsageError(
+            f"a mean depth of {target:g} cannot be reached: this upstream leaves at depths "
+            f"{exits[0]} to {last}"
+        )
+
+
 def for_mean_depth(
     evidence: np.ndarray, target: float, exits: Sequence[int] | None = None, last: int | None = None
 ) -> float:
@@ -37,12 +47,10 @@ def for_mean_depth(
     """
     exits = tuple(exits or range(1, evidence.shape[1] + 1))
     last = last or exits[-1]
-    if not exits[0] <= target <= last:
-        raise UsageError(
-            f"a mean depth of {target:g} cannot be reached: this upstream leaves at depths "
-            f"{exits[0]} to {last}"
-        )
+    refuse_mean_depth(target, exits, last)
     depths = tuple(sorted({*exits, last}))
+    if len(depths) == 1:
+        return 0.0  # everybody is forced out there
     # at the smallest of them nobody leaves, as at -inf
     taus = thresholds(evidence, depths, exits)[1:]
 
@@ -71,34 +79,33 @@ def thresholds(evidence: np.ndarray, depths: Sequence[int], exits: Sequence[int]
 def first_that(
     taus: np.ndarray,
     evidence: np.ndarray,
-    depths: Sequence[int],
+    exit: Exit,
     exits: Sequence[int],
     holds: Callable[[np.ndarray], bool],
 ) -> float | None:
-    """The smallest of rising thresholds whose (n,) exit depths pass `holds`; None where none does.
+    """The smallest of rising thresholds of `exit` whose (n,) exit depths pass `holds`; None where
+    none does.
 
-    No utterance leaves later at a larger threshold, so what holds once must hold from there on:
-    bisection finds it.
+    No utterance leaves later at a larger threshold, whatever the patience, so what holds once must
+    hold from there on: bisection finds it.
     """
 
     def passes(i: int) -> bool:
-        return holds(replay(evidence, Exit(tuple(depths), float(taus[i])), exits))
+        return holds(replay(evidence, replace(exit, tau=float(taus[i])), exits))
 
     at = _first(len(taus), passes)
     return float(taus[at]) if passes(at) else None
 
 
-def ladder(
-    evidence: np.ndarray, depths: Sequence[int], exits: Sequence[int], steps: int
-) -> list[float]:
-    """Rising thresholds at which the mean exit falls in even steps from the last of `depths` to the
-    first; fewer where the evidence has no such steps."""
-    taus = thresholds(evidence, depths, exits)
+def ladder(evidence: np.ndarray, exit: Exit, exits: Sequence[int], steps: int) -> list[float]:
+    """Rising thresholds of `exit` at which the mean exit falls in even steps from the last of its
+    places to the first; fewer where the evidence has no such steps."""
+    taus = thresholds(evidence, exit.depths, exits)
 
     def above(most: float) -> float | None:
-        return first_that(taus, evidence, depths, exits, lambda depth: bool(depth.mean() <= most))
+        return first_that(taus, evidence, exit, exits, lambda depth: bool(depth.mean() <= most))
 
-    found = map(above, np.linspace(depths[-1], depths[0], steps).tolist())
+    found = map(above, np.linspace(exit.places[-1], exit.places[0], steps).tolist())
     return list(dict.fromkeys(tau for tau in found if tau is not None))
 
 

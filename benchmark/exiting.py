@@ -22,11 +22,13 @@ class Exit:
 
     No exit: Exit((L,)). Static exit at 6: Exit((6,)). DAISY: Exit(range(1, L + 1), tau); its spans:
     fewer depths, same tau. `tau` is one number or one per depth. Depths outside are not tested and
-    their branch is not computed.
+    their branch is not computed. With `patience` n (Zhou et al., 2020, PABEE) it takes the last n
+    depths tested to be below their thresholds, not one.
     """
 
     depths: tuple[int, ...]
     tau: float | tuple[float, ...] = -math.inf
+    patience: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depths", tuple(int(k) for k in self.depths))
@@ -44,6 +46,10 @@ class Exit:
                 )
         if any(math.isnan(t) for t in self.taus):
             raise UsageError("an exit's threshold must be a number, got nan")
+        if not isinstance(self.patience, int) or self.patience < 1:
+            raise UsageError(
+                f"the patience of an exit is a whole number from 1, not {self.patience!r}"
+            )
 
     @property
     def taus(self) -> tuple[float, ...]:
@@ -55,6 +61,11 @@ class Exit:
         evidence.
         """
         return {k: t for k, t in zip(self.depths[:-1], self.taus, strict=False) if k > 0}
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The depths where somebody may leave: the first `patience` - 1 tested are too early."""
+        return (*tuple(self.tested)[self.patience - 1 :], self.depths[-1])
 
 
 @dataclass
@@ -114,6 +125,7 @@ def run_until_exit(
     tested, last = exit.tested, exit.depths[-1]
     alive, depth_of = list(range(len(wavs))), [last] * len(wavs)
     answers: list[Any] = [None] * len(wavs)
+    below = [0] * len(wavs)  # successive depths tested, the last one included, below the threshold
     walk, walked, depth = upstream.states(wavs, lengths), [], 0
     previous = state = next(walk)
     while True:
@@ -125,7 +137,10 @@ def run_until_exit(
             evidence = evidence_at(upstream, depth, state, previous, valid, known)
             if granularity == "batch":
                 evidence = batch_mean(evidence, valid)
-            sure = (evidence < tested[depth]).tolist()  # here the host waits
+            now = (evidence < tested[depth]).tolist()  # here the host waits
+            for i, is_below in zip(alive, now, strict=True):
+                below[i] = below[i] + 1 if is_below else 0
+            sure = [below[i] >= exit.patience for i in alive]
         left = [i for i, leaves in enumerate(sure) if leaves]
         for i in left:
             depth_of[alive[i]] = depth
@@ -180,6 +195,18 @@ def leaving(upstream: Upstream) -> tuple[int, ...]:
     return tuple(sorted({*upstream.exits, upstream.card.depth}))
 
 
+def halfway(upstream: Upstream) -> float:
+    """The middle one of the depths it can leave at, to aim at where no mean depth is asked for."""
+    places = leaving(upstream)
+    return float(places[max(0, len(places) // 2 - 1)])
+
+
+def within(upstream: Upstream, span: Sequence[int], tau: float, patience: int = 1) -> Exit:
+    """The exit whose places are `span`: with patience, the exits just before it are tested too."""
+    before = [k for k in upstream.exits if k < span[0]] if len(span) > 1 else []
+    return Exit((*before[max(0, len(before) + 1 - patience) :], *span), tau, patience)
+
+
 def batch_mean(evidence: Tensor, frames: Tensor) -> Tensor:
     """(B,), (B,) valid frames -> (B,): everybody's evidence is the frame-weighted mean of all."""
     return ((evidence * frames).sum() / frames.sum()).expand_as(evidence)
@@ -194,10 +221,12 @@ def replay(evidence: np.ndarray, exit: Exit, exits: Sequence[int] | None = None)
     Returns: (n,) depths.
     """
     column = {k: i for i, k in enumerate(exits or range(1, evidence.shape[1] + 1))}
-    depth = np.full(len(evidence), exit.depths[-1])
-    for k, tau in reversed(exit.tested.items()):
+    depth = np.full(len(evidence), last := exit.depths[-1])
+    below = np.zeros(len(evidence), int)  # as in `run_until_exit`
+    for k, tau in exit.tested.items():
         # in the record's own precision, as the live comparison of a tensor with a Python number is
-        depth = np.where(evidence[:, column[k]] < np.asarray(tau, evidence.dtype), k, depth)
+        below = np.where(evidence[:, column[k]] < np.asarray(tau, evidence.dtype), below + 1, 0)
+        depth[(depth == last) & (below >= exit.patience)] = k
     return depth
 
 

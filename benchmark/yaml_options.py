@@ -80,7 +80,9 @@ def _refuse_control_characters(path: Path, value: Any) -> None:
         value = [*value.keys(), *value.values()]
     for one in value if isinstance(value, list) else ():
         _refuse_control_characters(path, one)
-    if isinstance(value, str) and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
+    if isinstance(value, str) and any(
+        unicodedata.category(letter) in ("Cc", "Cs") for letter in value
+    ):
         raise UsageError(
             f"--config {path}: {value[:40]!r} has a control character, which no option has"
         )

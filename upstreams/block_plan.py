@@ -22,6 +22,8 @@ class BlockPlan(Wrapper):
             command line that splits at commas.
     """
 
+    compared = ({},)
+
     def __init__(self, backbone: str = "hubert.tiny", weights: str = "", blocks: str = "1-12:2"):
         inner = build_upstream(backbone, {"weights": weights} if weights else {})
         plan = planned(blocks, inner.card.depth)

@@ -7,32 +7,16 @@ decides. The branches are trained once, without any task's labels, by `run_bench
 daisy.<tag>` (training/daisy.py).
 """
 
-import inspect
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..benchmark.calibration import midpoint
-from ..benchmark.contract import Training, TrainingData, TrainingRun, Upstream
-from ..benchmark.contract.wrapper import ExitRule, stepping
+from ..benchmark.contract import Training, TrainingData, TrainingRun
 from ..benchmark.errors import UsageError
-from ..benchmark.masking import masked_mean
-from ..benchmark.registry import build_upstream, spelled, upstream_class, upstreams
-from .backbones import entropy_branches
+from ..benchmark.registry import upstreams
+from .backbones.branched import Branched, backbone_of, no_autocast
 from .training.daisy_recipe import PRESETS, BranchRecipe
-
-BRANCHES = {"tiny": str(Path(__file__).with_name("daisy.tiny.safetensors"))}
-
-
-def backbone_of(tag: str, backbone: str = "", **options: Any) -> Upstream:
-    """hubert.<tag>, or any other upstream, with those of the options that it takes."""
-    known = inspect.signature(upstream_class(backbone or "hubert")).parameters
-    taken = {name: value for name, value in options.items() if name in known}
-    return stepping(build_upstream(backbone or f"hubert.{tag}", taken))
 
 
 def train(recipe: BranchRecipe, data: TrainingData, run: TrainingRun) -> None:
@@ -44,21 +28,13 @@ def train(recipe: BranchRecipe, data: TrainingData, run: TrainingRun) -> None:
 
 
 @upstreams.register("daisy")
-class Daisy(ExitRule):
-    """
-    Args:
-        tag, weights, seed: of the backbone, as `hubert` takes them.
-        branches: a safetensors file of trained branches; "" = the tag's own, "random" = random
-            ones.
-        front: depth 0, `projection` as in DAISY's released code (hubert's own default is
-            s3prl's `block_input`).
-        tap: the state that branches and heads read, `block` or `ffn`, as hubert takes it.
-        backbone: any upstream instead of hubert.<tag>; weights, front, tap and seed go to it
-            where it takes them.
-    """
-
+class Daisy(Branched):
+    called = "daisy"
+    paper = "Lin, Lee and Tang, 2024, DAISY, arXiv:2406.05464"
+    measures = "mean frame entropy of the block's branch, nats per frame"
     knob, knob_values, spans = "rho", (0.7,), ("mean", "threshold", "min-max")
-    stand_in = {"weights": "random", "branches": "random"}
+    # with s3prl's depth 0, so that one curve of fixed depths serves all systems on this backbone
+    compared = ({"front": "block_input", "span": "mean"},)
     trained_by = Training(
         about="a linear branch a block that names the backbone's own units; the backbone is frozen",
         presets=PRESETS,
@@ -66,45 +42,8 @@ class Daisy(ExitRule):
         options=("backbone", "weights", "tap"),
     )
 
-    def __init__(
-        self,
-        tag: str = "tiny",
-        weights: str = "",
-        branches: str = "",
-        front: str = "projection",
-        seed: int = 0,
-        backbone: str = "",
-        tap: str = "block",
-    ):
-        inner = backbone_of(tag, backbone, weights=weights, front=front, seed=seed, tap=tap)
-        shipped = "" if backbone else BRANCHES.get(tag, "")
-        branches = branches or ("random" if weights.startswith("random") else shipped)
-        loaded, revision = entropy_branches.load(branches, inner, seed)
-        super().__init__(
-            inner,
-            name=spelled(
-                "daisy",
-                "" if backbone else tag,
-                backbone=(backbone, ""),
-                weights=(weights, ""),
-                branches=("" if branches in BRANCHES.values() else branches, ""),
-                front=(front, "projection"),
-                seed=(seed, 0),
-                tap=(tap, "block"),
-            ),
-            source="Lin, Lee and Tang, 2024, DAISY, arXiv:2406.05464",
-            evidence="mean frame entropy of the block's branch, nats per frame",
-            revision=f"{inner.card.revision}+{revision}",
-        )
-        self.branches = loaded
-
-    def evidence(self, depth: int, state: Tensor, previous: Tensor, frames: Tensor) -> Tensor:
-        branch = self.branches[depth - 1]
-        # each utterance by itself, as its states were computed: no branch runs on padding
-        if state.device.type == "cpu":
-            rows = zip(state, frames.tolist(), strict=True)
-            return torch.stack([entropy(branch(row[:n])).mean() for row, n in rows])
-        return masked_mean(entropy(branch(state)), frames)
+    def unsure(self, logits: Tensor) -> Tensor:
+        return entropy(logits)
 
     def tau(self, evidence: np.ndarray, value: float) -> float:
         return midpoint(evidence, value)
@@ -119,19 +58,12 @@ class Daisy(ExitRule):
             )
         return ""
 
-    def evidence_macs(self, samples: int, depth: int) -> int:
-        branch: nn.Linear = self.branches[depth - 1]
-        frames = int(self.inner.frames(torch.tensor(samples)))
-        return frames * branch.in_features * branch.out_features
-
 
 def entropy(logits: Tensor) -> Tensor:
     """(..., units) -> (...), nats, in float32. As -sum p log p of a log-softmax it is 0 where p is
     0, never nan, and takes no second logarithm.
     """
-    # autocast would round the products, and with them the evidence, to eight bits
-    device = logits.device.type
-    known = torch.amp.is_autocast_available(device)
-    with torch.autocast(device, enabled=False) if known else nullcontext():
+    # else the products, and with them the evidence, would be rounded to eight bits
+    with no_autocast(logits):
         log_p = logits.float().log_softmax(-1)
         return -torch.linalg.vecdot(log_p.exp(), log_p)

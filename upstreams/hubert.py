@@ -49,6 +49,7 @@ class Hubert(PretrainedEncoder):
 
     family, shapes, published = "hubert", SHAPES, WEIGHTS
     source = "Hsu et al., 2021, HuBERT, IEEE/ACM TASLP 29, doi:10.1109/TASLP.2021.3122291"
+    compared = ({},)
     trained_by = Training(
         about=(
             "the whole network, by masked prediction of k-means units, from speech without labels"

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..benchmark.calibration import for_mean_depth
+from ..benchmark.calibration import for_mean_depth, refuse_mean_depth
 from ..benchmark.contract.wrapper import ExitRule
-from ..benchmark.exiting import leaving
+from ..benchmark.exiting import halfway
 from ..benchmark.masking import valid_mask
 from ..benchmark.registry import build_upstream, spelled, upstreams
 
@@ -24,6 +24,7 @@ class Similarity(ExitRule):
 
     knob, knob_values = "target_depth", (6.0,)  # of 12 blocks; else half-way, too
     stand_in = {"weights": "random"}
+    compared = ({},)
 
     def __init__(self, backbone: str = "hubert.tiny", weights: str = ""):
         inner = build_upstream(backbone, {"weights": weights} if weights else {})
@@ -33,8 +34,7 @@ class Similarity(ExitRule):
             source="Zaiem et al., 2023, arXiv:2303.06740",
             evidence="1 - mean cosine of successive depths' frames",
         )
-        places = leaving(self)
-        self.knob_values = (float(places[max(0, len(places) // 2 - 1)]),)
+        self.knob_values = (halfway(self),)
 
     def evidence(self, depth: int, state: Tensor, previous: Tensor, frames: Tensor) -> Tensor:
         valid = valid_mask(frames, state.shape[1])
@@ -42,6 +42,10 @@ class Similarity(ExitRule):
 
     def tau(self, evidence: np.ndarray, value: float) -> float:
         return for_mean_depth(evidence, value, self.exits, self.card.depth)
+
+    def check_knob(self, value: float) -> str:
+        refuse_mean_depth(value, self.exits, self.card.depth)
+        return ""
 
     def evidence_macs(self, samples: int, depth: int) -> int:
         frames = int(self.inner.frames(torch.tensor(samples)))

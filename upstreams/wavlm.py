@@ -1,5 +1,6 @@
 """WavLM (Chen et al., 2022, arXiv:2110.13900) without exits: HuBERT's network whose attention also
-weighs how far apart two frames are (sec. III-B, eq. 5-7), pre-trained on mixed and noisy speech.
+weighs how far apart two frames are (Model Structure: gated relative position bias), pre-trained on
+mixed and noisy speech.
 
 A learned table gives every bucket of distances a bias for each head. It is looked up once, before
 block 1; each block multiplies it by a gate of its own input. Attention runs in

@@ -72,15 +72,18 @@ def exits(up: Upstream) -> Findings:
     # thresholds between stored values: batches of other sizes may round the last digit differently
     values = np.unique(stored)
     between = [float((a + b) / 2) for a, b in zip(values[:-1:7], values[1::7], strict=False)]
-    same, mean_depths = True, []
-    for tau in (float(values[0] - 1), *between, float(values[-1] + 1)):
-        exit = Exit(depths, tau)
-        live = run_until_exit(up, wavs, lengths, exit).depth.numpy()
-        same = same and bool((live == replay(stored, exit, up.exits)).all())
-        mean_depths.append(live.mean())
-    thresholds = f"at {len(mean_depths)} thresholds"
+    taus = (float(values[0] - 1), *between, float(values[-1] + 1))
+    same = never_later = True
+    for patience in sorted({up.patience(value) for value in up.knob_values}):
+        mean_depths = []
+        for tau in taus:
+            exit = Exit(depths, tau, patience)
+            live = run_until_exit(up, wavs, lengths, exit).depth.numpy()
+            same = same and bool((live == replay(stored, exit, up.exits)).all())
+            mean_depths.append(live.mean())
+        never_later = never_later and mean_depths == sorted(mean_depths, reverse=True)
+    thresholds = f"at {len(taus)} thresholds"
     yield same, f"a live run leaves exactly where the stored evidence says, {thresholds}"
-    never_later = mean_depths == sorted(mean_depths, reverse=True)
     yield never_later, "a larger threshold never means a later exit"
 
 

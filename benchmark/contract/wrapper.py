@@ -101,6 +101,9 @@ class Wrapper(Upstream):
     def tau(self, evidence: np.ndarray, value: float) -> float:
         return self.inner.tau(evidence, value)
 
+    def patience(self, value: float) -> int:
+        return self.inner.patience(value)
+
     def check_knob(self, value: float) -> str:
         return self.inner.check_knob(value)
 
@@ -135,6 +138,9 @@ class ExitRule(Wrapper):
 
     def evidence_macs(self, samples: int, depth: int) -> int:
         return 0
+
+    def patience(self, value: float) -> int:
+        return 1
 
     def check_knob(self, value: float) -> str:
         return ""

@@ -9,7 +9,7 @@ The test split has no say in either.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,10 +58,17 @@ def most_lost(asked: Anytime, metric: Metric) -> float:
 
 
 def check(
-    asked: Anytime, upstream: Upstream, metric: Metric, train: Sequence[Item], answers: bool
+    asked: Anytime,
+    upstream: Upstream,
+    values: Sequence[float],
+    metric: Metric,
+    train: Sequence[Item],
+    answers: bool,
 ) -> None:
     """Whether it can be had, as far as that is known before anything is recorded.
 
+    Args:
+        values: of the knob, for each of which it is asked.
     Raises: UsageError about the first that cannot.
     """
     if not (asked.budgets or asked.max_losses):
@@ -72,11 +79,12 @@ def check(
             "adaptive upstream such as daisy"
         )
     if asked.budgets:
-        first = np.full(len(train), leaving(upstream)[0])
-        at_most = saved(upstream, train, first, Exit(leaving(upstream)), answers)
+        exit = Exit(leaving(upstream), patience=min(map(upstream.patience, values)))
+        first = np.full(len(train), exit.places[0])
+        at_most = saved(upstream, train, first, exit, answers)
         for share in asked.budgets:
             if share > at_most:
-                raise _infeasible(share, at_most, upstream, leaving(upstream))
+                raise _infeasible(share, at_most, upstream, exit.places)
     for loss in asked.max_losses:
         if loss >= (most := most_lost(asked, metric)):
             raise UsageError(
@@ -100,40 +108,42 @@ def for_budget(
     upstream: Upstream,
     items: Sequence[Item],
     evidence: np.ndarray,
-    span: tuple[int, ...],
+    exit: Exit,
     share: float,
     answers: bool,
 ) -> Exit:
-    """The exit with the smallest threshold that saves `share` on these utterances.
+    """`exit` with the smallest threshold that saves `share` on these utterances.
 
     Args:
         evidence: (n, E), a column for each of the upstream's exits.
-        span: the depths that may be left at.
-    Raises: UsageError where the span cannot save as much.
+    Raises: UsageError where its depths cannot save as much.
     """
-    exit, blocks = Exit(span), upstream.card.depth
+    blocks, exits = upstream.card.depth, upstream.exits
     spent = cost.macs_by_depth(upstream, items, exit, answers)
     whole = cost.macs_by_depth(upstream, items, Exit((blocks,)), answers)[blocks].sum()
 
     def saving(depth: np.ndarray) -> float:
-        total = sum(spent[k][depth == k].sum() for k in span)
+        total = sum(spent[k][depth == k].sum() for k in exit.depths)
         return float(1 - total / whole)
 
-    taus = calibration.thresholds(evidence, span, upstream.exits)
-    tau = calibration.first_that(
-        taus, evidence, span, upstream.exits, lambda depth: saving(depth) >= share
-    )
+    def saves(depth: np.ndarray) -> bool:
+        return saving(depth) >= share
+
+    taus = calibration.thresholds(evidence, exit.depths, exits)
+    tau = calibration.first_that(taus, evidence, exit, exits, saves)
     if tau is None:
-        raise _infeasible(share, saving(np.full(len(items), span[0])), upstream, span)
-    return Exit(span, tau)
+        at_most = saving(np.full(len(items), exit.places[0]))
+        raise _infeasible(share, at_most, upstream, exit.places)
+    return replace(exit, tau=tau)
 
 
 def _infeasible(
-    share: float, at_most: float, upstream: Upstream, span: tuple[int, ...]
+    share: float, at_most: float, upstream: Upstream, places: tuple[int, ...]
 ) -> UsageError:
-    depths = f"depth {span[0]}" if len(span) == 1 else f"depths {span[0]} to {span[-1]}"
+    first, last = places[0], places[-1]
+    depths = f"depth {first}" if first == last else f"depths {first} to {last}"
     return UsageError(
         f"--budget {100 * share:g}% cannot be saved: {upstream.card.name} leaves at {depths}, and "
-        f"leaving at {span[0]} always saves {100 * at_most:.1f} % of the training split's "
+        f"leaving at {first} always saves {100 * at_most:.1f} % of the training split's "
         "multiply-accumulates"
     )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import calibration, risk
-from ..exiting import Exit, leaving, replay
+from ..exiting import Exit, leaving, replay, within
 from .anytime import most_lost
 from .evaluation import Bound, Evaluation
 from .experiment import Row
@@ -46,8 +46,10 @@ def settings(ev: Evaluation, row: Row) -> list[Exit]:
     upstream, evidence = ev.experiment.upstream, ev.features["train"].evidence
     trained = ev.calibrated[row.cell.value]
     span = calibration.span(row.cell.span, trained.exits, leaving(upstream))
-    taus = calibration.ladder(evidence, span, upstream.exits, STEPS)
-    return [Exit(span, tau) for tau in taus if tau > -np.inf or span[-1] < upstream.card.depth]
+    never = within(upstream, span, -np.inf, trained.patience)
+    taus = calibration.ladder(evidence, never, upstream.exits, STEPS)
+    tried = [replace(never, tau=tau) for tau in taus]
+    return tried if span[-1] < upstream.card.depth else [exit for exit in tried if exit != never]
 
 
 def _shared(ev: Evaluation, workers: Sequence[Worker]) -> list[Losses]:

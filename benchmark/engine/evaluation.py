@@ -12,7 +12,7 @@ import torch
 
 from .. import calibration
 from ..errors import UsageError
-from ..exiting import Exit, leaving, replay
+from ..exiting import Exit, leaving, replay, within
 from . import heads
 from .anytime import for_budget
 from .experiment import Experiment, Row
@@ -25,6 +25,7 @@ class Calibration:
     """What one value of the knob means on the training split."""
 
     tau: float
+    patience: int
     exits: np.ndarray  # (n,) where the training utterances leave, all exits allowed
     means: np.ndarray  # (E,) mean evidence of each exit
 
@@ -135,9 +136,9 @@ def _calibrate(exp: Experiment, train: FeatureCache, value: float) -> Calibratio
             f"{up.card.name}: its evidence is not finite on the training split, so no threshold "
             f"can be set; run: run_benchmark.py check {exp.config.upstream}"
         )
-    tau = threshold(up, evidence, value)
-    exits = replay(evidence, Exit(leaving(up), tau), up.exits)
-    return Calibration(tau, exits, calibration.depth_means(evidence))
+    tau, patience = threshold(up, evidence, value), up.patience(value)
+    exits = replay(evidence, Exit(leaving(up), tau, patience), up.exits)
+    return Calibration(tau, patience, exits, calibration.depth_means(evidence))
 
 
 def _exit(
@@ -157,8 +158,9 @@ def _exit(
         return Exit((exp.upstream.card.depth,))
     if row.budget is not None:
         train, evidence = exp.splits["train"], features["train"].evidence
-        return for_budget(exp.upstream, train, evidence, span, row.budget, exp.answers)
-    return Exit(span, at_test.tau)
+        exit = within(exp.upstream, span, -np.inf, trained.patience)
+        return for_budget(exp.upstream, train, evidence, exit, row.budget, exp.answers)
+    return within(exp.upstream, span, at_test.tau, at_test.patience)
 
 
 def _own_taus(exp: Experiment, row: Row) -> Exit:
@@ -179,7 +181,8 @@ def _plan(
     elif row.taus:
         exit, name = _own_taus(exp, row), row.cell.exit
     else:
-        exit = Exit(leaving(exp.upstream), calibrated[row.cell.value].tau)
+        trained = calibrated[row.cell.value]
+        exit = Exit(leaving(exp.upstream), trained.tau, trained.patience)
         name = f"{row.cell.knob} {row.cell.value:g}"
     train, dev = (replay(features[s].evidence, exit, exp.upstream.exits) for s in ("train", "dev"))
     together = None

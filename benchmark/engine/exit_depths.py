@@ -54,7 +54,10 @@ def exit_depths(
             f"run_benchmark.py check {upstream.card.name}"
         )
     taus = {value: threshold(upstream, known, value) for value in values}
+    exits = {
+        value: Exit(leaving(upstream), tau, upstream.patience(value)) for value, tau in taus.items()
+    }
     return {
-        value: Left(tau, replay(asked, Exit(leaving(upstream), tau), upstream.exits))
-        for value, tau in taus.items()
+        value: Left(taus[value], replay(asked, exit, upstream.exits))
+        for value, exit in exits.items()
     }

@@ -64,7 +64,7 @@ def resolve(config: RunConfig) -> Experiment:
         for s in ("train", "dev", "test")
     }
     at_test = _at_test(config, upstream)
-    anytime.check(config.anytime, upstream, task.metrics[0], splits["train"], answers)
+    anytime.check(config.anytime, upstream, values, task.metrics[0], splits["train"], answers)
     return Experiment(
         config, task, resolved, upstream, corpus, splits, values, spans, extra, at_test
     )

@@ -99,9 +99,7 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
     if row.cell.exit == "random":
         depth = depths_at_test(ev, row)
     detail = _detail(exp) | {
-        "exit": None
-        if control
-        else {"depths": list(exit.depths), "tau": None if exit.tau == -math.inf else exit.tau},
+        "exit": None if control else _exit_detail(exit),
         "calibration": _calibration_detail(ev, row),
         "timing": _timing_detail(ev, row, measured),
     }
@@ -110,6 +108,8 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
     detail |= _chosen_detail(ev, row, utterances)
     if recomputed := [split for split, features in ev.features.items() if features.recomputed]:
         detail |= {"states_recomputed": recomputed}  # the last bits may differ from stored ones
+    card = (exp.upstream if row.depth is None else exp.backbone).card
+    detail |= {"kind": card.kind, "stepped": card.stepped}
     weights: Sequence[float] = ()
     if row in ev.plans:
         readout, training = load_head(ev, row)
@@ -125,10 +125,15 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
         cost=_cost(ev, row, depth, measured),
         device=machine(exp.config.device),
         answered_by="upstream" if exp.answers else "head",
-        tuned_on=(exp.upstream if row.depth is None else exp.backbone).card.tuned_on,
+        tuned_on=card.tuned_on,
         layer_weights=weights,
         detail=detail,
     ).save(exp.config.results, plain(utterances))
+
+
+def _exit_detail(exit: Exit) -> dict:
+    told = {"depths": list(exit.depths), "tau": None if exit.tau == -math.inf else exit.tau}
+    return told | ({"patience": exit.patience} if exit.patience > 1 else {})
 
 
 def _cost(ev: Evaluation, row: Row, depth: np.ndarray, measured: Measured) -> Cost:

@@ -75,13 +75,15 @@ def test_the_smallest_threshold_that_holds_is_found(seed, blocks, where):
     def mean_depth(tau):
         return replay(evidence, Exit(depths, float(tau))).mean()
 
-    found = first_that(taus, evidence, depths, exits, lambda depth: depth.mean() <= target)
+    exit = Exit(depths)
+    found = first_that(taus, evidence, exit, exits, lambda depth: depth.mean() <= target)
     assert found == next((t for t in taus if mean_depth(t) <= target), None)
-    steps = ladder(evidence, depths, exits, 8)
+    steps = ladder(evidence, exit, exits, 8)
     assert steps == sorted(set(steps)) and steps[0] == -np.inf and mean_depth(steps[-1]) == 1
 
 
 def test_one_depth_has_one_threshold():
     evidence = np.ones((3, 4), np.float32)
     assert thresholds(evidence, (2,), (1, 2, 3, 4)).tolist() == [-np.inf]
-    assert ladder(evidence, (2,), (1, 2, 3, 4), 5) == [-np.inf]
+    assert ladder(evidence, Exit((2,)), (1, 2, 3, 4), 5) == [-np.inf]
+    assert for_mean_depth(evidence[:, :1], 1) == 0  # of one block

@@ -232,7 +232,7 @@ class Record(Upstream):
 @st.composite
 def records(draw):
     """(n, L) evidence with ties, infinities and the threshold itself among its values; an exit of
-    any span and thresholds.
+    any span, thresholds and patience.
     """
     n, blocks = draw(st.integers(1, 6)), draw(st.integers(1, 5))
     values = [0.1, 0.5, 0.7000000000000001, 1 / 3, math.inf, -math.inf]
@@ -254,9 +254,8 @@ def records(draw):
     threshold = (
         st.sampled_from(values) | st.floats(0, 1) | st.sampled_from([float(v) for v in table.flat])
     )
-    return table, Exit(
-        depths, draw(threshold | st.lists(threshold, min_size=len(depths), max_size=len(depths)))
-    )
+    tau = draw(threshold | st.lists(threshold, min_size=len(depths), max_size=len(depths)))
+    return table, Exit(depths, tau, draw(st.integers(1, 3)))
 
 
 @settings(max_examples=100, deadline=None)

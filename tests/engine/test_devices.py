@@ -1,6 +1,7 @@
 """Devices without one: two pretended GPUs, of which the second is asked for (helpers/gpus.py)."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from earlyexit_superb.benchmark.exiting import Exit, leaving, run_until_exit
 from earlyexit_superb.benchmark.registry import build_upstream
 from earlyexit_superb.upstreams.daisy import entropy
 from helpers import ROOT, TOY, items_of, wav
+from helpers.rows import result
 from toys.toy import Toy
 
 AT = "cuda:1"
@@ -87,7 +89,8 @@ def readme(tmp_path):
 
 CONTRACT = f"{ROOT / 'tests' / 'toys' / 'contract.py'}:"
 STUDENT = f"{ROOT / 'tests' / 'toys' / 'student.py'}:Student"
-UPSTREAMS = ["README", TOY, STUDENT, "daisy.tiny", "layer_similarity", "block_plan"]
+UPSTREAMS = ["README", TOY, STUDENT, "daisy.tiny", "margin", "patience", "layer_similarity"]
+UPSTREAMS += ["block_plan"]
 UPSTREAMS += [CONTRACT + name for name in ("SelfAnswering", "AnswersAfterwards", "Halved", "Slow")]
 
 
@@ -117,7 +120,7 @@ def test_entropy_does_not_heed_autocast():
     assert torch.equal(lowered, entropy(logits)) and lowered.dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", ["daisy.tiny", "layer_similarity", TOY])
+@pytest.mark.parametrize("name", ["daisy.tiny", "margin", "layer_similarity", TOY])
 def test_evidence_in_bfloat16_is_not_rounded_to_it(name):
     """As on a GPU, so on a CPU: an entropy of eight bits has few values for a threshold."""
     low = at_precision(build_upstream(name).requires_grad_(False), "bf16")
@@ -180,3 +183,21 @@ def test_processes_of_a_torchrun_share_no_gpu(gpus, monkeypatch):
     for name, said in (("cuda:0", "cannot share one GPU"), ("cuda", "start at most 2")):
         with pytest.raises(UsageError, match=said), distributed.joined(name):
             pass
+
+
+# ---- whose numbers a table shows -----------------------------------------------------------------
+
+
+def test_rows_that_do_not_say_where_they_were_made_are_not_said_to_be_of_elsewhere():
+    """Of an old or edited row either device may be missing."""
+    here = timing.hardware("cpu")
+    for device, training in (
+        (None, {"device": "Other"}),
+        (here, {"device": None}),
+        (here, {}),
+        (here, None),
+    ):
+        made = replace(result(device=device), detail={"training": training})
+        assert list(devices.made_elsewhere([made], "cpu")) == []
+    made = replace(result(device=here), detail={"training": {"device": "Other"}})
+    assert "trained on Other" in next(devices.made_elsewhere([made], "cpu"))

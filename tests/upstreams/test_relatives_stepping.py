@@ -18,6 +18,7 @@ from helpers.hubert import (
 )
 from helpers.libraries import config_of, library
 from torch import nn
+from torch.nn import functional
 
 FAMILIES = ("wav2vec2", "wavlm", "data2vec")
 SMALL_ONES = pytest.mark.parametrize(
@@ -54,6 +55,22 @@ def test_the_table_of_distances_is_looked_up_once_and_not_for_depth_0(clips, mon
         assert len(list(steps)) == SMALL_WAVLM.depth and looked == [frame_counts(max(SAMPLES))]
 
 
+def test_the_bias_goes_into_the_fused_attention(clips, monkeypatch):
+    net, given = load("random", SMALL_WAVLM)[0], []
+    fused = functional.scaled_dot_product_attention
+
+    def spy(q, k, v, attn_mask):
+        given.append(attn_mask)
+        return fused(q, k, v, attn_mask=attn_mask)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", spy)
+    padded(net, clips)
+    frames, heads = frame_counts(max(SAMPLES)), SMALL_WAVLM.heads
+    assert [mask.shape for mask in given] == [(3, heads, frames, frames)] * SMALL_WAVLM.depth
+    unread = given[0][0, :, :, frame_counts(SAMPLES[0]) :]
+    assert (unread == -torch.inf).all() and not torch.allclose(given[0][2], given[1][2])
+
+
 def test_a_plan_without_block_1_keeps_the_table(clips):
     net, _ = load("random", SMALL_WAVLM)
     some = net.with_blocks([2, 3])
@@ -62,7 +79,7 @@ def test_a_plan_without_block_1_keeps_the_table(clips):
         x = net.position(net.project(clips[0][None], torch.tensor([SAMPLES[0]])))
         wanted = x
         for depth in (2, 3):
-            wanted, _ = net.outputs(depth, wanted, None, net.relative_bias(x.shape[1]))
+            wanted = net.block(depth, wanted, None, net.relative_bias(x.shape[1]))
     close([states(some, clips[:1])[-1]], [wanted])
     plan = build_upstream("block_plan", {"backbone": "wavlm.tiny", "blocks": "2-12:2"})
     assert (
@@ -98,9 +115,13 @@ def test_our_own_format_keeps_the_shape(tmp_path, shape):
 
 
 def _shapes():
+    """Every published one; in short runs those that tell the families' terms apart."""
+    short = ("wavlm.base", "data2vec.base", "wav2vec2.large_960")
     for family in FAMILIES:
         for tag, shape in upstream_class(family).shapes.items():
-            yield pytest.param(shape, id=f"{family}.{tag}")
+            name = f"{family}.{tag}"
+            marks = () if name in short else pytest.mark.slow
+            yield pytest.param(shape, id=name, marks=marks)
     yield pytest.param(SMALL_MHUBERT, id="mhubert")
 
 

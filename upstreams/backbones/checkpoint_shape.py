@@ -39,6 +39,7 @@ def found_shape(
             f"{error.args[0]})"
         ) from error
     facts = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}  # JSON has lists
+    _check_distances(stated["buckets"], facts.get("max_distance", asked.max_distance), source)
     at_odds = [name for name in stated if facts.get(name, stated[name]) != stated[name]]
     if at_odds:
         name = at_odds[0]
@@ -65,6 +66,17 @@ def found_shape(
     return found
 
 
+def _check_distances(buckets: int, reach: Any, source: str) -> None:
+    """UsageError where `positions.bucket_of` cannot tell distances apart: a quarter of the buckets
+    is for the nearest distances, one each."""
+    known = isinstance(reach, int) and buckets >= 4
+    if buckets and not (known and reach > buckets // 4):
+        raise UsageError(
+            f"weights: {source} has {buckets} buckets of distances up to {reach}, which leaves "
+            "none for far ones; copy its configuration again"
+        )
+
+
 def _check_convolutions(shape: HubertShape, source: str) -> None:
     """UsageError where `Convolutions` cannot step like these."""
     kernels, strides = shape.kernels, shape.strides
@@ -73,7 +85,8 @@ def _check_convolutions(shape: HubertShape, source: str) -> None:
             f"weights: {source} has {len(kernels)} convolutions and does not state their strides; "
             "name a folder in which its config.json stands"
         )
-    if any(stride != 2 for stride in strides[1:]) or not {2, 3} >= set(kernels[1:]):
+    begins = isinstance(strides[0], int) and strides[0] > 0
+    if not begins or any(s != 2 for s in strides[1:]) or not {2, 3} >= set(kernels[1:]):
         raise UsageError(
             f"weights: {source} has convolutions of kernels {kernels} and strides {strides}; the "
             "network here knows 2 or 3 taps and stride 2 after the first"

@@ -22,12 +22,15 @@ UNITS = 504  # of random branches on a backbone without units: as many as HuBERT
 NEVER = -1e4  # the bias of a unit that no frame ever chooses
 
 
-def load(source: str, backbone: Upstream, seed: int) -> tuple[nn.ModuleList, str]:
+def load(
+    source: str, backbone: Upstream, seed: int, how: str = "train daisy.<tag>"
+) -> tuple[nn.ModuleList, str]:
     """Branches for `backbone`, as wide as is fast, and their revision.
 
     Args:
         source: a safetensors file of trained branches, or "random".
         seed: of random ones; the global random state is neither used nor moved.
+        how: they are trained where there are none, for people.
 
     Raises:
         UsageError: there is no such file, or its branches belong to another backbone.
@@ -37,7 +40,7 @@ def load(source: str, backbone: Upstream, seed: int) -> tuple[nn.ModuleList, str
             torch.manual_seed(seed)
             branches = new(backbone, backbone.unit_count or UNITS)
         return _full_width(branches), f"random-{seed}"
-    state = _read(source, backbone)
+    state = _read(source, backbone, f"run_benchmark.py {how} --data DIR --out DIR")
     branches = new(backbone, _units(state, source))
     _refuse_others(state, branches, source)
     branches.load_state_dict(state)
@@ -64,18 +67,18 @@ def save(branches: nn.ModuleList, path: Path, backbone: Upstream, facts: dict[st
     write_text(path.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
 
 
-def _read(source: str, backbone: Upstream) -> dict[str, torch.Tensor]:
-    train = "run_benchmark.py train daisy.<tag> --data DIR --out DIR"
+def _read(source: str, backbone: Upstream, train: str) -> dict[str, torch.Tensor]:
     if not source or not Path(source).is_file():
+        where = source or f"any known place for {backbone.card.name}"
         raise UsageError(
-            f"daisy: there are no trained branches at {source or 'any known place for this tag'}; "
-            f"train them with: {train}, and name the file with --set branches=FILE"
+            f"there are no trained branches at {where}; train them with: {train}, and name the "
+            "file with --set branches=FILE, or look at random ones with --set branches=random"
         )
     tensors, said = safetensors_of(Path(source), "daisy: branches")
     state, trained_on = {k: v.float() for k, v in tensors.items()}, said.get("backbone", "")
     if trained_on != backbone.card.revision:
         raise UsageError(
-            f"daisy: the branches in {source} were trained on the backbone "
+            f"the branches in {source} were trained on the backbone "
             f"{trained_on or '(unnamed)'}, not on {backbone.card.name} {backbone.card.revision}; "
             f"train them again: {train}"
         )

@@ -147,15 +147,21 @@ class HubertNet(nn.Module):
         padded = not bool((frames == x.shape[1]).all())
         return valid_frames(x, frames)[:, None, None] if padded else None
 
-    def outputs(
+    def block(
         self, depth: int, x: Tensor, mask: Tensor | None, bias: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """(B, T, D) -> (B, T, D) twice: the output of block `depth`, from 1 on, and that of its
-        feed-forward layer. The last state of a pre-norm model is normalised.
+    ) -> Tensor:
+        """(B, T, D) -> (B, T, D): the output of block `depth`, from 1 on. The last state of a
+        pre-norm model is normalised.
 
         Args:
             bias: as `relative_bias` gives it, which a shape with buckets needs.
         """
+        return self.outputs(depth, x, mask, bias)[0]
+
+    def outputs(
+        self, depth: int, x: Tensor, mask: Tensor | None, bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As `block`, and the output of its feed-forward layer."""
         x, inner = self.encoder.layers[depth - 1].outputs(x, mask, bias)
         last = depth == self.shape.depth
         return (self.encoder.layer_norm(x) if last and self.shape.pre_norm else x), inner
@@ -164,7 +170,7 @@ class HubertNet(nn.Module):
         """The output of block 1, 2, ..., of what `position` gave."""
         bias = self.relative_bias(x.shape[1])
         for depth in range(1, self.shape.depth + 1):
-            x, _ = self.outputs(depth, x, mask, bias)
+            x = self.block(depth, x, mask, bias)
             yield x
 
 

@@ -3,8 +3,8 @@ depth.
 
 All that tells HuBERT, wav2vec 2.0, WavLM and data2vec apart, once they are trained, is in these
 numbers: where the norms stand, how positions come in. Hsu et al., 2021 (HuBERT, table I), Baevski
-et al., 2020 (wav2vec 2.0, sec. 4.2), Chen et al., 2022 (WavLM, sec. IV) and Baevski et al., 2022
-(data2vec, sec. 4) for the published ones.
+et al., 2020 (wav2vec 2.0, sec. 4.2), Chen et al., 2022 (WavLM) and Baevski et al., 2022 (data2vec,
+sec. 4) for the published ones.
 """
 
 import math

@@ -85,7 +85,8 @@ def _of_config(config: Any, source: str) -> dict[str, Any]:
     """What a configuration states; UsageError where it is of another network."""
     if config.model_type not in FAMILIES:
         raise UsageError(
-            f"weights: {source} holds a {config.model_type}, none of {', '.join(FAMILIES)}"
+            f"weights: {source} holds a {config.model_type}, none of {', '.join(FAMILIES)}; what "
+            "does not step here runs whole: --upstream hf:ID"
         )
     for name, value in REQUIRED.items():
         theirs = getattr(config, name, value)

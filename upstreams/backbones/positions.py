@@ -69,8 +69,9 @@ class FrozenBatchNorm(nn.Module):
 
 
 class RelativeBias(nn.Module):
-    """Every head's bias of a key so many frames before or after its query (WavLM, sec. III-B, eq.
-    5-7): nearby distances have a bucket each, farther ones share them by their logarithm.
+    """Every head's bias of a key so many frames before or after its query (WavLM, Model Structure:
+    gated relative position bias): nearby distances have a bucket each, farther ones share them by
+    their logarithm.
     """
 
     def __init__(self, shape: HubertShape):
@@ -102,7 +103,7 @@ def bucket_of(distances: Tensor, buckets: int, max_distance: int) -> Tensor:
 
 class PositionGate(nn.Module):
     """(B, H, T, D / H) of each head's part of a frame -> (B, H, T, 1): how much of the bias that
-    head adds for that query (WavLM, eq. 6, its gates as its code scales them).
+    head adds for that query (WavLM, Model Structure, as its authors' code computes it).
     """
 
     def __init__(self, shape: HubertShape):
@@ -111,8 +112,8 @@ class PositionGate(nn.Module):
         self.const = nn.Parameter(torch.ones(1, shape.heads, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        update, reset = self.linear(x).unflatten(-1, (2, -1)).sum(-1).sigmoid().split(1, -1)
-        return update * (reset * self.const - 1) + 2
+        blend, reset = self.linear(x).unflatten(-1, (2, -1)).sum(-1).sigmoid().split(1, -1)
+        return blend * (reset * self.const - 1) + 2
 
 
 def kept(x: Tensor, valid: Tensor | None) -> Tensor:

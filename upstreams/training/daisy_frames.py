@@ -71,11 +71,10 @@ def frozen_backbone(
             said,
             backbone.naming,
         )
-    units, block = recipe.fallback_units, recipe.fallback_block
-    if not 1 <= block <= backbone.card.depth:
-        raise UsageError(
-            f"train {run.name}: fallback_block is 1 to {backbone.card.depth}, not {block}"
-        )
+    units, depth = recipe.fallback_units, backbone.card.depth
+    block = recipe.fallback_block or max(1, round(depth * 7 / 12))
+    if not 1 <= block <= depth:
+        raise UsageError(f"train {run.name}: fallback_block is 1 to {depth}, not {block}")
     heard = islice(_batches(audio, recipe, run.seed), FALLBACK_BATCHES)
     nearest = nearest_centre(backbone, block, heard, units, run.seed, run.device)
     said = f"k-means, {units} units of block {block} (the backbone names no units of its own)"

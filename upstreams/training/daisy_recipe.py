@@ -29,7 +29,9 @@ class BranchRecipe(Recipe):
     every: int = setting(600, "steps from look to look, and unless whole from hearing to hearing")
     noisy: float = setting(0.0, "share of the crops heard with noise; not with whole")
     fallback_units: int = setting(500, "k-means units, where the backbone has none of its own")
-    fallback_block: int = setting(7, "the block whose states are clustered then")
+    fallback_block: int = setting(
+        0, "the block whose states are clustered then; 0 = 7 of 12, or as far up another backbone"
+    )
 
     def __post_init__(self) -> None:
         if self.whole and self.noisy:
