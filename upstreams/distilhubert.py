@@ -57,6 +57,7 @@ class DistilHubert(PretrainedEncoder):
         "base": "ntu-spml/distilhubert",
     }
     source = "Chang, Yang and Lee, 2022, DistilHuBERT, arXiv:2110.01900"
+    compared = ({},)
     trained_by = Training(
         about="a HuBERT's first blocks, which learn to tell the states of its deeper ones",
         presets=DISTILHUBERT,

@@ -92,7 +92,7 @@ class Downsampled(Shortened):
     """
 
     stand_in = {"weights": "random"}
-    compared = ({"tag": "average2"},)
+    compared = ({"tag": "conv2"},)
     trained_by = Training(
         about=(
             "the filter, and with tune the backbone behind it, from the backbone's states at the "

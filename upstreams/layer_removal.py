@@ -49,6 +49,7 @@ class LayerRemoval(PretrainedEncoder):
 
     family, shapes, published = "layer_removal", SHAPES, WEIGHTS
     source = "Zaiem et al., 2023, arXiv:2303.06740"
+    compared = ({},)
     trained_by = Training(
         about="the first blocks of a HuBERT, which learn to give its last state",
         presets=LAYER_REMOVAL,

@@ -64,6 +64,7 @@ class LayerDrop(PretrainedEncoder):
     shapes = SHAPES
     published = WEIGHTS | {"tiny": str(Path(__file__).with_name("layerdrop.tiny.safetensors"))}
     source = "Fan, Grave and Joulin, 2020, LayerDrop, arXiv:1909.11556"
+    compared = ({},)
     trained_by = Training(
         about="a whole HuBERT, which learns its own last state with blocks left out at random",
         presets=LAYERDROP,
