@@ -73,9 +73,8 @@ class HubertNet(nn.Module):
         parts = [(self.position(x, mask), mask) for x, mask in parts]
         if not projection:
             parts = selected(parts, (yield joined(parts, longest)), alone)
-        bias = self.relative_bias(
-            longest
-        )  # for every block and row: none depends on its neighbours
+        # one for every block and row
+        bias = self.relative_bias(longest)
         for depth in range(1, self.shape.depth + 1):
             both = [(self.outputs(depth, x, mask, bias), mask) for x, mask in parts]
             parts = [(outer, mask) for (outer, _), mask in both]
