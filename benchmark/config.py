@@ -19,13 +19,13 @@ def short_hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
-def pairs(texts: Sequence[str]) -> dict[str, str]:
+def pairs(texts: Sequence[str], option: str = "--set") -> dict[str, str]:
     """["a=1", "b=x"] -> {"a": "1", "b": "x"}"""
     out = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"--set takes key=value, not {text!r}")
+            raise UsageError(f"{option} takes key=value, not {text!r}")
         out[key.strip()] = value.strip()
     return out
 

@@ -39,7 +39,7 @@ def as_sentence(error: BaseException) -> BenchmarkError | None:
     if not isinstance(error, Exception | SystemExit):
         return None
     said = " ".join(str(error).split())[:300]
-    if isinstance(error, MemoryError) or any(text in said.lower() for text in NO_MEMORY):
+    if lacks_memory(error):
         return MachineError(
             f"this machine has not enough memory for it ({said or type(error).__name__}); free "
             "some, raise the limit (ulimit -v), or take less at a time: fewer --workers, a "
@@ -53,6 +53,12 @@ def as_sentence(error: BaseException) -> BenchmarkError | None:
         return UsageError(f"{place} {what}; let a plug-in raise an exception that says why")
     what = f"raises {type(error).__name__}{f': {said}' if said else ''}"
     return UsageError(f"{place} {what} (the whole traceback: set {TRACEBACK}=1 and repeat it)")
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an exception says that there is not enough memory (torch's is a RuntimeError)."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or any(text in said for text in NO_MEMORY)
 
 
 def foreign_place(error: BaseException) -> str:

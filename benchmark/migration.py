@@ -1,7 +1,8 @@
 """Result files of older schemas, brought to this one by what they hold; nothing is run again.
 
 Schema 1 (until 0.1.0) had macs_saved and time_saved at the top, the counted multiply-accumulates in
-detail.cost, no speed, parameters, memory or layer weights.
+detail.cost, no speed, parameters, memory or layer weights. Schema 2 (0.2.0) is schema 3 but for
+what it does not have: its metrics say no least and most.
 """
 
 import re
@@ -10,23 +11,30 @@ from typing import Any
 
 from .errors import UsageError
 
-SCHEMA = 2
+SCHEMA = 3
+UPDATE = (
+    "update the program (pip install -U earlyexit-superb), or run its command again with --force"
+)
 
 
 class NewerSchema(UsageError):
     """The file is fine, this program is too old for it."""
 
 
-def upgraded(raw: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The fields of a result as schema 2 has them. UsageError for a schema that is not known."""
-    if raw["schema"] == SCHEMA:
-        return raw
-    if raw["schema"] != 1:
+def refuse_newer(schema: Any, path: Path) -> None:
+    """NewerSchema where a later version gave its rows that number; ValueError where it is none."""
+    if type(schema) is not int or schema < 1:
+        raise ValueError(f"schema {schema!r:.40}")
+    if schema > SCHEMA:
         raise NewerSchema(
-            f"{path}: result schema {raw['schema']!r:.40}, this version reads 1 to {SCHEMA}; "
-            "update the program (pip install -U earlyexit-superb), or run its command again with "
-            "--force"
+            f"{path}: result schema {schema}, this version reads 1 to {SCHEMA}; {UPDATE}"
         )
+
+
+def upgraded(raw: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a result, of any schema that is known, as this one has them."""
+    if raw["schema"] != 1:
+        return raw | {"schema": SCHEMA}
     raw, was = dict(raw), raw["detail"].get("cost", {})
     macs_saved, time_saved = raw.pop("macs_saved"), raw.pop("time_saved")
     raw["cost"] = {

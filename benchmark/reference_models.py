@@ -1,5 +1,5 @@
-"""HuBERT as transformers, torchaudio and s3prl run it, with random weights of any shape: the
-reference models that `speed` times beside this project's own.
+"""HuBERT and its relatives as transformers, torchaudio and s3prl run them, with random weights of
+any shape: the reference models that `speed` times beside this project's own.
 
 Each is called as its own documentation or runner calls it, and asked for all hidden states, which
 are what a benchmark needs:
@@ -26,9 +26,6 @@ from .errors import BenchmarkError, MachineError, require
 from .extras import install
 from .s3prl_compat import s3prl_shim
 
-KERNELS = (10, 3, 3, 3, 3, 2, 2)  # of the convolutions of every HuBERT and wav2vec 2.0
-STRIDES = (5, 2, 2, 2, 2, 2, 2)
-
 # (N,) waveforms of one batch, on the device -> hidden states that nobody reads
 ReferenceModel = Callable[[Sequence[Tensor]], Any]
 
@@ -42,6 +39,10 @@ def reference_models(shape: Any, device: str) -> tuple[dict[str, ReferenceModel]
     logging.getLogger("s3prl").setLevel(logging.ERROR)
     found, notices = {}, []
     builders = {"transformers": of_transformers, "torchaudio": of_torchaudio, "s3prl": of_s3prl}
+    kind = _kind(shape)
+    if kind != "Hubert" or shape.pos_batch_norm:
+        builders = {"transformers": of_transformers}
+        notices.append(f"torchaudio and s3prl are compared on HuBERT's network, not on a {kind}'s")
     for name, build in builders.items():
         try:
             with warnings.catch_warnings():
@@ -136,32 +137,54 @@ def of_s3prl(shape: Any, device: str) -> ReferenceModel:
 
 def _convolutions(shape: Any) -> list[tuple[int, int, int]]:
     """(channels, kernel, stride) of each."""
-    return [(shape.conv_dim, k, s) for k, s in zip(KERNELS, STRIDES, strict=True)]
+    return [(shape.conv_dim, k, s) for k, s in zip(shape.kernels, shape.strides, strict=True)]
 
 
 def _padded(wavs: Sequence[Tensor]) -> bool:
     return len({len(w) for w in wavs}) > 1
 
 
+def _kind(shape: Any) -> str:
+    """Whose network it is, as transformers names it; wav2vec 2.0's is HuBERT's."""
+    if shape.buckets:
+        return "WavLM"
+    return "Data2VecAudio" if shape.pos_layers > 1 else "Hubert"
+
+
 def _transformers_model(shape: Any) -> nn.Module:
     transformers = require("transformers", "the comparison with transformers", "hf")
+    kind = _kind(shape)
+    sizes = {
+        "hidden_size": shape.dim,
+        "num_hidden_layers": shape.depth,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": shape.ffn,
+        "conv_dim": (shape.conv_dim,) * len(shape.kernels),
+        "conv_kernel": shape.kernels,
+        "conv_stride": shape.strides,
+        "conv_bias": shape.conv_bias,
+        "feat_extract_norm": shape.conv_norm,
+        "num_conv_pos_embeddings": shape.pos_kernel,
+        "num_conv_pos_embedding_groups": shape.pos_groups,
+        "do_stable_layer_norm": shape.pre_norm,
+    }
+    own = {
+        "WavLM": {"num_buckets": shape.buckets, "max_bucket_distance": shape.max_distance},
+        "Data2VecAudio": {
+            "num_conv_pos_embeddings": shape.pos_layers,
+            "conv_pos_kernel_size": shape.pos_kernel,
+        },
+        "Hubert": {
+            "conv_pos_batch_norm": shape.pos_batch_norm,
+            "feat_proj_layer_norm": shape.feature_norm,
+        },
+    }
     try:
-        config = transformers.HubertConfig(
-            hidden_size=shape.dim,
-            num_hidden_layers=shape.depth,
-            num_attention_heads=shape.heads,
-            intermediate_size=shape.ffn,
-            conv_dim=(shape.conv_dim,) * len(KERNELS),
-            conv_bias=shape.conv_bias,
-            feat_extract_norm=shape.conv_norm,
-            num_conv_pos_embeddings=shape.pos_kernel,
-            num_conv_pos_embedding_groups=shape.pos_groups,
-            do_stable_layer_norm=shape.pre_norm,
-        )
-        return transformers.HubertModel(config).eval()
+        config = getattr(transformers, f"{kind}Config")(**sizes | own[kind])
+        return getattr(transformers, f"{kind}Model")(config).eval()
     # Its lazy modules fail when first touched.
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         raise MachineError(
-            f"HubertModel of transformers cannot be used ({type(error).__name__}: "
+            f"{kind}Model of transformers cannot be used ({type(error).__name__}: "
             f"{str(error).splitlines()[0]}); run: {install('hf')}"
         ) from error

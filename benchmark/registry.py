@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -260,6 +261,11 @@ def from_file(spec: str) -> Any:
             f"{did_you_mean(attribute, [n for n in own if n[0] != '_'])}"
         )
     return inside[attribute]
+
+
+def untrained(revision: str) -> bool:
+    """Whether a card's or a row's revision says that some of the weights are random ones."""
+    return re.search(r"(^|[-+])random-", revision) is not None
 
 
 def spelled(name: str, tag: str, **options: tuple[Any, Any]) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from . import distributed
 from .errors import MachineError
-from .soundness import is_whole_zip, set_aside
+from .soundness import is_file, is_whole_zip, reading, set_aside
 from .storage import atomic, write_text
 
 LAST = "last.ckpt"
@@ -44,11 +44,17 @@ def save(state: Mapping[str, Any], path: Path) -> None:
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """What `save` wrote to `path`; None where it is missing or damaged."""
+    """What `save` wrote to `path`; None where it is missing or damaged.
+
+    Raises: MachineError: it cannot be read.
+    """
     if not is_whole_zip(path):
         return None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with reading(path):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except MachineError:
+        raise
     except Exception:  # a whole archive, and not of torch.save: it raises many kinds
         return None
     return state if isinstance(state, dict) else None
@@ -61,9 +67,11 @@ def prepare(folder: Path) -> None:
     """
     if distributed.is_leader():
         files = (folder / LAST, folder / LOG, *folder.glob("best-*.ckpt"))
-        for path in (path for path in files if os.path.lexists(path) and not path.is_file()):
+        for path in (path for path in files if os.path.lexists(path) and not is_file(path)):
             set_aside(path, "is no file")
-        if os.path.lexists(folder) and not folder.is_dir():
+        with reading(folder):
+            no_folder = os.path.lexists(folder) and not folder.is_dir()
+        if no_folder:
             set_aside(folder, "is no folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +96,7 @@ def last(
         what: is trained, for people.
     """
     path = folder / LAST
-    if not path.is_file():
+    if not is_file(path):
         return None
     point = load(path)
     why = _unusable(point, made_of, model, folder, names)
@@ -113,7 +121,9 @@ def _unusable(
     """Why a training cannot go on from a point; "" where it can."""
     if point is None:
         return "is damaged"
-    if point.get("made_of") != dict(made_of):
+    if "made_of" not in point:
+        return "is of an older version, which wrote less into it"
+    if point["made_of"] != dict(made_of):
         return "is of another training or of another version"
     ours, theirs = model.state_dict(), point["model"]
     if {k: v.shape for k, v in ours.items()} != {k: v.shape for k, v in theirs.items()}:
@@ -145,7 +155,9 @@ def best_path(folder: Path, name: str) -> Path:
 
 def best(folder: Path, name: str) -> dict[str, Tensor]:
     """The parameters of the best model by the number `name`; `train` has left a sound one."""
-    return torch.load(best_path(folder, name), map_location="cpu", weights_only=True)["parameters"]
+    path = best_path(folder, name)
+    with reading(path):
+        return torch.load(path, map_location="cpu", weights_only=True)["parameters"]
 
 
 def write_log(folder: Path, log: Sequence[Mapping[str, float]]) -> None:

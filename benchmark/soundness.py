@@ -2,39 +2,78 @@
 are not.
 
 A digest is kept beside or inside what it is of and compared before that is read. BLAKE2b, because
-it hashes more than 500 MB/s on any CPU; no secret is in it: it finds damage, not forgery.
+it is in Python and hashes a few hundred MB/s on one core; no secret is in it: it finds damage, not
+forgery.
+
+Only what could be read can be called damaged. Where the disk, the network, the permissions or the
+memory fail, the file may be whole, and stays where it is.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from .errors import MachineError
+from .foreign import lacks_memory
 
 BLOCK = 2**20  # bytes that are read at a time
 SEAL = "digest"  # the entry of a JSON object that is of all its others
+NOT_THERE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """For a block that reads `path`: a machine that fails is told from a file that is damaged or
+    not there, whose exceptions pass.
+
+    Raises: MachineError: `path` cannot be read now.
+    """
+    try:
+        yield
+    except NOT_THERE:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError):
+            why = error.strerror or str(error)
+        elif lacks_memory(error):
+            why = "not enough memory: free some, or raise the limit, ulimit -v"
+        else:
+            raise
+        raise MachineError(
+            f"{path} cannot be read ({why}); it may be whole and is left as it is: mend the cause "
+            f"(ls -l {path}) and repeat the command, or remove it"
+        ) from error
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file, or a link to one, is there. Raises: MachineError: see `reading`."""
+    with reading(path):
+        return path.is_file()
 
 
 def file_digest(path: Path) -> str:
-    """Of all bytes of a file, 32 hexadecimal digits; "" where no regular file can be read.
+    """Of all bytes of a file, 32 hexadecimal digits; "" where no regular file is there.
 
     A pipe is not opened: it would be waited for.
+
+    Raises: MachineError: it cannot be read.
     """
     found = hashlib.blake2b(digest_size=16)
+    if not is_file(path):
+        return ""
     try:
-        if not path.is_file():
-            return ""
-        with open(path, "rb", buffering=0) as file:
+        with reading(path), open(path, "rb", buffering=0) as file:
             while block := file.read(BLOCK):
                 found.update(block)
-    except OSError:
+    except NOT_THERE:  # removed meanwhile
         return ""
     return found.hexdigest()
 
@@ -46,7 +85,10 @@ def sealed(content: Mapping[str, Any]) -> str:
 
 
 def unsealed(path: Path) -> dict[str, Any] | None:
-    """What `sealed` wrote to `path`, without the digest; None where it is missing or damaged."""
+    """What `sealed` wrote to `path`, without the digest; None where it is missing or damaged.
+
+    Raises: MachineError: it cannot be read.
+    """
     content = read_object(path)
     if content is None or content.pop(SEAL, None) != _of_json(content):
         return None
@@ -54,10 +96,16 @@ def unsealed(path: Path) -> dict[str, Any] | None:
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file, whoever wrote it; None where there is none."""
+    """The JSON object in a file, whoever wrote it; None where there is none.
+
+    Raises: MachineError: it cannot be read.
+    """
+    if not is_file(path):
+        return None
     try:
-        content = json.loads(path.read_bytes()) if path.is_file() else None
-    except (OSError, ValueError, RecursionError):
+        with reading(path):
+            content = json.loads(path.read_bytes())
+    except (*NOT_THERE, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 
@@ -65,12 +113,19 @@ def read_object(path: Path) -> dict[str, Any] | None:
 def is_whole_zip(path: Path) -> bool:
     """Whether an archive (of np.savez or torch.save) can be read and every member has the CRC-32
     that was written with it. torch.load does not look at it.
+
+    Raises: MachineError: it cannot be read.
     """
+    if not is_file(path):
+        return False
     try:
-        if not path.is_file():
-            return False
-        with zipfile.ZipFile(path) as archive:
+        with reading(path), zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
+    except MachineError as error:
+        # what is no archive may send the reader to a place before its beginning
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in (None, errno.EINVAL):
+            return False
+        raise
     except Exception:  # zipfile raises half a dozen kinds on what is no archive
         return False
 

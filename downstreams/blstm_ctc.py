@@ -19,10 +19,12 @@ class BLSTMCTC(nn.Module):
             wide. Without layers the head is linear, as a probe wants it.
         dropout: after every layer.
         join: neighbouring frames read as one; a remainder at the end is left out.
+        outputs: scores that a frame gives, one after the other, where frames are too few for CTC
+            (Zaiem et al., 2023, arXiv:2303.06740, behind a shortened input).
 
     Shape:
-        (B, T, D) and (B,) valid frames -> (B, T // join, symbols), of which a row's first frames //
-        join mean something.
+        (B, T, D) and (B,) valid frames -> (B, T // join * outputs, symbols), of which a row's first
+        frames // join * outputs mean something.
     """
 
     def __init__(
@@ -33,15 +35,17 @@ class BLSTMCTC(nn.Module):
         layers: int = 2,
         dropout: float = 0.2,
         join: int = 1,
+        outputs: int = 1,
     ):
         super().__init__()
-        self.join = join
+        self.join, self.outputs = join, outputs
         self.project = nn.Linear(dim, hidden)
         self.lstm = new_blstm(join * hidden, hidden, layers, dropout)
         self.dropout = nn.Dropout(dropout)
-        self.to_symbols = nn.Linear(2 * hidden if layers else join * hidden, symbols)
+        self.to_symbols = nn.Linear(2 * hidden if layers else join * hidden, outputs * symbols)
 
     def forward(self, features: Tensor, frames: Tensor) -> Tensor:
         rows, time = features.shape[0], features.shape[1] // self.join
         x = self.project(features[:, : time * self.join]).reshape(rows, time, -1)
-        return self.to_symbols(self.dropout(blstm(self.lstm, x, frames // self.join)))
+        scores = self.to_symbols(self.dropout(blstm(self.lstm, x, frames // self.join)))
+        return scores.reshape(rows, time * self.outputs, -1)

@@ -49,6 +49,7 @@ class ASRProtocol(Protocol):
     hidden: int = 1024  # of the projection, and of the LSTMs in each direction
     dropout: float = 0.2
     join: int = 1  # frames read as one before the LSTMs
+    outputs: int = 1  # scores that each gives, where a shortened input leaves CTC too few frames
     # features to zero mean and unit variance over an utterance's valid frames, per dimension
     standardise: bool = False
     warp: int = 5  # SpecAugment, in training only: frames
@@ -66,12 +67,16 @@ class ASRProtocol(Protocol):
     sil_score: float = 0.0
     above_zero: ClassVar[tuple[str, ...]] = (
         *Protocol.above_zero,
-        *("hidden", "join", "beam"),
+        *("hidden", "join", "outputs", "beam"),
     )
     at_test: ClassVar[tuple[str, ...]] = (
         *("lm", "lexicon", "beam", "beam_threshold"),
         *("lm_weight", "word_score", "sil_score"),
     )
+
+    def places(self, frames: Any) -> Any:
+        """The scores that so many frames (a number or a tensor) give."""
+        return frames // self.join * self.outputs
 
     @property
     def search(self) -> ctc_decoder.BeamSearch:
@@ -171,14 +176,24 @@ def check(
                 f"{item.id}: its transcript has {' '.join(map(repr, strange))}, which the "
                 "dictionary (A-Z, apostrophe, space) cannot spell"
             )
-        elif (needed := frames_needed(target(text(item)))) > n // protocol.join:
-            joined = ""
-            if protocol.join > 1:
-                joined = f" ({n} read {protocol.join} at a time; --set join=1 reads each)"
+        elif (needed := frames_needed(target(text(item)))) > protocol.places(n):
             yield (
                 f"{item.id}: CTC needs {needed} frames for its transcript and its "
-                f"{item.samples / SAMPLE_RATE:.2f} s have {n // protocol.join}{joined}"
+                f"{item.samples / SAMPLE_RATE:.2f} s have {protocol.places(n)}"
+                f"{_more_places(n, needed, protocol)}"
             )
+
+
+def _more_places(frames: int, needed: int, protocol: ASRProtocol) -> str:
+    """What would give CTC more of them, in brackets; "" where nothing sensible would."""
+    enough = -(-needed // max(1, frames))  # a frame
+    if enough > 4:  # that transcript belongs to other audio
+        return ""
+    read = f"{frames} read {protocol.join} at a time; " if protocol.join > 1 else ""
+    join = "join=1 " if protocol.join > 1 else ""
+    if enough == 1:
+        return f" ({read}--set join=1 reads each)"
+    return f" ({read}--set {join}outputs={enough} makes every frame give {enough})"
 
 
 def text(item: Item) -> str:
@@ -194,7 +209,7 @@ class ASRHead(nn.Module):
     """Features standardised (if the recipe says so), augmented in training, and read by BLSTMCTC.
 
     Shape:
-        (B, T, D), (B,) frames, (B,) samples -> (B, T // join, 32) scores before softmax.
+        (B, T, D), (B,) frames, (B,) samples -> (B, T // join * outputs, 32) scores before softmax.
     """
 
     def __init__(self, protocol: ASRProtocol, dim: int):
@@ -203,7 +218,7 @@ class ASRHead(nn.Module):
         self.augment = SpecAugment(
             p.warp, p.feature_masks, p.feature_width, p.time_masks, p.time_width
         )
-        self.network = BLSTMCTC(dim, len(SYMBOLS), p.hidden, p.layers, p.dropout, p.join)
+        self.network = BLSTMCTC(dim, len(SYMBOLS), p.hidden, p.layers, p.dropout, p.join, p.outputs)
 
     def forward(self, features: Tensor, frames: Tensor, samples: Tensor) -> Tensor:
         if self.protocol.standardise:
@@ -212,7 +227,7 @@ class ASRHead(nn.Module):
 
 
 def head(setup: Setup) -> ASRHead:
-    """(B, T, D) features -> (B, T // join, 32) scores."""
+    """(B, T, D) features -> (B, T // join * outputs, 32) scores."""
     return ASRHead(setup.protocol, setup.dim)
 
 
@@ -225,7 +240,7 @@ def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup:
     return F.ctc_loss(
         prediction.log_softmax(-1).transpose(0, 1),
         torch.cat(targets).to(prediction.device),
-        (frames // setup.protocol.join).cpu(),
+        setup.protocol.places(frames).cpu(),
         lengths,
         BLANK,
         zero_infinity=True,
@@ -235,7 +250,7 @@ def loss(prediction: Tensor, examples: Sequence[Example], frames: Tensor, setup:
 def score(prediction_row: Tensor, example: Example, frames: int, setup: Setup) -> dict[str, Any]:
     """Metrics of (T', 32) scores, hypothesis and reference; Failures where they are not finite."""
     protocol = setup.protocol
-    scores = prediction_row[: frames // protocol.join].detach().float().cpu()
+    scores = prediction_row[: protocol.places(frames)].detach().float().cpu()
     if not scores.isfinite().all():
         return dict.fromkeys(METRICS, Failure("prediction is not finite"))
     symbols = greedy(scores)

@@ -22,6 +22,8 @@ class BlockPlan(Wrapper):
             command line that splits at commas.
     """
 
+    compared = ({},)
+
     def __init__(self, backbone: str = "hubert.tiny", weights: str = "", blocks: str = "1-12:2"):
         inner = build_upstream(backbone, {"weights": weights} if weights else {})
         plan = planned(blocks, inner.card.depth)
@@ -31,7 +33,11 @@ class BlockPlan(Wrapper):
                 "block_plan", "", backbone=(inner.card.name, "hubert.tiny"), blocks=(blocks, "")
             ),
         )
-        self.card = replace(self.card, source=f"this project, around {inner.card.source}")
+        self.card = replace(
+            self.card,
+            source=f"this project, around {inner.card.source}",
+            kind="pruned" if len(plan) < inner.card.depth else inner.card.kind,
+        )
 
 
 def planned(text: str, depth: int) -> tuple[int, ...]:

@@ -33,6 +33,8 @@ class Daisy(Branched):
     paper = "Lin, Lee and Tang, 2024, DAISY, arXiv:2406.05464"
     measures = "mean frame entropy of the block's branch, nats per frame"
     knob, knob_values, spans = "rho", (0.7,), ("mean", "threshold", "min-max")
+    # with s3prl's depth 0, so that one curve of fixed depths serves all systems on this backbone
+    compared = ({"front": "block_input", "span": "mean"},)
     trained_by = Training(
         about="a linear branch a block that names the backbone's own units; the backbone is frozen",
         presets=PRESETS,

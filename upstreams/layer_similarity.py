@@ -24,6 +24,7 @@ class Similarity(ExitRule):
 
     knob, knob_values = "target_depth", (6.0,)  # of 12 blocks; else half-way, too
     stand_in = {"weights": "random"}
+    compared = ({},)
 
     def __init__(self, backbone: str = "hubert.tiny", weights: str = ""):
         inner = build_upstream(backbone, {"weights": weights} if weights else {})

@@ -20,6 +20,7 @@ class Margin(Branched):
     paper = "Schuster et al., 2022, CALM, arXiv:2207.07061, on DAISY's branches"
     measures = "1 - mean frame margin p1 - p2 of the block's branch"
     knob, knob_values = "target_depth", (6.0,)  # of 12 blocks; else half-way, too
+    compared = ({"front": "block_input"},)
 
     def unsure(self, logits: Tensor) -> Tensor:
         with no_autocast(logits):

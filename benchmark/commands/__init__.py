@@ -9,7 +9,7 @@ VERBS = {  # name: what --help says of it
     "data": "make, list and check corpora",
     "check": "hold an upstream or a task against the contract",
     "ls": "list upstreams, tasks and corpora",
-    "compare": "print the paired difference of two rows, with interval and p-value",
+    "compare": "print the paired difference of two rows; with --task, all systems in one table",
     "leaderboard": "rebuild the tables from the JSONs of a results folder",
     "table1": "make and print DAISY's Table 1, the published numbers beside it",
     "midpoints": "hold DAISY's thresholds at rho 1 against the released ones",

@@ -1,16 +1,22 @@
 """The verb `cache`: which recorded passes are kept on this machine, and taking them away."""
 
 import contextlib
+import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError, did_you_mean
+from ..errors import MachineError, UsageError, did_you_mean
 from ..soundness import read_object, remove
 from ..storage import cache_dir, clear_locks, locked
 from .parser import Parser, kind_of
+
+LASTING = ("whole", "unreadable")  # what --unfinished does not remove
+# a feature cache, and what was set aside in its place or in that of its lock
+OURS = re.compile(r"[0-9a-f]{16}(\.damaged|\.lock\.damaged)?")
 
 
 def command(argv: Sequence[str]) -> int:
@@ -39,16 +45,13 @@ def command(argv: Sequence[str]) -> int:
 
 
 def _ls(check: bool) -> int:
-    from ..engine.cache_repair import damaged
-
     found, any_damaged = _traces(), False
     for folder in sorted(found, key=lambda f: -_bytes(f)):
-        manifest = read_object(folder / "manifest.json") or {}
         state = found[folder]
         if check and state == "whole":
-            state = "damaged" if damaged(folder, manifest) else "sound"
-        any_damaged |= state == "damaged"
-        print(_line(folder, manifest, state))
+            state = _checked(folder)
+        any_damaged |= state in ("damaged", "unreadable")
+        print(_line(folder, state))
     root, free = cache_dir() / "traces", shutil.disk_usage(cache_dir()).free
     kept = sum(map(_bytes, found)) / 2**30
     print(f"{len(found)} traces, {kept:.2f} GiB in {root}; {free / 2**30:.1f} GiB free")
@@ -61,7 +64,27 @@ def _ls(check: bool) -> int:
     return int(check and any_damaged)
 
 
-def _line(folder: Path, manifest: Mapping[str, Any], state: str) -> str:
+def _checked(folder: Path) -> str:
+    """The state of one that is whole, once everything is read: sound, damaged or unreadable."""
+    from ..engine.cache_repair import damaged
+
+    try:
+        return "damaged" if damaged(folder, _said(folder)) else "sound"
+    except MachineError as error:
+        print(f"notice: {error}", file=sys.stderr)
+        return "unreadable"
+
+
+def _said(folder: Path) -> Mapping[str, Any]:
+    """What a manifest says, trusted or not; nothing where it cannot be read."""
+    try:
+        return read_object(folder / "manifest.json") or {}
+    except MachineError:
+        return {}
+
+
+def _line(folder: Path, state: str) -> str:
+    manifest = _said(folder)
     about, spoken = manifest.get("about"), manifest.get("seconds")
     about = about if isinstance(about, dict) else {}
     minutes = f"{spoken / 60:.1f}" if isinstance(spoken, (int, float)) else "?"
@@ -84,33 +107,48 @@ def _rm(keys: Sequence[str], unfinished: bool, everything: bool) -> int:
         if key not in names:
             raise UsageError(f"there is no trace {key!r}: {did_you_mean(key, names)}")
     for name, folder in names.items():
-        if everything or name in keys or (unfinished and found[folder] != "whole"):
-            with locked(folder.with_suffix(".lock"), wait=False) as free:
+        if everything or name in keys or (unfinished and found[folder] not in LASTING):
+            lock = folder.with_name(f"{name.partition('.')[0]}.lock")
+            with locked(lock, wait=False) as free:
                 if not free:
                     print(f"kept {name}: another process is recording it")
                     continue
-                freed = _bytes(folder)
+                freed, target = _bytes(folder), folder.is_symlink() and os.readlink(folder)
                 remove(folder)
-            print(f"removed {name}, {freed / 2**20:.1f} MiB")
+            linked = f" (a link; what it led to stays: {target})" if target else ""
+            print(f"removed {name}, {freed / 2**20:.1f} MiB{linked}")
     clear_locks(cache_dir() / "traces")
     return 0
 
 
 def _traces() -> dict[Path, str]:
-    """What is in the place of a feature cache -> its state, whatever it is."""
+    """What is in the place of a feature cache -> its state, whatever it is. Other people's files
+    are none of ours.
+    """
     there = sorted((cache_dir() / "traces").glob("*"))
-    return {path: _state(path) for path in there if path.suffix not in (".lock", ".damaged")}
+    return {path: _state(path) for path in there if OURS.fullmatch(path.name)}
 
 
 def _state(folder: Path) -> str:
-    """whole (the sizes are right; --check reads everything), unfinished, older or damaged."""
+    """whole (the sizes are right; --check reads everything), unfinished, older, damaged, set aside,
+    or unreadable: the disk or the permissions fail, and it may be whole.
+    """
+    if folder.suffix == ".damaged":
+        return "set aside"
+    try:
+        return _readable_state(folder)
+    except (MachineError, OSError) as error:
+        print(f"notice: {error}", file=sys.stderr)
+        return "unreadable"
+
+
+def _readable_state(folder: Path) -> str:
     from ..engine.cache_key import VERSION
     from ..engine.cache_repair import finished, read_manifest
 
     manifest = read_manifest(folder)
     if manifest is None:
-        said = read_object(folder / "manifest.json")
-        about = said.get("about") if said else None
+        about = _said(folder).get("about")
         known = about.get("format") if isinstance(about, dict) else None
         if isinstance(known, int) and known < VERSION:
             return "older"

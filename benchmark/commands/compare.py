@@ -1,4 +1,6 @@
-"""`run_benchmark.py compare A B`: the paired difference of two rows, metric by metric."""
+"""`run_benchmark.py compare A B`: the paired difference of two rows, metric by metric. With --task
+it is another verb: all systems in one table (compare_systems.py).
+"""
 
 import json
 import sys
@@ -19,6 +21,10 @@ STATIC = ("curve", "random", "oracle")
 
 
 def command(argv: Sequence[str]) -> int:
+    if any(word.partition("=")[0] in ("--task", "--config") for word in argv):
+        from . import compare_systems
+
+        return compare_systems.command(argv)
     parser = Parser(
         prog="run_benchmark.py compare",
         allow_abbrev=False,
@@ -27,7 +33,9 @@ def command(argv: Sequence[str]) -> int:
         "have, then speakers are resampled, and the utterances of each.",
         epilog="A row is a JSON, or columns of the board: 'task=se exit=adaptive rho=0.7 "
         "span=mean'.\nB may also be what the board holds an adaptive row A against: curve (fixed "
-        "depths at\nthe same multiply-accumulates), random or oracle.",
+        "depths at\nthe same multiply-accumulates), random or oracle.\n\n"
+        "All systems on a task in one table and one picture: compare --task T (compare --task T "
+        "--help).",
         example="run_benchmark.py compare 'task=se rho=0.7 span=mean exit=adaptive' curve "
         "--results results",
     )

@@ -62,7 +62,7 @@ def _option(key: str, action: argparse.Action, value: Any) -> list[str]:
             value = [_pair(key, of, some) for of, some in value.items()]
         else:
             raise UsageError(f"`{key}` takes a value, not a mapping")
-    if isinstance(value, list) and action.nargs != "+":
+    if isinstance(value, list) and action.nargs not in ("+", "*"):
         raise UsageError(f"`{key}` takes one value, not the list {_shown(value)}")
     values = value if isinstance(value, list) else [value]
     for one in values:

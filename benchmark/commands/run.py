@@ -23,22 +23,21 @@ def command(argv: Sequence[str]) -> int:
     from ..engine.resolve import resolve
     from ..engine.run import results as made
     from ..registry import tasks
-    from ..report.folder import load_all
     from ..report.leaderboard import against, aggregated, compared, row
     from ..report.result import slug
     from ..report.screen import table
 
-    results, refused, timings = {}, [], {}
+    results, refused, timings, board = {}, [], {}, []
     for config in configs:
-        some, sentences = made(resolve(config), parallel=True, timings=timings)
+        some, sentences = made(resolve(config), parallel=True, timings=timings, board=board)
         results |= {result.cell: result for result in some}  # the seeds share what has none
         refused += sentences
     results = list(results.values())
     task = tasks.get(args.task).name
-    lines, there = [row(result) for result in results], load_all(args.results, task)
+    lines = [row(result) for result in results]
     if args.reference:
-        lines = against(lines, args.reference, [row(result) for result in there])
-    lines = compared(lines + aggregated(lines), there)
+        lines = against(lines, args.reference, [row(result) for result in board])
+    lines = compared(lines + aggregated(lines), board)
     if args.json:
         for line, result in zip(lines, results, strict=False):
             print(
@@ -56,7 +55,7 @@ def command(argv: Sequence[str]) -> int:
     else:
         print(table(lines))
         for result in results:
-            if result.cell.knob:
+            if result.cell.knob and any(result.exit_histogram):
                 print(_histogram(result))
         for result in results:
             if said := _chosen(result):
@@ -84,8 +83,8 @@ def _chosen(result) -> str:
     budget, loss = result.detail.get("budget"), result.detail.get("max_loss")
     if not (budget or loss):
         return ""
-    cell, tau = result.cell, result.detail["exit"]["tau"]
-    at = "no threshold, " if tau is None else f"tau {tau:.4g}, "
+    cell, tau = result.cell, (result.detail.get("exit") or {}).get("tau")
+    at = f"tau {tau:.4g}, " if isinstance(tau, float | int) else "no threshold, "
     who = f"{cell.upstream} {cell.knob} {cell.value:g} {cell.span}, {cell.exit}: {at}"
     if budget:
         return (

@@ -157,14 +157,17 @@ def _run(cells: Sequence[Cell], args: Namespace) -> tuple[list[dict[str, Any]], 
     outcomes = _outcomes(cells, args)
     with tqdm(total=len(cells), desc="sweep", file=sys.stderr, **style) as bar:
         for done in outcomes:
-            rows[done.cell] = _rows(done)
+            rows[done.cell], others = _rows(done)
+            how, also = "done", ""
             if done.status or not rows[done.cell]:
+                how = "failed"
                 failed.append(_sentence(done))
+            elif others:
+                also = f"; what else it printed: {done.cell.log}"
             else:
                 done.cell.log.unlink(missing_ok=True)
-            how = "done" if not done.status and rows[done.cell] else "failed"
             tried = f" (started {done.tries} times)" if done.tries > 1 else ""
-            bar.write(f"{how}: {done.cell.name}{tried}", file=sys.stderr)
+            bar.write(f"{how}: {done.cell.name}{tried}{also}", file=sys.stderr)
             bar.update()
     ordered = [row for cell in cells for row in rows.get(cell, [])]
     # cells share a backbone's rows; two that made one at once timed it apart
@@ -172,10 +175,10 @@ def _run(cells: Sequence[Cell], args: Namespace) -> tuple[list[dict[str, Any]], 
     return list(unique.values()), failed
 
 
-def _rows(done: Outcome) -> list[dict[str, Any]]:
-    """The rows among what a cell printed; what else a plug-in wrote to its stdout goes to the log,
-    where it can be looked up."""
-    rows = []
+def _rows(done: Outcome) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows among what a cell printed, and the lines that a plug-in wrote to its stdout beside
+    them. Those go to the log, where they can be looked up."""
+    rows, others = [], []
     for line in done.printed.splitlines():
         try:
             read = json.loads(line)
@@ -184,9 +187,11 @@ def _rows(done: Outcome) -> list[dict[str, Any]]:
         if isinstance(read, dict) and "task" in read:
             rows.append(read)
         else:
-            with open(done.cell.log, "a", encoding="utf-8") as log:
-                log.write(f"on stdout: {line}\n")
-    return rows
+            others.append(f"on stdout: {line}\n")
+    if others:
+        with open(done.cell.log, "a", encoding="utf-8") as log:
+            log.writelines(others)
+    return rows, others
 
 
 def _outcomes(cells: Sequence[Cell], args: Namespace) -> Iterator[Outcome]:

@@ -71,6 +71,8 @@ class Upstream(nn.Module):
             depends on no weight (`plan`, `speed`); empty when there are none.
         trained_by: how its weights are made, a value of `benchmark.contract.training`; None when
             they come from elsewhere or there are none.
+        compared: the systems by which it stands in `compare --task` when nobody names any: for each
+            what `--set` would say (and `tag`, `span`), `{}` for its defaults; () = it does not.
     """
 
     card: UpstreamCard
@@ -82,6 +84,7 @@ class Upstream(nn.Module):
     unit_count: int = 0
     stand_in: ClassVar[Mapping[str, str]] = {}
     trained_by: "ClassVar[Training | None]" = None
+    compared: ClassVar[tuple[Mapping[str, str], ...]] = ()
 
     @property
     def exits(self) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """What of a feature cache is damaged, and what a pass can go on from."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..soundness import file_digest, remove, unsealed
+from ..errors import MachineError
+from ..soundness import file_digest, reading, remove, set_aside, unsealed
 from ..storage import TEMPORARY
 from .shards import Shard
 
 SMALL = ("index.npy", "evidence.npy")
+LARGE = 2**30  # bytes of shards from which on holding them against their digests shows a bar
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -52,9 +55,7 @@ def prepare(folder: Path, about: Mapping[str, Any], what: str, shards: Sequence[
     """
     from tqdm import tqdm
 
-    if folder.is_symlink() or not folder.is_dir():
-        remove(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     manifest, wrong = read_manifest(folder), []
     if manifest is None:
         if any((folder / name).exists() for name in ("manifest.json", *SMALL)):
@@ -66,7 +67,7 @@ def prepare(folder: Path, about: Mapping[str, Any], what: str, shards: Sequence[
         _reopen(folder, manifest, shards)
     began = [shard for shard in shards if shard.done.exists()]
     known = {shard.number for shard in began if shard.summary()}
-    there = {shard.number for shard in shards if shard.complete(stored=True)}
+    there = _complete(shards, what)
     wrong += [s.done.name for s in began if s.number not in known]
     wrong += [s.path.name for s in shards if s.number in known - there and _expected(s, manifest)]
     if wrong:
@@ -81,6 +82,44 @@ def prepare(folder: Path, about: Mapping[str, Any], what: str, shards: Sequence[
         unknown = wrong and path not in kept and not TEMPORARY.fullmatch(path.name)
         if unknown or not path.is_file():
             remove(path)
+    return there
+
+
+def _make(folder: Path) -> None:
+    """Make the folder of a feature cache. A link to a folder is one: it may lie on a larger disk.
+
+    Raises: MachineError: the folder that it is a link to is not there, as on a disk that is not
+        mounted.
+    """
+    with reading(folder):
+        there = folder.is_dir()
+    if there:
+        return
+    if folder.is_symlink() and not folder.exists():
+        raise MachineError(
+            f"{folder} is a link to {os.readlink(folder)}, which is not there; mount its disk, or "
+            f"have it recorded anew: run_benchmark.py cache rm {folder.name}"
+        )
+    if os.path.lexists(folder):
+        set_aside(folder, "is no folder")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _complete(shards: Sequence[Shard], what: str) -> set[int]:
+    """The numbers of the shards that are whole; all that is there of them is read, with a bar where
+    that takes its time.
+    """
+    from tqdm import tqdm
+
+    sizes = [shard.path.stat().st_size if shard.path.is_file() else 0 for shard in shards]
+    style: dict[str, Any] = {"unit": "B", "unit_scale": True, "dynamic_ncols": True}
+    style |= {"total": sum(sizes), "disable": sum(sizes) < LARGE, "mininterval": 1}
+    there = set()
+    with tqdm(desc=f"{what}: checking what is there", file=sys.stderr, **style) as bar:
+        for shard, size in zip(shards, sizes, strict=True):
+            if shard.complete(stored=True):
+                there.add(shard.number)
+            bar.update(size)
     return there
 
 

@@ -72,9 +72,9 @@ def made_elsewhere(results: Sequence[Result], device: str) -> Iterator[str]:
             "device choose another folder with --results, or make them anew with --force"
         )
     trained = [
-        (hardware_of(result.device), result.detail["training"]["device"])
+        (hardware_of(result.device), head)
         for result in results
-        if "device" in (result.detail.get("training") or {})
+        if result.device and (head := (result.detail.get("training") or {}).get("device"))
     ]
     if others := sorted({head for row, head in trained if head != row}):
         count = sum(head != row for row, head in trained)

@@ -22,7 +22,6 @@ file has a digest: of the small ones it is compared when a feature cache is open
 it is first read. What is damaged is recorded anew.
 """
 
-import multiprocessing
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,7 +69,11 @@ class FeatureCache:
         kept: whether rows or answers are stored, not the evidence alone.
         keep: which of states, means, answers and evidence were asked for.
         what: for people, as in "se train".
+        mends: whether this process records anew what it finds damaged; a worker leaves that to
+            the process that started it.
     """
+
+    mends = True
 
     def __init__(
         self,
@@ -149,7 +152,7 @@ class FeatureCache:
         """Mend the feature cache, or wait for a process that does. The evidence of this object
         stays, since exits and heads follow from it already.
         """
-        if multiprocessing.parent_process() is not None:
+        if not self.mends:
             raise MachineError(
                 f"the feature cache {self.folder} is damaged; the process that started this one "
                 "records it anew"

@@ -1,9 +1,9 @@
 """Heads on disk: <folder>/<key>.safetensors has the parameters, <key>.json says how they came.
 
 The JSON is written last: where it is, the head is finished. It has a digest of itself and one of
-the parameters; a head that is not what they say, or has none (an older version's), is set aside and
-trained again. A head whose training scored no dev utterance (a learning rate that diverges) has a
-JSON and no parameters.
+the parameters; a head that is not what they say, or has none, is set aside and trained again
+(`older_heads.py` writes those of heads that an older version finished). A head whose training
+scored no dev utterance (a learning rate that diverges) has a JSON and no parameters.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from .. import resume_points
 from ..contract import Metric, Setup, Task
 from ..errors import MachineError, UsageError
 from ..report.result import FIX
-from ..soundness import file_digest, remove, sealed, set_aside, unsealed
+from ..soundness import file_digest, is_file, reading, remove, sealed, set_aside, unsealed
 from ..storage import atomic, write_text
 from ..trainer import Outcome
 from .heads import Downstream
@@ -36,27 +36,27 @@ def finished(folder: Path, key: str) -> bool:
 
 def forget(folder: Path, key: str) -> None:
     """Have a head trained again."""
-    remove(_about(folder, key))
+    remove(about_path(folder, key))
 
 
 def set_damaged_aside(folder: Path, key: str) -> None:
     """Make way for a head that is not finished; the caller holds its lock."""
-    about, parameters = _about(folder, key), _parameters(folder, key)
+    about, parameters = about_path(folder, key), parameters_path(folder, key)
     if os.path.lexists(about) and not finished(folder, key):
         sound = PARAMETERS in (unsealed(about) or {})
         hurt, beside = (parameters, about) if sound else (about, parameters)
-        set_aside(hurt, "is damaged, or an older version's without a digest")
+        set_aside(hurt, "is damaged, or is an older version's that does not fit")
         set_aside(beside, f"belongs to {hurt.name}")
-    elif os.path.lexists(parameters) and not parameters.is_file():
+    elif os.path.lexists(parameters) and not is_file(parameters):
         set_aside(parameters, "is no file")
 
 
 def _known(folder: Path, key: str) -> dict[str, Any] | None:
     """What the JSON of a finished head says; None where there is none or it is damaged."""
-    about = unsealed(_about(folder, key))
+    about = unsealed(about_path(folder, key))
     if about is None or PARAMETERS not in about:
         return None
-    digest, path = about.pop(PARAMETERS), _parameters(folder, key)
+    digest, path = about.pop(PARAMETERS), parameters_path(folder, key)
     return about if digest is None or digest == _digest_of(path) else None
 
 
@@ -65,17 +65,17 @@ def _expected(folder: Path, key: str) -> dict[str, Any]:
     known = _known(folder, key)
     if known is None:
         raise MachineError(
-            f"the head {_about(folder, key)} was removed or damaged while it was in use; repeat "
-            "the command, which trains it again"
+            f"the head {about_path(folder, key)} was removed or damaged while it was in use; "
+            "repeat the command, which trains it again"
         )
     return known
 
 
 def _digest_of(path: Path) -> str:
-    try:
-        stat = path.stat()
-    except OSError:
+    if not is_file(path):
         return ""
+    with reading(path):
+        stat = path.stat()
     return _remembered(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
@@ -98,7 +98,7 @@ def load(
 
     known = _expected(folder, key)
     head = Downstream(task, setup, blocks, normalise, alone)
-    head.load_state_dict(load_file(_parameters(folder, key)))
+    head.load_state_dict(load_file(parameters_path(folder, key)))
     return head.eval(), known
 
 
@@ -125,16 +125,16 @@ def save_best(
     if step is not None:
         parameters = resume_points.best(work, key)
         named = {path.removeprefix(f"{key}."): p for path, p in parameters.items()}
-        _save(_parameters(folder, key), named)
+        _save(parameters_path(folder, key), named)
     about = {
         "name": name,
         "chosen_step": step,
         f"dev_{metric.name}": None if step is None else scores[step],
         "dev_by_step": scores,
         **known,
-        PARAMETERS: None if step is None else file_digest(_parameters(folder, key)),
+        PARAMETERS: None if step is None else file_digest(parameters_path(folder, key)),
     }
-    write_text(_about(folder, key), sealed(about), FIX)
+    write_text(about_path(folder, key), sealed(about), FIX)
 
 
 def choose(folder: Path, keys: Mapping[float, str], task: Task) -> tuple[str, dict[str, Any]]:
@@ -202,11 +202,11 @@ def _best(
     return max(scored, key=lambda pair: sign * pair[1])
 
 
-def _about(folder: Path, key: str) -> Path:
+def about_path(folder: Path, key: str) -> Path:
     return folder / f"{key}.json"
 
 
-def _parameters(folder: Path, key: str) -> Path:
+def parameters_path(folder: Path, key: str) -> Path:
     return folder / f"{key}.safetensors"
 
 

@@ -17,7 +17,7 @@ OPTIMISERS = ("adam", "adamw")
 MOST = 10**12  # of any whole number
 # Fields that are younger than rows and heads: at their default they are in no hash, so that what
 # was made without them keeps its place.
-YOUNGER = ("decay", "sum_lr", "standardise_states", "sum_rows", "exits_together")
+YOUNGER = ("decay", "sum_lr", "standardise_states", "sum_rows", "exits_together", "outputs")
 
 
 @dataclass(frozen=True)

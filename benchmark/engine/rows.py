@@ -108,6 +108,8 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
     detail |= _chosen_detail(ev, row, utterances)
     if recomputed := [split for split, features in ev.features.items() if features.recomputed]:
         detail |= {"states_recomputed": recomputed}  # the last bits may differ from stored ones
+    card = (exp.upstream if row.depth is None else exp.backbone).card
+    detail |= {"kind": card.kind, "stepped": card.stepped}
     weights: Sequence[float] = ()
     if row in ev.plans:
         readout, training = load_head(ev, row)
@@ -123,7 +125,7 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
         cost=_cost(ev, row, depth, measured),
         device=machine(exp.config.device),
         answered_by="upstream" if exp.answers else "head",
-        tuned_on=(exp.upstream if row.depth is None else exp.backbone).card.tuned_on,
+        tuned_on=card.tuned_on,
         layer_weights=weights,
         detail=detail,
     ).save(exp.config.results, plain(utterances))

@@ -17,7 +17,7 @@ from .evaluation import Evaluation, evaluation
 from .experiment import Experiment, Row, RunConfig
 from .resolve import resolve
 from .rows import Timings, measure, save, unprocessed
-from .scoring import score, train
+from .scoring import believe_older, score, train
 from .workers import worker_count, workers
 
 
@@ -27,12 +27,14 @@ def results(
     parallel: bool = False,
     rows: Sequence[Row] | None = None,
     timings: Timings | None = None,
+    board: list[Result] | None = None,
 ) -> tuple[list[Result], list[str]]:
     """A result a row, made now where it is missing, and a sentence for every row that could not be.
 
     Args:
         rows: some of the experiment's; default: all.
         timings: shared by several calls, so that seeds do not measure the same exits again.
+        board: becomes all rows that the task's board shows by now.
         parallel: let other processes share the work where that pays; they import the caller's main
             module.
     """
@@ -46,7 +48,9 @@ def results(
     for notice in (*exp.corpus.notices, *exp.notices) if missing else ():
         print(f"notice: {notice}", file=sys.stderr)
     refused = _make(exp, missing, parallel, {} if timings is None else timings)
-    leaderboard.write(root, exp.task.name)
+    shown = leaderboard.rebuilt(root, exp.task.name)
+    if board is not None:
+        board[:] = shown
     there = [Result.load(row.path) for row in wanted if row.path.exists()]
     for notice in made_elsewhere(there, exp.config.device):
         print(f"notice: {notice}", file=sys.stderr)
@@ -73,6 +77,7 @@ def _make(exp: Experiment, rows: Sequence[Row], parallel: bool, timings: Timings
     ev = evaluation(exp, rows)
     for key in ev.heads if exp.config.force else ():
         head_files.forget(ev.folder, key)
+    believe_older(ev)
     missing = sum(not head_files.finished(ev.folder, key) for key in ev.heads)
     numbers = [exp.rows.index(row) for row in rows]
     with workers(

@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 from torch import Tensor
 
-from ..soundness import file_digest, is_whole_zip, sealed
+from ..soundness import NOT_THERE, file_digest, is_whole_zip, reading, sealed
 from ..storage import CACHE, atomic, write_text
 from .cache_layout import Batches, Layout, flat
 
@@ -80,9 +80,9 @@ class Shard:
         if not is_whole_zip(self.done):
             return None
         try:
-            with np.load(self.done) as done:
+            with reading(self.done), np.load(self.done) as done:
                 found = dict(done)
-        except (OSError, ValueError):
+        except (*NOT_THERE, ValueError):
             return None
         shape = (len(self.pieces), len(self.layout.upstream.exits))
         known = {"of", "evidence", "error", "at", "digest", "audio"} == found.keys()

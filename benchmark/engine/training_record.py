@@ -128,7 +128,11 @@ def _flat(made: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _identity(value: Any) -> Any:
-    """A file by its name and content, so it may lie elsewhere but not change; else the value."""
+    """A file by its name and content, so it may lie elsewhere but not change; else the value, as
+    JSON gives it back.
+    """
+    if isinstance(value, tuple):
+        return list(value)
     if isinstance(value, str) and os.path.isfile(value):
         digest = hashlib.sha256(Path(value).read_bytes()).hexdigest()[:12]
         return f"{Path(value).name} sha256:{digest}"

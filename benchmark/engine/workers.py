@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from . import heads
+from .feature_cache import FeatureCache
 
 PATIENCE = 5.0  # seconds that a worker has to end by itself
 WORTH = 1000  # head updates in all, below which a process is not worth starting
@@ -88,6 +89,7 @@ def _serve(line: Any, again: Callable[..., Any], *arguments: Any) -> None:
     # One bar and one set of notices are enough.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     torch.set_num_threads(1)
+    FeatureCache.mends = False
     job = again(*arguments)
     with contextlib.suppress(EOFError):
         while True:

@@ -9,7 +9,7 @@ Method and formulas: docs/results.md, "Differences".
 from collections.abc import Sequence
 from typing import Any
 
-from .curve import Pool, adaptive, one_depth
+from .curve import Mixture, Pool, adaptive, one_depth
 from .paired import Difference, Seeds, by_seed, of_scores
 from .result import Result
 from .utterances import scores
@@ -34,18 +34,32 @@ def of_cell(rows: Sequence[Result], pool: Pool, metric: str) -> dict[str, Any]:
         return out | {"note": NO_TEST}
     if all(sum(n > 0 for n in row.exit_histogram) == 1 for row in rows):
         out["note"] = ALL_AT_ONE
-    if any(row.utterances is None for row in rows):
+    if not all(_scored(row, metric) for row in rows):
         return out
-    own = by_seed(rows, metric)
-    points = [pool.at_equal_macs(row) for row in rows]
-    if all(points) and all(one.utterances is not None for p in points for one in p.rows):
-        static = {r.cell.seed: p.scores(metric) for r, p in zip(rows, points, strict=True)}
-        out |= _told("vs_curve", own, static)
-        out["curve"] = " / ".join(dict.fromkeys(map(str, points)))
+    out |= from_curve(rows, [pool.at_equal_macs(row) for row in rows], metric)
     dealt = [pool.control(row, "random") for row in rows]
-    if all(one is not None and one.utterances is not None for one in dealt):
-        out |= _told("vs_random", own, {r.cell.seed: scores(r, metric) for r in dealt})
+    if all(one is not None and _scored(one, metric) for one in dealt):
+        static = {r.cell.seed: scores(r, metric) for r in dealt}
+        out |= _told("vs_random", by_seed(rows, metric), static)
     return out
+
+
+def from_curve(
+    rows: Sequence[Result], points: Sequence[Mixture | None], metric: str
+) -> dict[str, Any]:
+    """The columns of one cell against fixed depths, `points` of each of its rows; {} where a curve
+    does not reach, or a row has no table of its utterances or no score in it."""
+    known = [point for point in points if point is not None]
+    behind = [*rows, *(one for point in known for one in point.rows)]
+    if len(known) < len(points) or not all(_scored(one, metric) for one in behind):
+        return {}
+    static = {row.cell.seed: point.scores(metric) for row, point in zip(rows, known, strict=True)}
+    curve = " / ".join(dict.fromkeys(map(str, known)))
+    return _told("vs_curve", by_seed(rows, metric), static) | {"curve": curve}
+
+
+def _scored(row: Result, metric: str) -> bool:
+    return row.utterances is not None and row.scores[metric].mean is not None
 
 
 def _told(kind: str, own: Seeds, other: Seeds) -> dict[str, Any]:

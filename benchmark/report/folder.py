@@ -9,9 +9,11 @@ from collections import Counter
 from pathlib import Path
 
 from ..errors import MachineError, UsageError
-from ..migration import NewerSchema, path_of_schema_1
+from ..migration import path_of_schema_1
+from ..soundness import NOT_THERE, set_aside
 from .escaping import plain
 from .result import Cell, Result, measured, slug
+from .schema import Damaged
 
 CELLS = "*/*/*/*/*.json"  # task, corpus, recipe, upstream, row
 _said: set[str] = set()  # a command that looks several times says it once
@@ -79,7 +81,8 @@ def kept(path: Path, cell: Cell) -> bool:
     """Whether a row is there. One that cannot be believed is set aside, with a notice, to be made
     again; one of a newer version is left to it.
 
-    Raises: UsageError where a newer version wrote it.
+    Raises: NewerSchema where a newer version wrote it; MachineError where it cannot be read or set
+        aside.
     """
     if not os.path.lexists(path):
         return False
@@ -88,19 +91,17 @@ def kept(path: Path, cell: Cell) -> bool:
         result.utterances  # noqa: B018  it is checked when it is read
         if result.cell == cell:
             return True
-        why = f"{plain(str(path))} holds another row"
-    except NewerSchema:
-        raise
-    except UsageError as error:
-        why = str(error).partition("; ")[0]
-    aside = path.with_name(f"{path.name}.damaged")
-    try:
-        os.replace(path, aside)
-    except OSError as error:
-        raise MachineError(
-            f"{why}, and cannot be set aside ({error.strerror}); remove it"
-        ) from error
-    notice(f"{why}; it is set aside as {plain(aside.name)} and made again")
+        why = "holds another row"
+    except Damaged as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and not isinstance(cause, NOT_THERE):
+            raise MachineError(
+                f"{plain(str(error.path))} cannot be read ({cause.strerror or cause}); it may be "
+                "whole and is left as it is: mend the cause and repeat the command, or remove it"
+            ) from error
+        of_table = error.path != path
+        why = f"cannot be believed: {plain(error.path.name)} {error.why}" if of_table else error.why
+    set_aside(path, why)
     return False
 
 

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..storage import locked, write_text
 from . import area, differences, escaping
 from .curve import Pool
-from .folder import load_all
+from .folder import load_all, notice
 from .result import FIX, Result, measured, slug
 from .screen import markdown, metrics_of, notes, screen
 
@@ -215,7 +215,7 @@ def board(results: Sequence[Result], reference: str = "") -> pd.DataFrame:
     """The leaderboard of one task: corpora and protocols apart, then by the ranking metric, best
     first; cells with several seeds have a line for all of them, too."""
     if not results:
-        return pd.DataFrame(columns=LEADING + TRAILING)
+        return pd.DataFrame(columns=[*LEADING, *differences.COLUMNS, *TRAILING])
     metrics = measured(results[0])
     lines = [row(r) for r in results]
     lines = against(lines, reference) if reference else lines
@@ -234,12 +234,20 @@ def board(results: Sequence[Result], reference: str = "") -> pd.DataFrame:
 
 def write(root: Path, task: str, reference: str = "") -> list[Path]:
     """Rebuild leaderboard_<task>.csv and .md and area_<task>.csv in `root` from the JSONs and the
-    utterances' tables below it."""
-    names = (f"leaderboard_{slug(task)}.csv", f"leaderboard_{slug(task)}.md")
-    paths = [root / name for name in (*names, f"area_{slug(task)}.csv")]
+    utterances' tables below it. Headings alone, with a notice, where no row can be believed."""
+    rebuilt(root, task, reference)
+    return _paths(root, task)
+
+
+def rebuilt(root: Path, task: str, reference: str = "") -> list[Result]:
+    """The same; the rows that the board now shows, so that nobody need load them again."""
+    paths = _paths(root, task)
     # of two who write at once the later has read both's rows
     with locked(paths[0].with_suffix(".lock")):
         results = load_all(root, task)
+        if not results:
+            shown = escaping.plain(f"{root} has no row of {task}")
+            notice(f"{shown} that can be shown; its board is empty")
         frame, areas = board(results, reference), area.table(results)
         for path, one in ((paths[0], frame), (paths[2], areas)):
             write_text(path, _safe(one).to_csv(index=False, lineterminator="\n"), FIX)
@@ -247,7 +255,12 @@ def write(root: Path, task: str, reference: str = "") -> list[Path]:
         if len(areas):
             text += f"\n{area.HEADING}\n\n{markdown(area.screen(areas))}\n"
         write_text(paths[1], text, FIX)
-    return paths
+    return results
+
+
+def _paths(root: Path, task: str) -> list[Path]:
+    names = (f"leaderboard_{slug(task)}.csv", f"leaderboard_{slug(task)}.md")
+    return [root / name for name in (*names, f"area_{slug(task)}.csv")]
 
 
 def _rounded(value: Any, digits: int = 4) -> Any:

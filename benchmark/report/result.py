@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import ConfigDict, Field
 
 from ..contract import Metric
-from ..errors import UsageError
 from ..metrics import Failure, Ratio, bootstrap_interval, mean
 from ..migration import SCHEMA
 from ..storage import write_text
@@ -184,7 +183,8 @@ class Result:
         tuned_on: the labelled data that the upstream's weights have seen.
         layer_weights: the softmax of the learned weighted sum, depth 0, 1, ..., to a fixed exit or
             the last; () without a head.
-        detail: exit, calibration, training, protocol fields, versions, command.
+        detail: exit, calibration, training, protocol fields, versions, command, and of its upstream
+            `kind` and `stepped`, as the card has them.
         path: the JSON it was read from; sealed: the digests that it keeps of itself and of its
             utterances' table. Neither is one of its fields.
     """
@@ -209,7 +209,7 @@ class Result:
     def utterances(self) -> "pd.DataFrame | None":
         """The table beside the JSON that it was read from; None where there is none.
 
-        Raises: UsageError where the result does not follow from it.
+        Raises: Damaged where the result does not follow from it.
         """
         from . import utterance_table
 
@@ -245,7 +245,7 @@ class Result:
         """A result of this or an older schema, its numbers in their ranges; its utterances' table
         is looked at when it is asked for.
 
-        Raises: UsageError where the file holds none.
+        Raises: Damaged where the file holds none; NewerSchema where a newer version wrote it.
         """
         from . import schema
 
@@ -269,9 +269,12 @@ def measured(result: Result) -> Sequence[Metric]:
         return [Metric(**metric) for metric in found]
     if found := declared(result.cell.task):
         return found
-    raise UsageError(
-        f"{result.path or result.cell.exit} does not say what was measured, and no task is called "
-        f"{result.cell.task!r} here; move it away, or install the task"
+    from .schema import Damaged
+
+    raise Damaged(
+        result.path or Path(result.cell.exit),
+        f"does not say what was measured, and no task is called {result.cell.task!r:.40} here",
+        "move it away, or install the task",
     )
 
 

@@ -20,7 +20,7 @@ from pydantic import ValidationError as Invalid
 
 from ..contract import Metric
 from ..errors import UsageError, listed
-from ..migration import upgraded
+from ..migration import UPDATE, NewerSchema, refuse_newer, upgraded
 from .escaping import plain
 
 LARGEST = 2**26  # bytes of a JSON that is read; a result has some ten thousand
@@ -28,6 +28,14 @@ DIGESTS = "digests"  # the key of `detail` that has them
 BROKEN = (AttributeError, ArithmeticError, RecursionError)
 SLACK = 1e-6  # by which equal numbers may differ, relative to their size
 NEAR = 0.01  # a metric's `best` is what the truth scores to within 1 %
+
+
+class Damaged(UsageError):
+    """What a file holds cannot be believed. `why`: what is wrong, as it follows the file's name."""
+
+    def __init__(self, path: Path, why: str, mend: str):
+        super().__init__(f"{plain(str(path))} {why}; {mend}")
+        self.path, self.why = path, why
 
 
 class _Metric(BaseModel):
@@ -48,25 +56,44 @@ class _Exit(BaseModel):
 
 
 class _Calibration(BaseModel):
-    depth_means: list[FiniteFloat] = []
+    depth_means: list[FiniteFloat]
     exits: list[int] | None = None
-    n: int = 0
-    evidence: StrictStr = ""
+    n: int
+    evidence: StrictStr
+
+
+class _Training(BaseModel):
+    device: StrictStr | None = None
+
+
+class _Budget(BaseModel):
+    saved: FiniteFloat
+
+
+class _MaxLoss(BaseModel):
+    unit: StrictStr
+    risk: FiniteFloat
+    n: int
+    test_risk: FiniteFloat | None
+    held: StrictBool | None
 
 
 class Detail(BaseModel):
-    """The parts of a result's detail that tables and figures read; the rest may be anything."""
+    """The parts of a result's detail that anything here reads; the rest may be what it likes."""
 
     metrics: list[_Metric] | None = None
     exit: _Exit | None = None
     calibration: _Calibration | None = None
-    budget: dict[str, Any] | None = None
-    max_loss: dict[str, Any] | None = None
+    training: _Training | None = None
+    budget: _Budget | None = None
+    max_loss: _MaxLoss | None = None
     control: dict[str, Any] | None = None
+    kind: StrictStr = ""
+    stepped: StrictBool = True
 
 
 def text_of(path: Path) -> str:
-    """What a result's file holds. UsageError where it is no regular file (a FIFO would never end),
+    """What a result's file holds. Damaged where it is no regular file (a FIFO would never end),
     is too large, or is not UTF-8."""
     try:
         about = path.stat()
@@ -85,22 +112,30 @@ def checked(path: Path, of: type) -> tuple[Any, dict[str, str] | None]:
     """The result (an `of`) that a file holds, of this or an older schema, and the digests that it
     keeps; None where an older version wrote it.
 
-    Raises: UsageError, in one sentence, where it holds none, or one that contradicts itself.
+    Raises: Damaged, in one sentence, where it holds none, or one that contradicts itself;
+        NewerSchema where a newer version wrote it.
     """
+    sealed = None
     try:
         raw = json.loads(text_of(path), object_pairs_hook=_once, parse_constant=_no_constant)
         if not isinstance(raw, dict):
             raise ValueError("no fields")
+        refuse_newer(raw["schema"], path)  # which may have other digests, too
         sealed = raw.get("detail", {}).pop(DIGESTS, None)
         if sealed is not None and sealed.get("row") != digest(raw):
             raise ValueError(
                 "it was changed after it was written; where that was meant, remove the "
                 f"{DIGESTS} from its detail"
             )
-        raw = upgraded(raw, path)
+        raw = upgraded(raw)
         Detail.model_validate_json(json.dumps(raw["detail"]), strict=True)
         result = _adapter(of).validate_json(json.dumps(raw))
     except Invalid as error:
+        if sealed is not None and _only_unknown(error):
+            raise NewerSchema(
+                f"{plain(str(path))} is as it was written, by a version that knows more fields "
+                f"({plain(_said(error), 300)}); {UPDATE}"
+            ) from error
         raise refused(path, _said(error)) from error
     except (LookupError, TypeError, ValueError, *BROKEN) as error:
         raise refused(path, _short(error)) from error
@@ -109,11 +144,12 @@ def checked(path: Path, of: type) -> tuple[Any, dict[str, str] | None]:
     return result, sealed
 
 
-def refused(path: Path, why: str) -> UsageError:
+def refused(path: Path, why: str) -> Damaged:
     """The sentence about a file that is no result."""
-    return UsageError(
-        f"{plain(str(path))} is not a result of this benchmark ({plain(why, 300)}); move it away, "
-        "or run its command again with --force"
+    return Damaged(
+        path,
+        f"is not a result of this benchmark ({plain(why, 300)})",
+        "move it away, or run its command again with --force",
     )
 
 
@@ -205,6 +241,12 @@ def _no_constant(name: str) -> float:
 def _said(error: Invalid) -> str:
     wrong = error.errors(include_url=False, include_context=False, include_input=False)
     return listed([f"{'.'.join(map(str, of['loc']))}: {of['msg']}" for of in wrong], 3)
+
+
+def _only_unknown(error: Invalid) -> bool:
+    """Whether nothing is wrong but that fields are there which this version does not have."""
+    kinds = {of["type"] for of in error.errors(include_url=False, include_input=False)}
+    return kinds <= {"extra_forbidden", "unexpected_keyword_argument"}
 
 
 def _short(error: Exception) -> str:

@@ -35,7 +35,7 @@ def screen(frame: pd.DataFrame) -> pd.DataFrame:
     for kind in KINDS:
         if frame[kind].notna().any():
             columns = (frame[kind + end].astype(float) for end in ("", "_low", "_high", "_p"))
-            out[kind.replace("_", " ")] = [_claim(*v) for v in zip(*columns, strict=True)]
+            out[kind.replace("_", " ")] = [claim(*v) for v in zip(*columns, strict=True)]
     for name, heading, digits in (
         ("depth", "depth", 2),
         ("gmacs_per_s", "GMAC/s", 2),
@@ -43,9 +43,9 @@ def screen(frame: pd.DataFrame) -> pd.DataFrame:
         ("params_m", "params (M)", 1),
         ("peak_mib", "peak (MiB)", 0),
     ):
-        out[heading] = [_text(v, digits) for v in frame[name].astype(float)]
+        out[heading] = [number(v, digits) for v in frame[name].astype(float)]
     for name in ("macs_saved", "time_saved"):
-        out[name] = [_text(v, 1) + (" %" if v == v else "") for v in frame[name].astype(float)]
+        out[name] = [number(v, 1) + (" %" if v == v else "") for v in frame[name].astype(float)]
     out["failed"] = frame["failed"].astype(int).astype(str)
     out["n"] = frame["n"].astype(int).astype(str)
     out["value"] = [_knob(v) for v in frame["value"].astype(float)]
@@ -87,20 +87,20 @@ def markdown(frame: pd.DataFrame) -> str:
 
 def _with_spread(mean: float, low: float, high: float, sd: float) -> str:
     half = sd if sd == sd else (high - low) / 2
-    return _text(mean, 3) + (f" ±{half:.3f}" if half == half and mean == mean else "")
+    return number(mean, 3) + (f" ±{half:.3f}" if half == half and mean == mean else "")
 
 
-def _claim(value: float, low: float, high: float, p: float) -> str:
+def claim(value: float, low: float, high: float, p: float) -> str:
     if value != value:
         return ""
     value, low, high = (round(one, 3) + 0.0 for one in (value, low, high))  # no -0.000
     return f"{value:+.3f} [{low:+.3f}, {high:+.3f}] p {p:.3f}"
 
 
-def _text(value: float, digits: int) -> str:
+def number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if value == value else ""
 
 
 def _knob(value: float) -> str:
     """Two digits, and more where they tell thresholds apart (0.0025, 0.965)."""
-    return max(_text(value, 2), f"{value:g}", key=len) if value == value else ""
+    return max(number(value, 2), f"{value:g}", key=len) if value == value else ""

@@ -4,6 +4,7 @@ of a row are those of its utterances, or neither is believed.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,8 @@ import pandas as pd
 
 from .. import resampling
 from ..contract import Metric
-from ..errors import UsageError
 from .escaping import plain
-from .schema import close, out_of_range
+from .schema import Damaged, close, out_of_range
 
 TEXT = {"id": str, "speaker": str, "noise": str}  # which may be called NA
 DRAWS = 1000  # of a row's interval: metrics.bootstrap_interval
@@ -29,25 +29,29 @@ def read(path: Path, sealed: Mapping[str, str] | None) -> pd.DataFrame | None:
     Args:
         sealed: the digests that the JSON keeps; older ones keep none.
 
-    Raises: UsageError where it cannot be read, is missing, or is not the one that was written.
+    Raises: Damaged where it cannot be read, is missing, or is not the one that was written.
     """
     try:
         if not path.is_file():
             if sealed and "utterances" in sealed:
-                raise UsageError(
-                    f"{plain(str(path))} is missing: its row has no utterances' table without "
-                    "it; put it back, or run the row's command again with --force"
+                raise Damaged(
+                    path,
+                    "is missing: its row has no utterances' table without it",
+                    "put it back, or run the row's command again with --force",
                 )
             return None
         content = path.read_bytes()
         if sealed is not None and sealed.get("utterances") != digest(content):
             raise ValueError("it was changed after it was written")
-        found = pd.read_csv(path, dtype=TEXT, keep_default_na=False, na_values=[""])
+        # of the bytes that were looked at, whatever the file holds by now
+        found = pd.read_csv(BytesIO(content), dtype=TEXT, keep_default_na=False, na_values=[""])
     except (OSError, KeyError, TypeError, ValueError) as error:
         said = getattr(error, "strerror", None) or str(error)
         raise _refused(path, said) from error
-    named = [name for name in TEXT if name in found]
-    return found.fillna(dict.fromkeys(named, ""))
+    for name in TEXT:
+        if name in found and found[name].hasnans:
+            found[name] = found[name].fillna("")
+    return found
 
 
 def digest(content: bytes) -> str:
@@ -56,7 +60,7 @@ def digest(content: bytes) -> str:
 
 
 def check(table: pd.DataFrame, result: Any, metrics: Sequence[Metric], path: Path) -> None:
-    """UsageError where a result does not follow from its utterances."""
+    """Damaged where a result does not follow from its utterances."""
     try:
         _names(table)
         _depths(table, result)
@@ -71,10 +75,11 @@ def check(table: pd.DataFrame, result: Any, metrics: Sequence[Metric], path: Pat
         raise _refused(path, str(error)) from error
 
 
-def _refused(path: Path, why: str) -> UsageError:
-    return UsageError(
-        f"{plain(str(path))} is not the table of utterances that its JSON was made from "
-        f"({plain(why, 300)}); move both away, or run the row's command again with --force"
+def _refused(path: Path, why: str) -> Damaged:
+    return Damaged(
+        path,
+        f"is not the table of utterances that its JSON was made from ({plain(why, 300)})",
+        "move both away, or run the row's command again with --force",
     )
 
 

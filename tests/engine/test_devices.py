@@ -1,6 +1,7 @@
 """Devices without one: two pretended GPUs, of which the second is asked for (helpers/gpus.py)."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from earlyexit_superb.benchmark.exiting import Exit, leaving, run_until_exit
 from earlyexit_superb.benchmark.registry import build_upstream
 from earlyexit_superb.upstreams.daisy import entropy
 from helpers import ROOT, TOY, items_of, wav
+from helpers.rows import result
 from toys.toy import Toy
 
 AT = "cuda:1"
@@ -181,3 +183,21 @@ def test_processes_of_a_torchrun_share_no_gpu(gpus, monkeypatch):
     for name, said in (("cuda:0", "cannot share one GPU"), ("cuda", "start at most 2")):
         with pytest.raises(UsageError, match=said), distributed.joined(name):
             pass
+
+
+# ---- whose numbers a table shows -----------------------------------------------------------------
+
+
+def test_rows_that_do_not_say_where_they_were_made_are_not_said_to_be_of_elsewhere():
+    """Of an old or edited row either device may be missing."""
+    here = timing.hardware("cpu")
+    for device, training in (
+        (None, {"device": "Other"}),
+        (here, {"device": None}),
+        (here, {}),
+        (here, None),
+    ):
+        made = replace(result(device=device), detail={"training": training})
+        assert list(devices.made_elsewhere([made], "cpu")) == []
+    made = replace(result(device=here), detail={"training": {"device": "Other"}})
+    assert "trained on Other" in next(devices.made_elsewhere([made], "cpu"))

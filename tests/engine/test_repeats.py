@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from itertools import chain
 
 import pytest
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.engine import head_batches, run, workers
 from earlyexit_superb.benchmark.engine.scoring import score_utterances, train_heads
-from helpers import ROOT, command, numbers
+from earlyexit_superb.benchmark.report import utterance_table
+from helpers import ROOT, command, jsons, numbers
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
 
@@ -32,6 +34,16 @@ def test_a_second_identical_command_does_no_work_and_prints_the_same(
     assert main(command(corpus, finished, "--rho", "1.0")) == 0
     assert capsys.readouterr().out == first and "unprocessed" in first and "exits by depth" in first
     assert {p: p.stat().st_mtime_ns for p in finished.rglob("*.json")} == stamps
+
+
+def test_the_end_of_a_run_reads_what_the_board_shows_once(finished, corpus, monkeypatch, capsys):
+    """However many rows are there: its own were looked at when it began, too."""
+    seen, read = Counter(), utterance_table.read
+    monkeypatch.setattr(
+        utterance_table, "read", lambda path, sealed: seen.update([path]) or read(path, sealed)
+    )
+    assert main(command(corpus, finished, "--rho", "1.0", "--span", "mean")) == 0
+    assert len(seen) == len(jsons(finished)) and set(seen.values()) == {1, 2}
 
 
 def test_a_head_does_not_depend_on_those_trained_beside_it(finished, corpus, tmp_path):

@@ -1,7 +1,10 @@
 """What happens to files between two commands."""
 
+import builtins
+import io
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -52,11 +55,6 @@ def other_version(path):
         path.write_text("{}\n")
 
 
-def unreadable(path):
-    """Nothing, for root."""
-    path.chmod(0)
-
-
 def deleted(path):
     path.unlink()
 
@@ -69,9 +67,22 @@ KINDS = (
     folder,
     pipe,
     other_version,
-    unreadable,
     deleted,
 )
+
+
+def failing(monkeypatch, path, error):
+    """Not damage: the machine fails whenever `path` is opened."""
+    opened = io.open
+
+    def opening(file, *args, **more):
+        if not isinstance(file, int) and os.fspath(file) == os.fspath(path):
+            raise error
+        return opened(file, *args, **more)
+
+    monkeypatch.setattr(io, "open", opening)
+    monkeypatch.setattr(builtins, "open", opening)
+    monkeypatch.setattr(Path, "open", opening)
 
 
 def copied(template, to):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 from earlyexit_superb.upstreams.backbones.hubert import HubertNet
-from earlyexit_superb.upstreams.backbones.hubert_shape import HubertShape, frame_counts
+from earlyexit_superb.upstreams.backbones.hubert_shape import HubertShape
 from torch import Tensor, nn
 
 BASE = HubertShape()
@@ -29,6 +29,25 @@ SMALL = HubertShape(
 
 SMALL_LARGE = replace(
     SMALL, pos_kernel=7, conv_norm="layer", conv_bias=True, pre_norm=True, normalise_wav=True
+)
+
+
+# what tells the relatives apart, at that size; distances of 24 to 49 frames reach every bucket
+SMALL_WAVLM = replace(SMALL, units=0, buckets=16, max_distance=20)
+
+
+SMALL_DATA2VEC = replace(
+    SMALL, units=0, pos_layers=3, pos_kernel=5, conv_norm="layer", normalise_wav=True
+)
+
+
+# 25 frames a second from an eighth convolution, batch norm before the positional one
+SMALL_MHUBERT = replace(
+    SMALL,
+    units=0,
+    pos_batch_norm=True,
+    kernels=(*SMALL.kernels, 2),
+    strides=(*SMALL.strides, 2),
 )
 
 
@@ -61,5 +80,6 @@ def close(ours: list[Tensor], theirs: list[Tensor], tolerance: float = 1e-5) -> 
 def alone_and_together(
     together: list[Tensor], alone: list[list[Tensor]], tolerance: float = 1e-5
 ) -> None:
-    for row, n in enumerate(SAMPLES):
-        close([x[row : row + 1, : frame_counts(n)] for x in together], alone[row], tolerance)
+    for row, own in enumerate(alone):
+        frames = own[0].shape[1]
+        close([x[row : row + 1, :frames] for x in together], own, tolerance)

@@ -1,4 +1,4 @@
-"""HuBERT as the three libraries build it, of any shape."""
+"""HuBERT and its relatives as the three libraries build them, of any shape."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +18,18 @@ def unlike_new(model: nn.Module) -> nn.Module:
     mapped to another's place.
     """
     draw = torch.Generator().manual_seed(1)
-    for p in model.parameters():
-        if p.ndim == 1:
+    for name, p in model.named_parameters():
+        if p.ndim == 1 or name.endswith(("_const", "grep_a")):
             p.add_(torch.randn(p.shape, generator=draw) * 0.1)
+        if "rel_attn_embed" in name or "relative_attention_bias" in name:
+            p.copy_(torch.randn(p.shape, generator=draw))
+        if "gru_rel_pos_linear.weight" in name or "grep_linear.weight" in name:
+            p.copy_(torch.randn(p.shape, generator=draw) * 0.3)
+    for name, b in model.named_buffers():
+        if name.endswith("running_mean"):
+            b.add_(torch.randn(b.shape, generator=draw))
+        if name.endswith("running_var"):
+            b.mul_(torch.rand(b.shape, generator=draw) + 0.5)
     return model.eval()
 
 
@@ -29,22 +38,44 @@ def library(name: str):
     return require(name, "this test", "all")
 
 
+def config_of(shape: HubertShape, kind: str = "Hubert"):
+    """kind: Hubert, Wav2Vec2, WavLM or Data2VecAudio."""
+    sizes = {
+        "hidden_size": shape.dim,
+        "num_hidden_layers": shape.depth,
+        "num_attention_heads": shape.heads,
+        "intermediate_size": shape.ffn,
+        "conv_dim": (shape.conv_dim,) * len(shape.kernels),
+        "conv_kernel": shape.kernels,
+        "conv_stride": shape.strides,
+        "conv_bias": shape.conv_bias,
+        "num_conv_pos_embedding_groups": shape.pos_groups,
+    }
+    if kind == "Data2VecAudio":
+        sizes |= {
+            "num_conv_pos_embeddings": shape.pos_layers,
+            "conv_pos_kernel_size": shape.pos_kernel,
+        }
+    else:
+        sizes |= {
+            "feat_extract_norm": shape.conv_norm,
+            "num_conv_pos_embeddings": shape.pos_kernel,
+            "do_stable_layer_norm": shape.pre_norm,
+        }
+    if kind == "Hubert":
+        sizes |= {
+            "conv_pos_batch_norm": shape.pos_batch_norm,
+            "feat_proj_layer_norm": shape.feature_norm,
+        }
+    if kind == "WavLM":
+        sizes |= {"num_buckets": shape.buckets, "max_bucket_distance": shape.max_distance}
+    return getattr(library("transformers"), f"{kind}Config")(**sizes)
+
+
 def of_transformers(shape: HubertShape, kind: str = "Hubert") -> nn.Module:
-    transformers = library("transformers")
-    config = getattr(transformers, f"{kind}Config")(
-        hidden_size=shape.dim,
-        num_hidden_layers=shape.depth,
-        num_attention_heads=shape.heads,
-        intermediate_size=shape.ffn,
-        conv_dim=(shape.conv_dim,) * 7,
-        conv_bias=shape.conv_bias,
-        feat_extract_norm=shape.conv_norm,
-        num_conv_pos_embeddings=shape.pos_kernel,
-        num_conv_pos_embedding_groups=shape.pos_groups,
-        do_stable_layer_norm=shape.pre_norm,
-    )
     torch.manual_seed(2)
-    return unlike_new(getattr(transformers, f"{kind}Model")(config))
+    model = getattr(library("transformers"), f"{kind}Model")
+    return unlike_new(model(config_of(shape, kind)))
 
 
 def of_torchaudio(model: nn.Module) -> nn.Module:

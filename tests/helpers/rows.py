@@ -1,5 +1,6 @@
 """A row as a run would write it."""
 
+import json
 from dataclasses import replace
 
 from earlyexit_superb.benchmark.metrics import Failure, Ratio
@@ -81,3 +82,26 @@ def _score(values, wholes, speakers):
     pairs = zip(values, shares, strict=True)
     own = [Ratio(v * w, w) if v == v else Failure("none") for v, w in pairs]
     return Score.over(own, [_speaker(i) for i in range(len(values))] if speakers else ())
+
+
+def edited(path, change, seal=False):
+    """The JSON with `change(raw)`; without its digests, as an older version or a hand leaves it."""
+    raw = json.loads(path.read_text())
+    if not seal:
+        raw["detail"].pop("digests", None)
+    change(raw)
+    path.write_text(json.dumps(raw))
+
+
+def first(folder):
+    return next(folder.rglob("depth-6*.json"))
+
+
+def put(*keys, value):
+    def change(raw):
+        *way, last = keys
+        for key in way:
+            raw = raw[key]
+        raw[last] = value
+
+    return change

@@ -6,50 +6,17 @@ import json
 import os
 import shutil
 
-import numpy as np
+import pandas as pd
 import pytest
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.report import leaderboard
-from earlyexit_superb.benchmark.report.folder import kept as still_there
 from earlyexit_superb.benchmark.report.folder import load_all
 from earlyexit_superb.benchmark.report.result import Result
 from helpers import ROOT
-from helpers.rows import kept
+from helpers.rows import edited, first, kept, put
 
 OLD = ROOT / "tests" / "golden" / "result_schema1.json"
-
-
-def edited(path, change, seal=False):
-    """The JSON with `change(raw)`; without its digests, as an older version or a hand leaves it."""
-    raw = json.loads(path.read_text())
-    if not seal:
-        raw["detail"].pop("digests", None)
-    change(raw)
-    path.write_text(json.dumps(raw))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Two rows; the first is to be damaged."""
-    rng = np.random.default_rng(0)
-    for exit in ("depth 6", "full"):
-        kept(tmp_path / "r", 2 + rng.random(20), exit=exit)
-    return tmp_path / "r"
-
-
-def first(folder):
-    return next(folder.rglob("depth-6*.json"))
-
-
-def put(*keys, value):
-    def change(raw):
-        *way, last = keys
-        for key in way:
-            raw = raw[key]
-        raw[last] = value
-
-    return change
 
 
 WRONG = {
@@ -78,6 +45,10 @@ WRONG = {
     "another task": put("cell", "task", value="sid"),
     "half a letter": put("cell", "exit", value="\ud800"),
     "exits in words": put("detail", "exit", value={"depths": "all"}),
+    "a training in words": put("detail", "training", value="SGD"),
+    "a training on a number": put("detail", "training", value={"device": 5}),
+    "a budget that says nothing": put("detail", "budget", value={"target": 30}),
+    "a bound in words": put("detail", "max_loss", value={"risk": "low"}),
     "detail is a list": put("detail", value=[]),
 }
 
@@ -183,24 +154,6 @@ def test_a_table_that_is_missing_is_said(folder, capsys):
     assert "its row has no utterances' table" in capsys.readouterr().err
 
 
-def test_a_row_that_a_run_cannot_believe_is_set_aside_to_be_made_again(folder, capsys):
-    path = first(folder)
-    cell = Result.load(path).cell
-    assert still_there(path, cell) and capsys.readouterr().err == ""
-    was = path.read_bytes()
-    path.write_bytes(was[:100])
-    assert not still_there(path, cell) and not path.exists()
-    assert "is set aside as" in capsys.readouterr().err
-    assert path.with_name(f"{path.name}.damaged").read_bytes() == was[:100]
-    edited(next(folder.rglob("full*.json")), put("schema", value=3))
-    with pytest.raises(UsageError, match="this version reads 1 to 2"):
-        still_there(next(folder.rglob("full*.json")), cell)
-
-
-def test_a_file_of_schema_1_is_read_with_its_table():
-    assert Result.load(OLD).utterances is not None
-
-
 @pytest.mark.parametrize(
     "task, metric, wrong",
     [
@@ -220,3 +173,21 @@ def test_no_mean_is_beyond_what_its_task_declares(task, metric, wrong, tmp_path)
     edited(path, lambda raw: raw["scores"][metric].update(mean=wrong, low=wrong, high=wrong))
     with pytest.raises(UsageError, match=f"{metric} {wrong:g} is out of its range"):
         Result.load(path)
+
+
+@pytest.mark.parametrize("how", ["cut", "no table"])
+def test_a_task_without_a_row_that_can_be_believed_has_an_empty_board(how, tmp_path, capsys):
+    root, damaged = tmp_path / "r", kept(tmp_path / "r", [2.0, 3.0, 2.5])
+    shutil.copytree(ROOT / "results" / "sid", root / "sid")  # a later task
+    if how == "cut":
+        damaged.path.write_bytes(damaged.path.read_bytes()[:100])
+    else:
+        damaged.path.with_suffix(".utterances.csv").unlink()
+    assert main(["leaderboard", str(root)]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2 and said[0].startswith(f"notice: left out: {damaged.path.parent}")
+    assert said[1] == f"notice: {root} has no row of se that can be shown; its board is empty"
+    board = pd.read_csv(root / "leaderboard_se.csv")
+    assert not len(board) and "vs_curve" in board
+    name = "leaderboard_sid.csv"
+    assert (root / name).read_bytes() == (ROOT / "results" / name).read_bytes()

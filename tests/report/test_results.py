@@ -101,7 +101,7 @@ def test_a_result_of_schema_1_is_read_with_what_it_holds():
     )
     was = raw["detail"]["cost"]
     assert (
-        old.schema == 2
+        old.schema == 3
         and old.scores["pesq"].mean == raw["scores"]["pesq"]["mean"]
         and old.exit_histogram == raw["exit_histogram"]
     )
@@ -119,7 +119,7 @@ def test_a_schema_that_is_not_known_is_refused_with_what_to_do(tmp_path):
     raw = json.loads((GOLDEN / "result_schema1.json").read_text()) | {"schema": 99}
     (tmp_path / "new.json").write_text(json.dumps(raw))
     with pytest.raises(
-        UsageError, match="result schema 99, this version reads 1 to 2; update the program"
+        UsageError, match="result schema 99, this version reads 1 to 3; update the program"
     ):
         Result.load(tmp_path / "new.json")
 

@@ -85,7 +85,8 @@ def test_gradients_equal_s3prl(s3prl_asr):
 
 
 def test_neighbours_and_padding_do_not_change_a_row():
-    for protocol in (SMALL["superb-v1"], replace(asr.MINI, hidden=8, join=2)):
+    shapes = {"join": 2}, {"outputs": 3}, {"join": 2, "outputs": 3}
+    for protocol in (SMALL["superb-v1"], *(replace(asr.MINI, hidden=8, **s) for s in shapes)):
         torch.manual_seed(0)
         head, frames = asr.head(at(protocol, 20, 320)).eval(), torch.tensor(FRAMES)
         # what stands behind a row's end is never read
@@ -96,7 +97,7 @@ def test_neighbours_and_padding_do_not_change_a_row():
                 features[row : row + 1, :n], frames[row : row + 1], frames[row : row + 1] * 320
             )[0]
             torch.testing.assert_close(
-                together[row, : n // protocol.join], alone, atol=1e-5, rtol=1e-5
+                together[row, : protocol.places(n)], alone, atol=1e-5, rtol=1e-5
             )
 
 
@@ -114,6 +115,30 @@ def test_a_target_that_does_not_fit_its_frames_costs_nothing():
     assert ctc_text.frames_needed(ctc_text.target("BOOKKEEPER")) == 15 > 12
     both.backward()
     assert prediction.grad[0].any() and not prediction.grad[1].any()
+
+
+def test_several_scores_a_frame_are_frames_to_ctc():
+    """What one frame gives stands side by side, as if there had been as many frames."""
+    protocol = replace(asr.MINI, hidden=8, layers=0, join=1, outputs=2, standardise=False)
+    torch.manual_seed(0)
+    head, frames, features = asr.head(at(protocol, 20, 320)).eval(), 9, torch.randn(1, 9, 20)
+    prediction = head(features, torch.tensor([frames]), torch.tensor([9 * 320]))
+    assert prediction.shape == (1, 18, 32)
+    linear = head.network.to_symbols
+    hidden = head.network.project(features[0])
+    for part in (0, 1):
+        rows = slice(32 * part, 32 * part + 32)
+        expected = hidden @ linear.weight[rows].T + linear.bias[rows]
+        torch.testing.assert_close(prediction[0, part::2], expected)
+    example = Example("long", torch.zeros(1), "BOOKKEEPER")  # 15 frames, of which 9 are no room
+    loss = asr.loss(prediction, [example], torch.tensor([9]), at(protocol))
+    one = replace(protocol, outputs=1)
+    assert float(loss) == pytest.approx(
+        float(asr.loss(prediction, [example], torch.tensor([18]), at(one)))
+    )
+    assert not asr.loss(prediction[:, :9], [example], torch.tensor([9]), at(one))
+    scores = asr.score(prediction[0], example, 9, at(protocol))
+    assert scores == asr.score(prediction[0], example, 18, at(one))
 
 
 @pytest.mark.parametrize("text", ["A", "BOOKKEEPER", "AA AA"])

@@ -1,5 +1,5 @@
 """Upstreams of any stride: enhancement and separation repeat or interpolate frames and say so,
-recognition asks for frames.
+recognition asks for frames, or for several scores a frame.
 """
 
 import json
@@ -18,6 +18,7 @@ from earlyexit_superb.tasks.corpora import entry, manifest
 from helpers import TOY
 from toys.toy import Toy, at
 
+SPELLING = {"join": "1", "outputs": "2", "layers": "1", "bucket": "0"}
 FEW = {"steps": "4", "eval_every": "2", "batch": "3", "hidden": "8"}
 
 
@@ -49,12 +50,12 @@ def listed(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("stride", [640, 960])
+@pytest.mark.parametrize("stride", [960, 1280])
 @pytest.mark.parametrize("task", ["se", "ss", "asr"])
 def test_rows_of_a_long_stride(task, stride, corpus, listed, tmp_path, own_cache):
     settings = FEW | {
         "stride": str(stride),
-        **({"join": "1", "layers": "1", "bucket": "0"} if task == "asr" else {}),
+        **(SPELLING if task == "asr" else {}),
     }
     data = corpus if task == "se" else listed / task
     run = resolve(
@@ -112,7 +113,7 @@ def test_a_target_that_a_stride_leaves_no_room_for_is_refused_before_anything_is
         data=listed / "asr",
         protocol="mini",
         results=tmp_path / "results",
-        settings=FEW | {"stride": "1280", "join": "1", "bucket": "0"},
+        settings=FEW | SPELLING | {"stride": "1280", "outputs": "1"},
     )
     frames = int(Toy(stride=1280).frames(torch.tensor([12_000]))[0])
     with pytest.raises(
@@ -121,3 +122,25 @@ def test_a_target_that_a_stride_leaves_no_room_for_is_refused_before_anything_is
     ) as said:
         resolve(config)
     assert "\n" not in str(said.value) and not list(own_cache.glob("*"))
+    assert "(--set outputs=2 makes every frame give 2)" in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("stride", "join", "said"),
+    [
+        (640, 2, "have 9 (19 read 2 at a time; --set join=1 reads each)"),
+        (1280, 2, "have 5 (10 read 2 at a time; --set join=1 outputs=2 makes every frame give 2)"),
+        (1280, 1, "have 10 (--set outputs=2 makes every frame give 2)"),
+        (4800, 1, "have 3 (--set outputs=4 makes every frame give 4)"),
+        (6000, 1, "have 2"),  # so little audio has another transcript
+    ],
+)
+def test_the_sentence_names_all_that_makes_room(listed, stride, join, said):
+    asr = tasks.get("asr")
+    protocol = replace(asr.protocols["mini"], join=join)
+    corpus, frames = asr.corpus(listed / "asr", protocol), Toy(stride=stride).frames
+    [first] = [s for s in asr.check(corpus, protocol, frames) if s.startswith("train0:")]
+    assert first.endswith(said)
+    outputs = 2 if stride == 1280 else 6
+    room = replace(protocol, join=1, outputs=outputs)
+    assert not list(asr.check(corpus, room, frames))

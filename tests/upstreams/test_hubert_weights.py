@@ -180,11 +180,11 @@ def test_bad_folders_and_ids_are_told_apart(tmp_path, monkeypatch):
     config = of_transformers(SMALL).config
     config.save_pretrained(tmp_path / "no weights")
     _refused(tmp_path / "no weights", SMALL, "not a whole Hugging Face folder")
-    transformers.WavLMConfig().save_pretrained(tmp_path / "wavlm")
-    _refused(tmp_path / "wavlm", SMALL, "wavlm")
-    config.conv_pos_batch_norm = True
-    config.save_pretrained(tmp_path / "batch norm")
-    _refused(tmp_path / "batch norm", SMALL, "conv_pos_batch_norm True")
+    transformers.SEWConfig().save_pretrained(tmp_path / "other")
+    _refused(tmp_path / "other", SMALL, "holds a sew, none of hubert, wav2vec2, wavlm")
+    config.hidden_act = "relu"
+    config.save_pretrained(tmp_path / "relu")
+    _refused(tmp_path / "relu", SMALL, "hidden_act relu")
     less = of_transformers(SMALL)
     kernel = "encoder.layers.1.feed_forward.output_dense.weight"
     less.save_pretrained(

@@ -1,8 +1,8 @@
-"""Reading HuBERT's tensors from every place that publishes them, under the names used there.
+"""Reading an encoder's tensors from every place that publishes them, under the names used there.
 
-One function a format: our safetensors, pickled state dicts (torchaudio, fairseq, s3prl), torchaudio
-bundles, Hugging Face folders and ids. Nothing that a file holds is ever executed: safetensors, or
-torch.load(weights_only=True).
+One function a format: our safetensors, pickled state dicts (torchaudio, fairseq, s3prl, WavLM's
+authors) and torchaudio bundles; Hugging Face folders and ids are in hugging_face.py. Nothing that a
+file holds is ever executed: safetensors, or torch.load(weights_only=True).
 """
 
 import json
@@ -16,26 +16,26 @@ import torch
 from torch import Tensor
 
 from ...benchmark.errors import MachineError, UsageError, did_you_mean, require
-from .hubert_shape import KERNELS, STRIDES, HubertShape
-from .parameter_names import UNUSED, some
+from .hubert_shape import HubertShape
+from .hugging_face import first_line, hugging_face
+from .shared_tensors import with_shared
 from .transformer import TEMPERATURE
 
-# what a Hugging Face configuration must say, because HubertNet has no other
-HUGGING_FACE = {
-    "conv_kernel": KERNELS,
-    "conv_stride": STRIDES,
-    "hidden_act": "gelu",
-    "feat_extract_activation": "gelu",
-    # what HubertNet does
-    "layer_norm_eps": 1e-5,
-    "conv_pos_batch_norm": False,
-    "feat_proj_layer_norm": True,
+FAMILIES = {  # fairseq's names of models: upstreams of this project
+    "hubert": "hubert",
+    "hubert_ctc": "hubert",
+    "wav2vec2": "wav2vec2",
+    "data2vec_audio": "data2vec",
 }
+# fields of fairseq's configurations of the model and of the task -> ours
+MODEL_FIELDS = {"encoder_attention_heads": "heads", "layer_norm_first": "pre_norm"}
+TASK_FIELDS = {"normalize": "normalise_wav"}
+STATES = ("model_weight", "model", "state_dict", "Distiller")  # s3prl, fairseq, Lightning, s3prl
 
 
 def read(source: str) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
     """Tensors by the names that the source gives them, and the fields of HubertShape that its
-    configuration states.
+    configuration states; as `family` the upstream that such a model is of, where it states that.
 
     Args:
         source: as `hubert_weights.load` takes it, except "random".
@@ -51,7 +51,7 @@ def read(source: str) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
             raise UsageError(f"weights: there is no file {path}")
         return READERS[path.suffix](path)
     if path.is_dir() or re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", source):
-        return _hugging_face(source)
+        return hugging_face(source)
     raise UsageError(
         f"weights: {source} is no folder, no Hugging Face id and no file that ends in "
         f"{', '.join(READERS)}"
@@ -73,7 +73,7 @@ def safetensors_of(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, 
             return tensors, file.metadata() or {}
     except Exception as error:  # a damaged file may fail in any way
         raise UsageError(
-            f"{what}: {path} cannot be read as safetensors ({_first_line(error)}); copy it again"
+            f"{what}: {path} cannot be read as safetensors ({first_line(error)}); copy it again"
         ) from error
 
 
@@ -84,9 +84,9 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         HubertShape(**facts)
     except (ValueError, TypeError, RecursionError) as error:
         raise UsageError(
-            f"weights: {path} states no shape of a HuBERT ({_first_line(error)}); copy it again"
+            f"weights: {path} states no shape of a HuBERT ({first_line(error)}); copy it again"
         ) from error
-    return tensors, facts
+    return with_shared(tensors, said, path, safetensors_of), facts
 
 
 def _numpy_scalars() -> list[Any]:
@@ -112,35 +112,59 @@ def _pickled(path: Path) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
                 "save the state dict alone"
             ) from error
         raise UsageError(
-            f"weights: {path} is no PyTorch checkpoint or a damaged one ({_first_line(error)})"
+            f"weights: {path} is no PyTorch checkpoint or a damaged one ({first_line(error)})"
         ) from error
     blob = blob if isinstance(blob, Mapping) else {}
+    state = next((blob[k] for k in STATES if isinstance(blob.get(k), Mapping)), blob)
+    tensors = {k: v for k, v in state.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    return tensors, _of_fairseq(blob, path)
+
+
+def _of_fairseq(blob: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """What the configuration in a checkpoint of fairseq, s3prl or WavLM's authors states; nothing
+    where there is none.
+    """
     cfg = blob["cfg"] if isinstance(blob.get("cfg"), Mapping) else {}
+    if "encoder_attention_heads" in cfg:  # WavLM's: model and task in one
+        cfg = {"model": cfg, "task": cfg}
     model, task = (
         next((x for x in (blob.get(f"{part}_cfg"), cfg.get(part)) if isinstance(x, Mapping)), {})
         for part in ("model", "task")
     )
-    if model.get("logit_temp", TEMPERATURE) != TEMPERATURE:
-        raise UsageError(
-            f"weights: {path} has the softmax temperature {model['logit_temp']}; HubertNet's is "
-            f"{TEMPERATURE}"
-        )
-    known = (
-        (model, "encoder_attention_heads", "heads"),
-        (model, "layer_norm_first", "pre_norm"),
-        (task, "normalize", "normalise_wav"),
-    )
-    facts = {ours: said[theirs] for said, theirs, ours in known if theirs in said}
-    state = next(
-        # s3prl, fairseq, Lightning
-        (
-            blob[k]
-            for k in ("model_weight", "model", "state_dict")
-            if isinstance(blob.get(k), Mapping)
-        ),
-        blob,
-    )
-    return {k: v for k, v in state.items() if isinstance(k, str) and isinstance(v, Tensor)}, facts
+    config = blob["Config"] if isinstance(blob.get("Config"), Mapping) else {}
+    if isinstance(config.get("distiller"), Mapping):  # s3prl's
+        model = config["distiller"]
+    for name, known, what in (
+        ("logit_temp", TEMPERATURE, "softmax temperature"),
+        ("activation_fn", "gelu", "activation"),
+    ):
+        if model.get(name, known) != known:
+            raise UsageError(
+                f"weights: {path} has the {what} {model[name]}; the network here knows {known} only"
+            )
+    facts = {ours: model[theirs] for theirs, ours in MODEL_FIELDS.items() if theirs in model}
+    facts |= {ours: task[theirs] for theirs, ours in TASK_FIELDS.items() if theirs in task}
+    if model.get("relative_position_embedding") and isinstance(model.get("max_distance"), int):
+        facts["max_distance"] = model["max_distance"]
+    if isinstance(model.get("conv_feature_layers"), str):
+        facts |= _convolutions(model["conv_feature_layers"])
+    if model.get("_name") in FAMILIES:
+        facts["family"] = FAMILIES[model["_name"]]
+    return facts
+
+
+def _convolutions(text: str) -> dict[str, tuple[int, ...]]:
+    """ "[(512,10,5)] + [(512,3,2)] * 4 + ..." of (channels, kernel, stride) -> both of the latter;
+    never evaluated.
+    """
+    found: list[tuple[str, str]] = []
+    for inner, times in re.findall(r"\[([^\]]*)\](?:\s*\*\s*(\d+))?", text):
+        pairs = re.findall(r"\(\s*\d+\s*,\s*(\d+)\s*,\s*(\d+)\s*\)", inner)
+        found += pairs * int(times or 1)
+    if not found:
+        return {}
+    kernels, strides = zip(*found, strict=True)
+    return {"kernels": tuple(map(int, kernels)), "strides": tuple(map(int, strides))}
 
 
 READERS = {
@@ -154,7 +178,7 @@ READERS = {
 
 def _bundle(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     pipelines = require("torchaudio.pipelines", "a torchaudio bundle", "torchaudio")
-    known = [n for n in dir(pipelines) if n.startswith(("HUBERT", "WAV2VEC2"))]
+    known = [n for n in dir(pipelines) if n.startswith(("HUBERT", "WAV2VEC2", "WAVLM"))]
     if name not in known:
         raise UsageError(f"weights: torchaudio has no bundle {name!r}: {did_you_mean(name, known)}")
     try:
@@ -162,68 +186,16 @@ def _bundle(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (OSError, RuntimeError) as error:
         raise MachineError(
             f"weights: torchaudio:{name} is not here and its download failed "
-            f"({_first_line(error)}); name a local file instead (a .pth with its state dict, or a "
+            f"({first_line(error)}); name a local file instead (a .pth with its state dict, or a "
             "Hugging Face folder)"
         ) from error
     block = getattr(model, "model", model).encoder.transformer.layers[0]
-    return model.state_dict(), {
+    facts = {
+        "family": name.partition("_")[0].lower(),
         "heads": block.attention.num_heads,
         "pre_norm": block.layer_norm_first,
         "normalise_wav": bool(getattr(model, "normalize_waveform", False)),
     }
-
-
-def _hugging_face(source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    transformers = require("transformers", "a Hugging Face model", "hf")
-    folder = Path(source).expanduser()
-    where = folder if folder.is_dir() else source
-    for local in (True, False):  # what is on disk already needs no network
-        try:
-            config = transformers.AutoConfig.from_pretrained(where, local_files_only=local)
-            _check_config(config, source)
-            # safetensors where there are any, else the .bin files of the published Base model
-            model, info = transformers.AutoModel.from_pretrained(
-                where,
-                config=config,
-                local_files_only=local,
-                weights_only=True,
-                output_loading_info=True,
-            )
-            break
-        except UsageError:
-            raise
-        except Exception as error:
-            # no network, no such model, a damaged file: each fails in another way
-            if folder.is_dir():
-                raise UsageError(
-                    f"weights: {source} is not a whole Hugging Face folder ({_first_line(error)})"
-                ) from error
-            if not local:
-                raise MachineError(
-                    f"weights: {source} is not here and its download failed "
-                    f"({_first_line(error)}); name a local folder instead, fetched where there is "
-                    f"a network: hf download {source} --local-dir DIR"
-                ) from error
-    # transformers has filled these with random values
-    absent = [k for k in info["missing_keys"] if not k.startswith(UNUSED)]
-    if absent:
-        raise UsageError(f"weights: {source} lacks {some(absent)}")
-    facts = {"heads": config.num_attention_heads, "pre_norm": config.do_stable_layer_norm}
+    if hasattr(block.attention, "max_distance"):
+        facts["max_distance"] = block.attention.max_distance
     return model.state_dict(), facts
-
-
-def _check_config(config: Any, source: str) -> None:
-    """UsageError where a Hugging Face configuration is of another network than HubertNet."""
-    if config.model_type not in ("hubert", "wav2vec2"):
-        raise UsageError(
-            f"weights: {source} holds a {config.model_type}, not a HuBERT or wav2vec 2.0"
-        )
-    for name, value in HUGGING_FACE.items():
-        theirs = getattr(config, name, value)
-        theirs = tuple(theirs) if isinstance(theirs, list) else theirs
-        if theirs != value:
-            raise UsageError(f"weights: {source} has {name} {theirs}; HubertNet's is {value}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

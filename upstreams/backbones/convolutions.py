@@ -1,4 +1,4 @@
-"""HuBERT's convolutional front-end: samples in, 50 frames a second out.
+"""The convolutional front-end of HuBERT and its relatives: samples in, 50 frames a second out.
 
 Baevski et al., 2020 (wav2vec 2.0, sec. 2). Base models normalise the first convolution over time (a
 group norm with one group a channel): run as usual, on a zero-padded batch, that statistic includes
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...benchmark.masking import valid_mask
-from .hubert_shape import KERNELS, SHORTEST, STRIDE, STRIDES, HubertShape, frame_counts
+from .hubert_shape import HubertShape, frame_counts
 
 # frames that `Convolutions.alone` makes at a time: 2 s, whose widest layer (13 MB) stays in the
 # cache
@@ -19,16 +19,17 @@ PIECE = 100
 
 
 class Convolutions(nn.Module):
-    """Seven strided convolutions: a frame sees 400 samples, the next begins 320 samples later.
+    """Strided convolutions, seven as a rule: a frame sees 400 samples, the next begins 320 samples
+    later.
 
     Shape: (B, N) samples and (B,) valid samples -> (B, T, C).
     """
 
     def __init__(self, shape: HubertShape):
         super().__init__()
-        self.norm = shape.conv_norm
+        self.shape, self.norm = shape, shape.conv_norm
         self.conv_layers = nn.ModuleList()
-        for i, (kernel, stride) in enumerate(zip(KERNELS, STRIDES, strict=True)):
+        for i, (kernel, stride) in enumerate(zip(shape.kernels, shape.strides, strict=True)):
             inputs = 1 if i == 0 else shape.conv_dim
             layer = nn.Module()
             layer.conv = nn.Conv1d(inputs, shape.conv_dim, kernel, stride, bias=shape.conv_bias)
@@ -47,7 +48,7 @@ class Convolutions(nn.Module):
         # on the host, so that no decision by lengths waits for the device
         x, n = wavs[:, None], lengths.cpu()
         for i, layer in enumerate(self.conv_layers):
-            x, n = layer.conv(x), (n - KERNELS[i]) // STRIDES[i] + 1
+            x, n = layer.conv(x), (n - self.shape.kernels[i]) // self.shape.strides[i] + 1
             if self.norm == "layer":
                 x = layer.layer_norm(x.mT).mT
             elif i == 0:
@@ -60,11 +61,12 @@ class Convolutions(nn.Module):
         layer is a matrix product over (time, channels).
         """
         weight, bias = self._first(wav)
-        frames = frame_counts(len(wav))
+        stride, seen = self.shape.stride, self.shape.shortest
+        frames = frame_counts(len(wav), self.shape)
         pieces = []
         for start in range(0, frames, PIECE):
             last = min(start + PIECE, frames) - 1
-            samples = wav[STRIDE * start : STRIDE * last + SHORTEST]
+            samples = wav[stride * start : stride * last + seen]
             pieces.append(self._piece(samples, weight, bias))
         return torch.cat(pieces)
 
@@ -78,7 +80,7 @@ class Convolutions(nn.Module):
         weight, bias = layer.conv.weight[:, 0], layer.conv.bias
         if self.norm == "layer":
             return weight, bias
-        inputs, wide = wav.double().unfold(0, KERNELS[0], STRIDES[0]), weight.double()
+        inputs, wide = self._steps(wav.double()), weight.double()
         mean = inputs.mean(0)
         covariance = (inputs - mean).T @ (inputs - mean) / len(inputs)
         variance = ((wide @ covariance) * wide).sum(1)
@@ -87,8 +89,12 @@ class Convolutions(nn.Module):
         # a bias of the convolution cancels with the mean
         return wide.float(), (layer.layer_norm.bias - wide @ mean).float()
 
+    def _steps(self, wav: Tensor) -> Tensor:
+        """(N,) -> (T', 10): what each step of the first convolution reads."""
+        return wav.unfold(0, self.shape.kernels[0], self.shape.strides[0])
+
     def _piece(self, wav: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        x = F.linear(wav.unfold(0, KERNELS[0], STRIDES[0]), weight, bias)
+        x = F.linear(self._steps(wav), weight, bias)
         for i, layer in enumerate(self.conv_layers):
             x = x if i == 0 else by_twos(x, layer.conv)
             x = F.gelu(layer.layer_norm(x) if self.norm == "layer" else x)

@@ -1,9 +1,10 @@
-"""HuBERT as a stepping network: one block at a time, and padding never changes an utterance.
+"""HuBERT and its relatives as one stepping network: one block at a time, and padding never changes
+an utterance.
 
 Hsu et al., 2021 (HuBERT, sec. III) and Baevski et al., 2020 (wav2vec 2.0, sec. 2) describe the
-network. Parameter names are those of transformers' HubertModel, so that its checkpoints load
-without a map; `parameter_names.py` maps the others. Alone and in any batch the states agree
-(tests/upstreams/test_hubert.py).
+network; WavLM, data2vec and mHuBERT are it with other positions, which their shapes state.
+Parameter names are those of transformers' HubertModel; `parameter_names.py` maps the others. Alone
+and in any batch the states agree (tests/upstreams/test_hubert.py, test_relatives.py).
 
 A CPU gains nothing from a batch: `states` runs every utterance by itself there, unpadded, so no
 padding is computed, and neighbours do not even change the last bit. Elsewhere, and where gradients
@@ -11,6 +12,7 @@ flow, it runs the padded batch with a mask.
 
     hubert_shape.py   sizes, frames, multiply-accumulates
     convolutions.py   samples to frames
+    positions.py      positional convolutions, biases of distance
     transformer.py    blocks and the self-supervised head
 """
 
@@ -23,7 +25,8 @@ from torch.nn import functional as F
 
 from ...benchmark.masking import valid_mask
 from .convolutions import Convolutions
-from .hubert_shape import SHORTEST, HubertShape, frame_counts
+from .hubert_shape import HubertShape, frame_counts
+from .positions import PositionConvolution, RelativeBias
 from .transformer import Block, SelfSupervisedHead
 
 
@@ -32,7 +35,7 @@ class HubertNet(nn.Module):
 
     Args:
         shape: its sizes; weights are random.
-        with_head: without, `head` is None, as in a checkpoint that carries none.
+        with_head: without, or without units, `head` is None, as in a checkpoint that carries none.
     """
 
     def __init__(self, shape: HubertShape, with_head: bool = True):
@@ -40,20 +43,16 @@ class HubertNet(nn.Module):
         self.shape = shape
         self.feature_extractor = Convolutions(shape)
         self.feature_projection = nn.Module()
-        self.feature_projection.layer_norm = nn.LayerNorm(shape.conv_dim)
+        if shape.feature_norm:
+            self.feature_projection.layer_norm = nn.LayerNorm(shape.conv_dim)
         self.feature_projection.projection = nn.Linear(shape.conv_dim, shape.dim)
         self.encoder = nn.Module()
-        self.encoder.pos_conv_embed = nn.Module()
-        self.encoder.pos_conv_embed.conv = nn.Conv1d(
-            shape.dim,
-            shape.dim,
-            shape.pos_kernel,
-            padding=shape.pos_kernel // 2,
-            groups=shape.pos_groups,
-        )
+        self.encoder.pos_conv_embed = PositionConvolution(shape)
         self.encoder.layer_norm = nn.LayerNorm(shape.dim)
         self.encoder.layers = nn.ModuleList(Block(shape) for _ in range(shape.depth))
-        self.head = SelfSupervisedHead(shape) if with_head else None
+        # of the encoder, not of its first block: a plan without that block needs it, too
+        self.encoder.relative_bias = RelativeBias(shape) if shape.buckets else None
+        self.head = SelfSupervisedHead(shape) if with_head and shape.units else None
 
     def states(
         self, wavs: Tensor, lengths: Tensor, projection: bool = False, inner: bool = False
@@ -67,15 +66,18 @@ class HubertNet(nn.Module):
         Send: the (B',) rows that continue; None continues with all.
         """
         alone = wavs.device.type == "cpu" and not torch.is_grad_enabled()
-        longest = frame_counts(wavs.shape[1])
+        longest = frame_counts(wavs.shape[1], self.shape)
         parts = self._projected(wavs, lengths, alone)
         if projection:
             parts = selected(parts, (yield joined(parts, longest)), alone)
-        parts = [(self.position(x), mask) for x, mask in parts]
+        parts = [(self.position(x, mask), mask) for x, mask in parts]
         if not projection:
             parts = selected(parts, (yield joined(parts, longest)), alone)
+        bias = self.relative_bias(
+            longest
+        )  # for every block and row: none depends on its neighbours
         for depth in range(1, self.shape.depth + 1):
-            both = [(self.outputs(depth, x, mask), mask) for x, mask in parts]
+            both = [(self.outputs(depth, x, mask, bias), mask) for x, mask in parts]
             parts = [(outer, mask) for (outer, _), mask in both]
             shown = [(of_layer, mask) for (_, of_layer), mask in both] if inner else parts
             parts = selected(parts, (yield joined(shown, longest)), alone)
@@ -85,7 +87,7 @@ class HubertNet(nn.Module):
             rows = zip(wavs, lengths.tolist(), strict=True)
             return [(self.project_alone(wav[:samples]), None) for wav, samples in rows]
         x = self.project(wavs, lengths)
-        return [(x, attention_mask(x, lengths))]
+        return [(x, self.attention_mask(x, lengths))]
 
     def with_blocks(self, blocks: Sequence[int]) -> "HubertNet":
         """The same parameters with these blocks (from 1 on) alone, in this order."""
@@ -94,7 +96,7 @@ class HubertNet(nn.Module):
         net.shape = replace(self.shape, depth=len(blocks))
         net.feature_extractor = self.feature_extractor
         net.feature_projection = self.feature_projection
-        for name in ("pos_conv_embed", "layer_norm"):
+        for name in ("pos_conv_embed", "layer_norm", "relative_bias"):
             setattr(net.encoder, name, getattr(self.encoder, name))
         net.encoder.layers = nn.ModuleList(self.encoder.layers[k - 1] for k in blocks)
         net.head = self.head
@@ -104,44 +106,71 @@ class HubertNet(nn.Module):
         """(B, N), (B,) -> (B, T, D): convolutions, layer-norm and projection; padded frames are
         zero.
         """
-        if wavs.shape[1] < SHORTEST:
-            wavs = F.pad(wavs, (0, SHORTEST - wavs.shape[1]))
+        shortest = self.shape.shortest
+        if wavs.shape[1] < shortest:
+            wavs = F.pad(wavs, (0, shortest - wavs.shape[1]))
         if self.shape.normalise_wav:
             wavs = normalised(wavs, lengths)
-        x = self.feature_extractor(wavs, lengths.clamp(min=SHORTEST))
-        x = self.feature_projection.projection(self.feature_projection.layer_norm(x))
-        return x * valid_frames(x, frame_counts(lengths))[..., None].to(x.dtype)
+        x = self._project(self.feature_extractor(wavs, lengths.clamp(min=shortest)))
+        return x * valid_frames(x, frame_counts(lengths, self.shape))[..., None].to(x.dtype)
 
     def project_alone(self, wav: Tensor) -> Tensor:
         """(N,) -> (1, T, D), as `project` of one utterance."""
         if self.shape.normalise_wav:
             wav = normalised(wav[None], torch.tensor([len(wav)]))[0]
-        x = self.feature_extractor.alone(F.pad(wav, (0, max(0, SHORTEST - len(wav)))))
-        return self.feature_projection.projection(self.feature_projection.layer_norm(x))[None]
+        wav = F.pad(wav, (0, max(0, self.shape.shortest - len(wav))))
+        return self._project(self.feature_extractor.alone(wav))[None]
 
-    def position(self, x: Tensor) -> Tensor:
-        """(B, T, D) with zero padding -> (B, T, D): what enters block 1."""
-        # an even kernel makes one frame too many
-        position = self.encoder.pos_conv_embed.conv(x.mT).mT[:, : x.shape[1]]
-        x = x + F.gelu(position)
+    def _project(self, x: Tensor) -> Tensor:
+        projection = self.feature_projection
+        return projection.projection(projection.layer_norm(x) if self.shape.feature_norm else x)
+
+    def position(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, T, D) with zero padding -> (B, T, D): what enters block 1.
+
+        Args:
+            mask: as `attention_mask` gives it; None where nothing is padded.
+        """
+        x = x + self.encoder.pos_conv_embed(x, None if mask is None else mask[:, 0, 0, :, None])
         return x if self.shape.pre_norm else self.encoder.layer_norm(x)
 
-    def block(self, depth: int, x: Tensor, mask: Tensor | None) -> Tensor:
+    def relative_bias(self, frames: int) -> Tensor | None:
+        """(H, T, T) for `outputs`, of up to T frames; None where the shape has none."""
+        table = self.encoder.relative_bias
+        return None if table is None else table(frames)
+
+    def attention_mask(self, x: Tensor, lengths: Tensor) -> Tensor | None:
+        """(B, 1, 1, T), True on the keys that attention may read; None when nothing is padded,
+        which lets attention run faster.
+        """
+        frames = frame_counts(lengths.cpu(), self.shape)
+        padded = not bool((frames == x.shape[1]).all())
+        return valid_frames(x, frames)[:, None, None] if padded else None
+
+    def block(
+        self, depth: int, x: Tensor, mask: Tensor | None, bias: Tensor | None = None
+    ) -> Tensor:
         """(B, T, D) -> (B, T, D): the output of block `depth`, from 1 on. The last state of a
         pre-norm model is normalised.
-        """
-        return self.outputs(depth, x, mask)[0]
 
-    def outputs(self, depth: int, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        Args:
+            bias: as `relative_bias` gives it, which a shape with buckets needs.
+        """
+        return self.outputs(depth, x, mask, bias)[0]
+
+    def outputs(
+        self, depth: int, x: Tensor, mask: Tensor | None, bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """As `block`, and the output of its feed-forward layer."""
-        x, inner = self.encoder.layers[depth - 1].outputs(x, mask)
+        x, inner = self.encoder.layers[depth - 1].outputs(x, mask, bias)
         last = depth == self.shape.depth
         return (self.encoder.layer_norm(x) if last and self.shape.pre_norm else x), inner
 
     def blocks(self, x: Tensor, mask: Tensor | None) -> Iterator[Tensor]:
         """The output of block 1, 2, ..., of what `position` gave."""
+        bias = self.relative_bias(x.shape[1])
         for depth in range(1, self.shape.depth + 1):
-            x = self.block(depth, x, mask)
+            x = self.block(depth, x, mask, bias)
             yield x
 
 
@@ -173,15 +202,6 @@ def selected(parts: Parts, rows: Tensor | None, alone: bool) -> Parts:
 def valid_frames(x: Tensor, frames: Tensor) -> Tensor:
     """(B, T), True on each row's valid frames; on the device of (B, T, D) `x`."""
     return valid_mask(frames.to(x.device, non_blocking=True), x.shape[1])
-
-
-def attention_mask(x: Tensor, lengths: Tensor) -> Tensor | None:
-    """(B, 1, 1, T), True on the keys that attention may read; None when nothing is padded, which
-    lets attention run faster.
-    """
-    frames = frame_counts(lengths.cpu())
-    padded = not bool((frames == x.shape[1]).all())
-    return valid_frames(x, frames)[:, None, None] if padded else None
 
 
 def normalised(wavs: Tensor, lengths: Tensor) -> Tensor:

@@ -1,48 +1,52 @@
-"""HuBERT's weights: `load` from our files and from every place that publishes them, `save` to ours.
+"""An encoder's weights: `load` from our files and from every place that publishes them, `save` to
+ours.
 
 Each source is read into a plain dictionary of tensors (`checkpoint_formats.py`), its parameters are
 renamed to ours (`parameter_names.py`), and the shape that its tensors and its configuration state
-is compared with the shape asked for. The revision is a hash of the parameters, so one set of
-weights has one revision, from whichever source it came. Only fairseq and s3prl checkpoints carry
-the self-supervised head.
+is compared with the shape asked for (`checkpoint_shape.py`). The revision is a hash of the
+parameters, so one set of weights has one revision, from whichever source it came. Only fairseq and
+s3prl checkpoints carry the self-supervised head.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...benchmark.errors import UsageError, require
 from ...benchmark.storage import atomic
-from .checkpoint_formats import read
+from .checkpoint_formats import read, safetensors_of
+from .checkpoint_shape import PROMISED, found_shape
 from .hubert import HubertNet
 from .hubert_shape import HubertShape
-from .parameter_names import our_names, some
-
-# fields that a tag promises
-PROMISED = (
-    *("dim", "depth", "heads", "ffn", "conv_dim", "conv_norm", "pos_kernel", "pos_groups"),
-    "pre_norm",
-)
+from .parameter_names import family_of, our_names, some
+from .shared_tensors import without_shared
 
 
-def load(source: str, shape: HubertShape, seed: int = 0) -> tuple[HubertNet, str]:
+def load(
+    source: str,
+    shape: HubertShape,
+    seed: int = 0,
+    family: str = "",
+    promised: Sequence[str] = PROMISED,
+) -> tuple[HubertNet, str]:
     """A network in evaluation mode, and its revision. The global random state is neither used nor
     changed.
 
     Args:
-        source: "random" | our FILE.safetensors | a Hugging Face folder or id (HubertModel,
-            Wav2Vec2Model) | "torchaudio:HUBERT_BASE" | FILE.pt, .pth, .ckpt: a torchaudio state
-            dict, a fairseq or s3prl checkpoint | the file alone of a Hugging Face folder.
-        shape: what the caller's tag promises. Biases of the convolutions and the size of the head
-            are the source's; a bare state dict does not state `heads`, `pre_norm` and
-            `normalise_wav`, Hugging Face not the last.
+        source: "random" | our FILE.safetensors | a Hugging Face folder or id |
+            "torchaudio:HUBERT_BASE" | FILE.pt, .pth, .ckpt: a torchaudio state dict, a fairseq,
+            s3prl or WavLM checkpoint | the file alone of a Hugging Face folder.
+        shape: what the caller's tag promises. Biases and kernels of the convolutions, batch norm
+            and the size of the head are the source's; a bare state dict does not state `heads`,
+            `pre_norm`, `normalise_wav`, `strides` and `max_distance`, which are then the tag's.
         seed: of random weights.
+        family: the upstream that the source must be of, where it says of which it is; "" = any.
+        promised: the fields of `shape` that the source must have; others are the source's own.
 
     Raises:
         UsageError: the source is not what it is taken for, or has another shape.
@@ -54,14 +58,26 @@ def load(source: str, shape: HubertShape, seed: int = 0) -> tuple[HubertNet, str
             torch.default_generator.manual_seed(seed)
             return HubertNet(shape).eval(), f"random-{seed}"
         state, facts = read(source)
+        of = facts.pop("family", family_of(state) or family)
+        if family and of != family:
+            raise UsageError(
+                f"weights: {source} holds a {of}, not a {family}; run it as --upstream {of}.TAG"
+            )
         try:
             state = our_names(state)
         except (RuntimeError, IndexError) as error:  # a weight norm of two sizes
             raise UsageError(
                 f"weights: {source} holds no HuBERT ({' '.join(str(error).split())[:200]})"
             ) from error
-        net = _filled(_shape(state, facts, shape, source), state, source)
-    return net.eval(), content_hash(net)
+        net = _filled(found_shape(state, facts, shape, source, promised), state, source)
+    return net.eval(), content_hash(net) + _unusual(net.shape)
+
+
+def _unusual(shape: HubertShape) -> str:
+    """What the same parameters are told to hear that such models as a rule are not."""
+    if shape.normalise_wav == (shape.conv_norm == "layer"):
+        return ""
+    return "-normalised" if shape.normalise_wav else "-unnormalised"
 
 
 def with_random_blocks(net: HubertNet, seed: int) -> HubertNet:
@@ -72,9 +88,20 @@ def with_random_blocks(net: HubertNet, seed: int) -> HubertNet:
     return other
 
 
-def save(net: HubertNet, path: Path, dtype: torch.dtype = torch.float16, **metadata: str) -> None:
-    """Our format: the state dict as safetensors, the shape as JSON in its metadata."""
-    write(net, path, dtype, shape=json.dumps(asdict(net.shape)), **metadata)
+def save(
+    net: HubertNet,
+    path: Path,
+    dtype: torch.dtype = torch.float16,
+    without: str = "",
+    **metadata: str,
+) -> None:
+    """Our format: the state dict as safetensors, the shape as JSON in its metadata.
+
+    Args:
+        without: a shipped model whose tensors are not stored again (`shared_tensors.py`).
+    """
+    tensors, shared = without_shared(stored(net, dtype), without, safetensors_of)
+    _write(tensors, path, shared | {"shape": json.dumps(asdict(net.shape))} | metadata)
 
 
 def write(
@@ -86,9 +113,17 @@ def write(
         dtype: in which parameters are stored.
         metadata: strings by name, kept in the file's header.
     """
+    _write(stored(module, dtype), path, metadata)
+
+
+def stored(module: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
+    return {k: v.to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}
+
+
+def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     safetensors = require("safetensors.torch", "writing weights")
-    state = {k: v.to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}
-    data = safetensors.save(state, metadata)  # not save_file, whose files only their owner may read
+    # not save_file, whose files only their owner may read
+    data = safetensors.save(tensors, metadata)
     with atomic(path, durable=True) as temporary:
         temporary.write_bytes(data)
 
@@ -101,50 +136,6 @@ def content_hash(module: nn.Module) -> str:
     for _, value in sorted(module.state_dict().items()):
         digest.update(value.detach().cpu().float().contiguous().numpy())
     return digest.hexdigest()[:12]
-
-
-def _shape(
-    state: Mapping[str, Tensor], facts: dict[str, Any], asked: HubertShape, source: str
-) -> HubertShape:
-    """The shape of what was read; UsageError where a promised field differs from `asked`."""
-    try:
-        stated = _stated_by_tensors(state)
-    except (KeyError, ValueError, TypeError, IndexError, ArithmeticError) as error:
-        raise UsageError(
-            f"weights: {source} holds no HuBERT under any names known here (no {error.args[0]})"
-        ) from error
-    found = replace(asked, **facts | stated)
-    wrong = [name for name in PROMISED if getattr(found, name) != getattr(asked, name)]
-    if wrong:
-        has = ", ".join(f"{name} {getattr(found, name)}" for name in wrong)
-        wants = ", ".join(f"{name} {getattr(asked, name)}" for name in wrong)
-        raise UsageError(
-            f"weights: {source} has {has} where {wants} was asked for; choose the tag that fits"
-        )
-    return found
-
-
-def _stated_by_tensors(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Fields of HubertShape that follow from the sizes of tensors. KeyError or ValueError where
-    they are not a HuBERT's.
-    """
-    convolutions = "feature_extractor.conv_layers"
-    dim, per_group, pos_kernel = state["encoder.pos_conv_embed.conv.weight"].shape
-    last_block = max(int(k.split(".")[2]) for k in state if k.startswith("encoder.layers."))
-    every_norm = f"{convolutions}.1.layer_norm.weight" in state
-    stated = {
-        "dim": dim,
-        "pos_kernel": pos_kernel,
-        "pos_groups": dim // per_group,
-        "depth": 1 + last_block,
-        "ffn": len(state["encoder.layers.0.feed_forward.intermediate_dense.weight"]),
-        "conv_dim": len(state[f"{convolutions}.0.conv.weight"]),
-        "conv_norm": "layer" if every_norm else "group",
-        "conv_bias": f"{convolutions}.0.conv.bias" in state,
-    }
-    if "head.label_embs_concat" in state:
-        stated["units"], stated["unit_dim"] = state["head.label_embs_concat"].shape
-    return stated
 
 
 def _filled(shape: HubertShape, state: Mapping[str, Tensor], source: str) -> HubertNet:

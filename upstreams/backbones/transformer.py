@@ -1,6 +1,8 @@
-"""The parts of HuBERT above its convolutions: attention, feed-forward, block, self-supervised head.
+"""The parts of an encoder above its convolutions: attention, feed-forward, block, self-supervised
+head.
 
-Hsu et al., 2021 (HuBERT, sec. III). Parameter names are those of transformers' HubertModel.
+Hsu et al., 2021 (HuBERT, sec. III), with WavLM's biases in attention where a shape has them.
+Parameter names are those of transformers' HubertModel.
 """
 
 import torch
@@ -8,26 +10,42 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .hubert_shape import HubertShape
+from .positions import PositionGate
 
 TEMPERATURE = 0.1  # of the cosine similarities of the self-supervised head
 
 
 class Attention(nn.Module):
-    """(B, T, D) and a mask, True on keys that may be read or None, -> (B, T, D)."""
+    """(B, T, D), a mask, True on keys that may be read or None, and biases (H, T', T') of T' >= T
+    frames or None, -> (B, T, D).
+    """
 
     def __init__(self, shape: HubertShape):
         super().__init__()
         self.heads = shape.heads
         for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
             setattr(self, name, nn.Linear(shape.dim, shape.dim))
+        if shape.buckets:
+            self.gate = PositionGate(shape)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, bias: Tensor | None = None) -> Tensor:
         q, k, v = (
             project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
+        if bias is not None:
+            mask = self.gated(x, mask, bias).to(q.dtype)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out_proj(x.transpose(1, 2).flatten(2))
+
+    def gated(self, x: Tensor, mask: Tensor | None, bias: Tensor) -> Tensor:
+        """(B, H, T, T) to add to the scores: the biases times each query's gate; minus infinity
+        on keys that may not be read.
+        """
+        frames = x.shape[1]
+        gate = self.gate(x.unflatten(-1, (self.heads, -1)).transpose(1, 2))
+        added = gate * bias[:, :frames, :frames]
+        return added if mask is None else added.masked_fill(~mask, -torch.inf)
 
 
 class FeedForward(nn.Module):
@@ -43,7 +61,9 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """(B, T, D) and a mask -> (B, T, D). No dropout: trainings here are too short to need it."""
+    """(B, T, D), a mask and biases, as attention takes them, -> (B, T, D). No dropout: trainings
+    here are too short to need it.
+    """
 
     def __init__(self, shape: HubertShape):
         super().__init__()
@@ -51,16 +71,18 @@ class Block(nn.Module):
         self.attention, self.feed_forward = Attention(shape), FeedForward(shape)
         self.layer_norm, self.final_layer_norm = nn.LayerNorm(shape.dim), nn.LayerNorm(shape.dim)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        return self.outputs(x, mask)[0]
+    def forward(self, x: Tensor, mask: Tensor | None, bias: Tensor | None = None) -> Tensor:
+        return self.outputs(x, mask, bias)[0]
 
-    def outputs(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def outputs(
+        self, x: Tensor, mask: Tensor | None, bias: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The block's output, and its feed-forward layer's before it is added to the residual."""
         if self.pre_norm:
-            x = x + self.attention(self.layer_norm(x), mask)
+            x = x + self.attention(self.layer_norm(x), mask, bias)
             inner = self.feed_forward(self.final_layer_norm(x))
             return x + inner, inner
-        x = self.layer_norm(x + self.attention(x, mask))
+        x = self.layer_norm(x + self.attention(x, mask, bias))
         inner = self.feed_forward(x)
         return self.final_layer_norm(x + inner), inner
 

@@ -20,6 +20,7 @@ YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
+METRICS = {"si_sdr_improvement": "SI-SDRi", "wer": "WER", "pesq": "PESQ"}  # as papers call them
 
 SETTINGS = {
     "font.family": "sans-serif",
@@ -50,6 +51,12 @@ SETTINGS = {
     "svg.fonttype": "path",
     "svg.hashsalt": "earlyexit-superb",  # ids of an SVG are random without it
 }
+
+
+def heading(metric: str, unit: str, higher_is_better: bool) -> str:
+    """A metric as an axis names it, with where better is."""
+    shown = f" ({unit})" if unit in ("%", "dB") else ""
+    return f"{METRICS.get(metric, metric)}{shown} {'↑' if higher_is_better else '↓'}"
 
 
 @contextlib.contextmanager

@@ -31,7 +31,6 @@ SPANS = {  # colour, and how much of a marker is filled
     "min-max": (style.GREEN, "left"),
     "all": (style.PURPLE, "right"),
 }
-HEADINGS = {"si_sdr_improvement": "SI-SDRi", "wer": "WER", "pesq": "PESQ", "accuracy": "accuracy"}
 
 
 def frame(results: Path, options: Namespace) -> pd.DataFrame:
@@ -99,9 +98,10 @@ def draw(table: pd.DataFrame) -> Any:
         panels = made.subplots(len(tasks), 2, sharex="col", sharey="row", squeeze=False)
         for task, pair in zip(tasks, panels, strict=True):
             of = table[table["task"] == task]
+            ranking = of.iloc[0][["metric", "unit", "higher_is_better"]]
             for axes, column in zip(pair, AXES, strict=True):
                 _panel(axes, of, column, rhos)
-            pair[0].set_ylabel(f"{task.upper()}\n{_heading(of.iloc[0])}")
+            pair[0].set_ylabel(f"{task.upper()}\n{style.heading(*ranking)}")
         for axes, text in zip(panels[-1], AXES.values(), strict=True):
             axes.set_xlabel(text)
         made.legend(
@@ -131,12 +131,6 @@ def _look(kind: str, rho: float, span: str, rhos: Sequence[float]) -> dict[str, 
     if kind == "adaptive":
         return look | {"marker": style.MARKERS[rhos.index(rho)], "alpha": 0.9}
     return look | {"marker": {"random": "x", "oracle": "*"}[kind], "markersize": 3.5}
-
-
-def _heading(line: pd.Series) -> str:
-    unit = f" ({line['unit']})" if line["unit"] in ("%", "dB") else ""
-    arrow = "↑" if line["higher_is_better"] else "↓"
-    return f"{HEADINGS.get(line['metric'], line['metric'])}{unit} {arrow}"
 
 
 def _handles(table: pd.DataFrame, rhos: Sequence[float]) -> Any:

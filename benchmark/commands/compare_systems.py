@@ -1,0 +1,185 @@
+"""`compare --task T`: all systems on one task in one table and one picture; rows that are missing
+are made.
+"""
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import UsageError, did_you_mean, need_all
+from .config_file import with_config
+from .parser import LOCAL, Parser, check_device
+from .table1 import CONTROLS, WEIGHTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..engine.experiment import RunConfig
+    from ..report.result import Result
+
+DEFAULT_CONTROLS = ("random", "random-weights", "random-blocks")
+ABOUT = """\
+Make the rows of all systems on one task that are missing, and print one table of them:
+adaptive, static, distilled, downsampled and pruned ones, and controls, with what each costs,
+what it scores against fixed depths of the same cost, and which nobody beats (Pareto). A picture
+of the metric against multiply-accumulates and against speed goes beside it. A second run prints
+what is there; a run that was stopped goes on.
+
+Nobody named, it takes every registered upstream that stands in a comparison (`compared` of its
+class) and whose weights are on this machine, at its own knob values, at the smallest size, for
+one seed: se and asr together take about half an hour on two cores. Left out: upstreams whose
+weights are random or would have to be downloaded (named with --upstream they are taken),
+published sizes (hubert.base), further values and spans of a knob, the oracle, further seeds."""
+
+
+def command(argv: Sequence[str]) -> int:
+    args = with_config(_parser(), argv)
+    _check(args)
+    need_all("compare --task", {"matplotlib": "figures"})  # now, not after the work
+    from ..engine.several import made
+
+    parts, left_out = _parts(args)
+    results, refused = made(parts, "compare")
+    for sentence in dict.fromkeys((*left_out, *refused)):
+        print(f"notice: left out of the comparison: {sentence}", file=sys.stderr)
+    if not results:
+        raise UsageError("compare: none of its rows could be made; the notices say why")
+    table, paths = written(results, args.out or args.results)
+    _print(table, results, args.json)
+    for path in paths:
+        print(path, file=sys.stderr)
+    return 0
+
+
+def _parser() -> Parser:
+    out = Parser(
+        prog="run_benchmark.py compare",
+        usage="run_benchmark.py compare --task T [options]",
+        allow_abbrev=False,
+        description=ABOUT,
+        example="run_benchmark.py compare --task se --upstream hubert --system 'daisy rho=0.7,1.0'",
+    )
+    add = out.add_argument
+    add("--task", metavar="T", help="a task, as `run` takes it")
+    upstream = "these alone, as `run` takes them, each as it stands in the comparison by default"
+    add("--upstream", nargs="+", default=[], metavar="NAME", help=upstream)
+    system = "an upstream and what --set would say of it (span=... too), one or several, beside"
+    system += " --upstream or alone"
+    several = {"nargs": "+", "action": "extend", "metavar": "'NAME KEY=VALUE ...'"}
+    add("--system", **several, default=[], help=system)
+    controls = f"of {', '.join(CONTROLS)}; default all but the oracle"
+    add("--controls", nargs="*", default=list(DEFAULT_CONTROLS), metavar="NAME", help=controls)
+    seed = "default 0, for a first look; a table to publish takes three: 0 1 2"
+    add("--seed", nargs="+", default=["0"], metavar="N", help=seed)
+    data = "a corpus in the task's layout; default: the built-in one"
+    add("--data", type=Path, metavar="DIR", help=data)
+    add("--protocol", metavar="NAME", help="default: mini on built-in data, else SUPERB's")
+    setting = "a field of the recipe, for all systems; what is of one system goes with --system"
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=setting)
+    add("--lr", metavar="LR", help="of the heads, or `sweep`")
+    add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
+    add("--results", type=Path, default=LOCAL, metavar="DIR", help=f"of rows; default {LOCAL}")
+    out_ = "where compare_<task>.csv, .md, .png and .svg go; default: the results folder"
+    add("--out", type=Path, metavar="DIR", help=out_)
+    add("--config", type=Path, metavar="YAML", help="options from a file; the command line wins")
+    add("--json", action="store_true", help="print the lines as JSON instead of a table")
+    return out
+
+
+def _check(args: Namespace) -> None:
+    from ..config import seeds
+    from ..registry import tasks
+
+    if not args.task:
+        raise UsageError("compare: --task is missing; for example: compare --task se")
+    tasks.get(args.task)
+    for control in args.controls:
+        if control not in CONTROLS:
+            raise UsageError(f"compare: --controls {control}: {did_you_mean(control, CONTROLS)}")
+    args.seed = seeds(args.seed)
+    check_device(args.device)
+
+
+def _parts(args: Namespace):
+    """The runs behind the table, each checked before the first begins, and a sentence for all that
+    is left out."""
+    from ..engine.systems import Controls, checked, defaults, named, parts, spelled_out
+
+    systems = [one for spec in args.upstream for one in named(spec)]
+    systems += [spelled_out(text) for text in args.system]
+    left_out: list[str] = []
+    if not systems:
+        systems, left_out = defaults(args.task)
+    lenient = not (args.upstream or args.system)
+    controls = Controls(
+        [name for name in args.controls if name not in WEIGHTS],
+        [WEIGHTS[name] for name in args.controls if name in WEIGHTS],
+    )
+    out = []
+    like = _like(args)
+    for seed in args.seed:
+        of_seed, without = parts(systems, controls, replace(like, seed=seed))
+        out += of_seed
+        left_out += without
+    runs, without = checked(out, lenient)
+    return runs, [*left_out, *without]
+
+
+def _like(args: Namespace) -> "RunConfig":
+    from ..engine.experiment import RunConfig
+
+    return RunConfig(
+        upstream="",
+        task=args.task,
+        data=args.data,
+        protocol=args.protocol,
+        device=args.device,
+        results=args.results,
+        settings=args.set,
+        lr=args.lr,
+    )
+
+
+# ---- what is written -----------------------------------------------------------------------------
+
+
+def written(results: "Sequence[Result]", out: Path) -> "tuple[pd.DataFrame, list[Path]]":
+    """Write the table as CSV and Markdown and the picture as PNG and SVG; the table, and their
+    paths. What is drawn is what the CSV says, read back."""
+    from ..report import comparison, comparison_text
+    from ..report.figures import style, systems
+    from ..report.result import measured, slug
+    from ..report.screen import markdown
+    from ..storage import write_text
+
+    table, task = comparison.frame(results), results[0].cell.task
+    text = table.to_csv(index=False, lineterminator="\n")
+    parts = comparison_text.tables(table, [metric.name for metric in measured(results[0])])
+    said = [f"## {heading}\n\n{markdown(of)}\n" for heading, of in parts]
+    said += ["\n".join(f"* {note}" for note in comparison_text.notes(table)) + "\n"]
+    paths = [out / f"compare_{slug(task)}{end}" for end in (".csv", ".md", ".png", ".svg")]
+    write_text(paths[0], text)
+    write_text(paths[1], "\n".join([f"# All systems on {task}\n", *said]))
+    figure = systems.draw(systems.read(text))
+    return table, [*paths[:2], *(style.save(figure, path) for path in paths[2:])]
+
+
+def _print(table: "pd.DataFrame", results: "Sequence[Result]", as_json: bool) -> None:
+    import pandas as pd
+
+    from ..report import comparison_text
+    from ..report.result import measured
+
+    if as_json:
+        for line in json.loads(table.to_json(orient="records", double_precision=10)):
+            print(json.dumps(line))
+        return
+    wide = ("display.width", None, "display.max_columns", None, "display.max_colwidth", None)
+    with pd.option_context(*wide):
+        for heading, of in comparison_text.tables(table, [m.name for m in measured(results[0])]):
+            print(f"{heading}\n{of.to_string(index=False)}\n")
+    print("\n".join(comparison_text.notes(table)))

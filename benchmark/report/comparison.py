@@ -1,0 +1,189 @@
+"""All systems on one task as one table: `compare --task`.
+
+A system's group says what makes it cheaper: exits of its own, less of the model than all of it, or
+another model. Controls are no systems: they stand last and on no front.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ..contract import Metric
+from ..registry import untrained
+from . import differences
+from .curve import FIXED, Pool, adaptive, point
+from .interval import of_mean
+from .leaderboard import aggregated, cell_of, row
+from .result import Result, measured
+
+CONTROLS = "controls"
+GROUPS = (
+    "adaptive",
+    "static",
+    "distilled",
+    "downsampled",
+    "pruned",
+)  # others follow, then controls
+NO_SYSTEM = ("unprocessed", "random", "oracle")  # exits that nobody could run
+FRONTS = {"front_macs": ("gmacs_per_s", False), "front_rtfx": ("rtfx", True)}
+COSTS = ("depth", "gmacs_per_s", "macs_saved", "rtfx", "params_m", "params_all_m", "peak_mib")
+
+
+def frame(results: Sequence[Result]) -> pd.DataFrame:
+    """A line for each cell, over its seeds: frozen upstreams first, then by group and cost.
+
+    Columns: no (from 1, as the picture has it), group, kind, stepped, tuned_on, upstream, exit,
+    knob, value, span, seeds, metric, unit, higher_is_better (of the metric that ranks), every
+    metric with its interval (<name>_low, _high), the columns of differences.py, COSTS, device,
+    front_macs and front_rtfx (whether no other line of its part, frozen or tuned, is cheaper and at
+    least as good), n, failed, task, protocol, corpus.
+
+    Args:
+        results: of one task, recipe and corpus.
+    """
+    cells: dict[Hashable, list[Result]] = {}
+    for result in results:
+        cells.setdefault(cell_of(row(result)), []).append(result)
+    pool, metrics = Pool(results), measured(results[0])
+    reference = _reference(results)
+    lines = [_line(of, metrics, pool, reference) for of in cells.values()]
+    lines.sort(key=_place)
+    out = pd.DataFrame(lines)
+    for column, (cost, more_is_better) in FRONTS.items():
+        out[column] = _fronts(out, cost, more_is_better)
+    out.insert(0, "no", range(1, len(out) + 1))
+    return out
+
+
+def group_of(result: Result) -> str:
+    if result.cell.exit in NO_SYSTEM or untrained(result.cell.revision):
+        return CONTROLS
+    return "adaptive" if adaptive(result) else str(result.detail.get("kind") or "static")
+
+
+def device_of(table: pd.DataFrame) -> str:
+    """The device on which most lines were timed; only those are compared in seconds."""
+    timed = table.loc[table["rtfx"].notna(), "device"].dropna()
+    return Counter(timed).most_common(1)[0][0] if len(timed) else ""
+
+
+def _place(line: Mapping[str, Any]) -> tuple:
+    group, gmacs = line["group"], line["gmacs_per_s"]
+    at = GROUPS.index(group) if group in GROUPS else len(GROUPS) + (group == CONTROLS)
+    cost = -1.0 if gmacs is None else gmacs
+    return line["tuned_on"], at, group, line["upstream"], cost, line["exit"]
+
+
+# ---- a line --------------------------------------------------------------------------------------
+
+
+def _line(
+    rows: Sequence[Result], metrics: Sequence[Metric], pool: Pool, reference: str
+) -> dict[str, Any]:
+    single = [row(result) for result in rows]
+    line, first = (aggregated(single) or single)[0], rows[0]
+    out = {
+        "group": group_of(first),
+        "kind": first.detail.get("kind", ""),
+        "stepped": first.detail.get("stepped", True),
+        "tuned_on": first.tuned_on,
+        "upstream": first.cell.upstream,
+        "exit": _exit(first),
+        **{name: line[name] for name in ("knob", "value", "span")},
+        "seeds": len(rows),
+        "metric": metrics[0].name,
+        "unit": metrics[0].unit,
+        "higher_is_better": metrics[0].higher_is_better,
+    }
+    for metric in metrics:
+        out |= _scored(rows, line, metric.name)
+    told = differences.of_cell(rows, pool, metrics[0].name)
+    told["curve_of"] = first.cost.reference if told["curve"] else None
+    if out["group"] not in ("adaptive", CONTROLS) and reference not in ("", first.cell.upstream):
+        told |= _from_reference(rows, reference, pool, metrics[0].name)
+    kept = ("device", "n", "failed", "task", "protocol", "corpus")
+    return out | told | {name: line[name] for name in (*COSTS, *kept)}
+
+
+def _exit(result: Result) -> str:
+    """ "rho 0.7, mean", "depth 6", "random exits, rho 0.7, mean"."""
+    cell = result.cell
+    if cell.knob is None or cell.value is None:
+        return cell.exit
+    at = f"{cell.knob} {cell.value:g}, {cell.span}"
+    at += "" if cell.test_value is None else f", {cell.test_value:g} at test"
+    return {"adaptive": at, "random": f"random exits, {at}"}.get(cell.exit, f"{cell.exit}, {at}")
+
+
+def _scored(rows: Sequence[Result], line: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A metric with its interval, over the test utterances whatever the number of seeds."""
+    ends = (name, f"{name}_low", f"{name}_high")
+    if len(rows) == 1:
+        return {end: line[end] for end in ends}
+    if any(one.scores[name].mean is None for one in rows):  # nothing scored there
+        return dict.fromkeys(ends)
+    return dict(zip(ends, (round(x, 4) for x in of_mean(rows, name)), strict=True))
+
+
+# ---- what a line is held against -----------------------------------------------------------------
+
+
+def _reference(results: Sequence[Result]) -> str:
+    """The backbone with the most fixed depths, the first of several: models that do not exit by
+    themselves are held against its curve."""
+    fixed = dict.fromkeys(
+        (result.cell.upstream, result.cell.exit)
+        for result in results
+        if FIXED.fullmatch(result.cell.exit) and group_of(result) == "static"
+    )
+    counted = Counter(upstream for upstream, _ in fixed)
+    name, count = counted.most_common(1)[0] if counted else ("", 0)
+    return name if count > 1 else ""
+
+
+def _from_reference(
+    rows: Sequence[Result], reference: str, pool: Pool, metric: str
+) -> dict[str, Any]:
+    """A line without exits of its own minus the reference's fixed depths at the same cost."""
+    fixed = [
+        one
+        for one in pool.results
+        if one.cell.upstream == reference
+        and FIXED.fullmatch(one.cell.exit)
+        and one.cell.layer_norm is not False
+        and one.tuned_on == rows[0].tuned_on
+    ]
+    points = []
+    for of in rows:
+        curve, gmacs = [one for one in fixed if one.cell.seed == of.cell.seed], of.cost.gmacs_per_s
+        points.append(None if gmacs is None else point(curve, gmacs))
+    found = differences.from_curve(rows, points, metric)
+    return found | ({"curve_of": reference} if found else {})
+
+
+# ---- the front -----------------------------------------------------------------------------------
+
+
+def _fronts(table: pd.DataFrame, cost: str, more_is_better: bool) -> list[bool]:
+    """Of frozen and of tuned upstreams apart: the labelled data of the latter are no compute."""
+    found, metric = pd.Series(False, index=table.index), table["metric"][0]
+    usable = (table["group"] != CONTROLS) & table[cost].notna() & table[metric].notna()
+    if cost == "rtfx":
+        usable &= table["device"] == device_of(table)
+    better = 1 if table["higher_is_better"][0] else -1
+    for _, part in table[usable].groupby(table["tuned_on"] == ""):
+        spent = (-1 if more_is_better else 1) * part[cost].astype(float)
+        found[part.index] = front(spent.tolist(), (better * part[metric].astype(float)).tolist())
+    return found.tolist()
+
+
+def front(costs: Sequence[float], values: Sequence[float]) -> list[bool]:
+    """Which points nobody beats: none costs less and is at least as good, or is better and costs no
+    more (Pareto). Less cost and more value is better."""
+    pairs = list(zip(costs, values, strict=True))
+    return [
+        not any(c <= cost and v >= value and (c, v) != (cost, value) for c, v in pairs)
+        for cost, value in pairs
+    ]

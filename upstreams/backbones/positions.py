@@ -1,0 +1,121 @@
+"""How an encoder learns where a frame stands: convolutions before the blocks, and WavLM's biases
+within attention.
+
+Both are functions of one utterance alone: what lies beyond its last frame is zero to every
+convolution, as it is when the utterance is run by itself.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .hubert_shape import GATE, HubertShape
+
+
+class PositionConvolution(nn.Module):
+    """What a frame's neighbours add to it: (B, T, D), zero where padded, -> (B, T, D).
+
+    One convolution with its weight norm folded in (wav2vec 2.0, sec. 2), the same behind a batch
+    norm (mHuBERT), or a stack with layer norms between (data2vec's code, `pos_conv_depth`).
+    """
+
+    def __init__(self, shape: HubertShape):
+        super().__init__()
+        self.stacked = shape.pos_layers > 1
+        if shape.pos_batch_norm:
+            self.batch_norm = FrozenBatchNorm(shape.dim)
+        if self.stacked:
+            self.layers = nn.ModuleList(nn.Module() for _ in range(shape.pos_layers))
+        for holder in self.layers if self.stacked else (self,):
+            holder.conv = nn.Conv1d(
+                shape.dim,
+                shape.dim,
+                shape.pos_kernel,
+                padding=shape.pos_kernel // 2,
+                groups=shape.pos_groups,
+            )
+
+    def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        """valid: (B, T, 1), True on each row's own frames; None where nothing is padded."""
+        frames = x.shape[1]
+        if not self.stacked:
+            if hasattr(self, "batch_norm"):
+                x = kept(self.batch_norm(x), valid)
+            # an even kernel makes one frame too many
+            return F.gelu(self.conv(x.mT).mT[:, :frames])
+        for layer in self.layers:
+            x = layer.conv(kept(x, valid).mT).mT[:, :frames]
+            x = F.gelu(F.layer_norm(x, x.shape[-1:]))
+        return x
+
+
+class FrozenBatchNorm(nn.Module):
+    """(..., D) -> (..., D) by the statistics of its training, which no batch moves or replaces.
+
+    Parameter names are those of torch's BatchNorm1d.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(dim)), nn.Parameter(torch.zeros(dim))
+        self.register_buffer("running_mean", torch.zeros(dim))
+        self.register_buffer("running_var", torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.weight * (self.running_var + 1e-5).rsqrt()
+        return (x - self.running_mean) * scale + self.bias
+
+
+class RelativeBias(nn.Module):
+    """Every head's bias of a key so many frames before or after its query (WavLM, Model Structure:
+    gated relative position bias): nearby distances have a bucket each, farther ones share them by
+    their logarithm.
+    """
+
+    def __init__(self, shape: HubertShape):
+        super().__init__()
+        self.buckets, self.max_distance = shape.buckets, shape.max_distance
+        self.weight = nn.Parameter(torch.empty(shape.buckets, shape.heads).normal_())
+
+    def forward(self, frames: int) -> Tensor:
+        """(H, T, T) of queries and keys. The bias of fewer frames is its upper left corner."""
+        distances = torch.arange(1 - frames, frames, device=self.weight.device)
+        by_distance = F.embedding(
+            bucket_of(distances, self.buckets, self.max_distance), self.weight
+        )
+        # row i of the result begins at distance -i: the last window first
+        return by_distance.T.unfold(-1, frames, 1).flip(1)
+
+
+def bucket_of(distances: Tensor, buckets: int, max_distance: int) -> Tensor:
+    """Integers of any shape, key minus query, -> 0..buckets - 1; later keys have the upper half."""
+    half = buckets // 2
+    exact = half // 2
+    away = distances.abs()
+    # in the order of operations of the published code: a rounding may move a bucket's edge
+    scale = math.log(max_distance / exact)
+    far = (away.clamp(min=1).float() / exact).log() / scale * (half - exact)
+    far = (exact + far).long().clamp(max=half - 1)
+    return torch.where(away < exact, away, far) + half * (distances > 0)
+
+
+class PositionGate(nn.Module):
+    """(B, H, T, D / H) of each head's part of a frame -> (B, H, T, 1): how much of the bias that
+    head adds for that query (WavLM, Model Structure, as its authors' code computes it).
+    """
+
+    def __init__(self, shape: HubertShape):
+        super().__init__()
+        self.linear = nn.Linear(shape.dim // shape.heads, GATE)
+        self.const = nn.Parameter(torch.ones(1, shape.heads, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        blend, reset = self.linear(x).unflatten(-1, (2, -1)).sum(-1).sigmoid().split(1, -1)
+        return blend * (reset * self.const - 1) + 2
+
+
+def kept(x: Tensor, valid: Tensor | None) -> Tensor:
+    """(B, T, D) with zeros on padding."""
+    return x if valid is None else x * valid
