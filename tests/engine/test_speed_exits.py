@@ -56,7 +56,10 @@ def test_no_block_beyond_an_exit_runs_and_none_for_who_left(daisy, wavs, monkeyp
     monkeypatch.setattr(
         net,
         "outputs",
-        lambda depth, x, mask: (ran.append((depth, x.shape[1], mask)), outputs(depth, x, mask))[1],
+        lambda depth, x, mask, *bias: (
+            ran.append((depth, x.shape[1], mask)),
+            outputs(depth, x, mask, *bias),
+        )[1],
     )
     own = daisy.frames(LENGTHS).tolist()
     run_until_exit(daisy, wavs, LENGTHS, Exit((4,)))

@@ -1,5 +1,7 @@
 """What the paper leaves open and the protocol decides: a weight row a depth, leaving together."""
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from earlyexit_superb.benchmark.engine.experiment import RunConfig
 from earlyexit_superb.benchmark.engine.protocols import YOUNGER, run_protocol
 from earlyexit_superb.benchmark.engine.resolve import resolve
 from earlyexit_superb.benchmark.exiting import Exit, TruncatedWeightedSum, run_until_exit
+from earlyexit_superb.benchmark.registry import tasks
 from helpers import TOY, command, jsons
 
 SWITCHES = ("sum_rows", "exits_together")
@@ -34,11 +37,17 @@ def test_a_row_of_weights_a_depth_is_read_and_learned_at_that_depth_alone():
 
 
 def test_new_fields_move_no_row_that_does_not_use_them():
-    protocol = Protocol("p", "s", lr=1e-3, steps=1, batch=1, eval_every=1)
-    usual = run_protocol(protocol, {})
-    assert not set(YOUNGER) & (set(usual.settings) | set(usual.head))
+    """Each field where it is: in every recipe, or in one task's."""
+    plain = Protocol("p", "s", lr=1e-3, steps=1, batch=1, eval_every=1)
+    others = [protocol for name in tasks.names() for protocol in tasks.get(name).protocols.values()]
     for name in YOUNGER:
-        used = run_protocol(protocol, {name: "10" if name == "sum_lr" else "yes"})
+        protocol = next(of for of in (plain, *others) if hasattr(of, name))
+        default = next(field.default for field in fields(protocol) if field.name == name)
+        protocol = replace(protocol, **{name: default})
+        usual = run_protocol(protocol, {})
+        assert name not in set(usual.settings) | set(usual.head)
+        values = {"sum_lr": "10", "outputs": "2"}
+        used = run_protocol(protocol, {name: values.get(name, "yes")})
         assert used.settings[name] == used.head[name] != getattr(protocol, name)
         assert used.name == "custom"
 
