@@ -21,7 +21,7 @@ def campaign(words, folder, kills, seed=0):
 
 
 def test_a_run_is_killed_and_loses_nothing(corpus, tmp_path):
-    campaign(run("se", corpus, *STEPS), tmp_path / "run", 2)
+    campaign(run("se", corpus, *STEPS), tmp_path / "run", 1)
 
 
 def slow_commands(corpus, speech, builtins):

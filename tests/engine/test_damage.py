@@ -147,7 +147,7 @@ def fuzzed(templates, corpus, tmp_path_factory, draw):
     shutil.rmtree(to)
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_any_bytes_anywhere(templates, corpus, tmp_path_factory, data):
     fuzzed(templates, corpus, tmp_path_factory, data.draw)

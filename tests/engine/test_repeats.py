@@ -89,6 +89,7 @@ def test_a_worker_that_waits_ends_by_itself_and_one_at_work_is_stopped(monkeypat
     assert works.process.exitcode == -signal.SIGTERM
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_training_it_goes_on_to_the_same_numbers(
     finished, corpus, tmp_path
 ):

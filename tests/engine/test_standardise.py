@@ -123,6 +123,7 @@ def test_a_stored_head_keeps_its_statistics_whoever_trained_it(
     assert not torch.allclose(head.prepared(states), states)
 
 
+@pytest.mark.slow
 def test_the_weighted_sum_moves_as_far_as_its_rate_says(shared_cache, corpus, tmp_path):
     def spread(*more):
         out = tmp_path / "-".join(more)

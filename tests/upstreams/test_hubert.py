@@ -63,6 +63,7 @@ def test_base_states_are_those_of_torchaudio_at_all_12_depths(converted, ours, c
     close(ours[clip][1:], states_of_torchaudio(converted.model, BASE, clips[clip]))
 
 
+@pytest.mark.slow
 def test_base_states_and_logits_are_those_of_s3prl(tmp_path, clips):
     expert = of_s3prl(BASE, tmp_path / "converted.pt")
     net, _ = load(str(tmp_path / "converted.pt"), BASE)

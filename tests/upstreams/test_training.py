@@ -106,6 +106,7 @@ def test_training_goes_on_from_trained_weights(speech, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_state_0_is_brought_to_the_scale_of_the_blocks(speech, tmp_path):
     """Blocks end in a layer-norm, so their mean square is about 1; `level` brings state 0 there."""
     net = hubert_weights.load(str(fit(speech, tmp_path / "first")), SMALL)[0]
@@ -174,6 +175,7 @@ def test_every_block_tells_or_the_last_alone():
     )
 
 
+@pytest.mark.slow
 def test_units_may_come_from_other_weights(speech, tmp_path):
     one, other = (str(fit(speech, tmp_path / str(lr), lr=lr)) for lr in (1e-3, 3e-2))
 
