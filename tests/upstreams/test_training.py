@@ -206,12 +206,10 @@ class Units(Toy):
 
 
 def frozen(backbone, audio, **changes):
-    recipe = replace(
-        daisy_recipe.TINY, batch=2, seconds=1.0, fallback_units=7, fallback_block=2, **changes
-    )
-    return frozen_backbone(
-        backbone, audio, recipe, TrainingRun("daisy.toy", "toy", {}, Path(), Path())
-    )
+    few = {"batch": 2, "seconds": 1.0, "fallback_units": 7, "fallback_block": 2}
+    recipe = replace(daisy_recipe.TINY, **few, **changes)
+    run = TrainingRun("daisy.toy", "toy", {}, Path(), Path())
+    return frozen_backbone(backbone, audio, recipe, run)
 
 
 def test_targets_are_the_backbones_own_units_or_those_of_a_block(speech):
