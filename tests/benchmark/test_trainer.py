@@ -103,6 +103,7 @@ def test_no_half_written_checkpoint_is_left(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_kill_minus_nine(tmp_path):
     """A real process, really killed, at a moment nobody chose."""
     words = [

@@ -210,6 +210,7 @@ def one_by_one(upstream, more):
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_one_cell_and_the_numbers_are_those_of_one_process(
     corpus, tmp_path, own_cache, capsys, monkeypatch
 ):
