@@ -43,7 +43,9 @@ def mended(path: Path) -> IO[bytes] | None:
     with open(path, "rb") as file:
         start = file.read(12)
         if start[:4] == b"RIFF" and start[8:] == b"WAVE":
-            return _wav(path, file)
+            # a header that fits its file was finished: what it says is so, and nothing is nothing
+            finished = struct.unpack("<I", start[4:8])[0] + 8 == os.path.getsize(path)
+            return None if finished else _wav(path, file)
         file.seek(0)
         return _mp3(path, file)
 

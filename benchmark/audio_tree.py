@@ -49,8 +49,10 @@ def audio_in(folder: Path) -> list[Path]:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Every file below a folder that is not hidden, through links, none of them twice."""
-    later, seen = [folder], set()
+    """Every file below a folder that is not hidden, through links, none of them twice: a link to a
+    file that is found without it is left out.
+    """
+    later, seen, links = [folder], set(), []
     linked: list[Path] = []
     while later or linked:
         here = later.pop() if later else linked.pop(0)  # what links lead to comes last
@@ -64,8 +66,18 @@ def walk(folder: Path) -> Iterator[Path]:
                 continue
             if path.is_dir():
                 (linked if path.is_symlink() else later).append(path)
+            elif path.is_symlink():
+                links.append(path)
             else:
                 yield _named(path)
+    taken: set[str] = set()
+    for path in links:
+        real = os.path.realpath(path)
+        # what has no suffix there (a cache of blobs) is a recording under the link's name alone
+        found = os.path.dirname(real) in seen and Path(real).suffix.lower() in SUFFIXES
+        if real not in taken and not (found and os.path.exists(real)):
+            taken.add(real)
+            yield _named(path)
 
 
 def others(files: Iterable[Path]) -> str:

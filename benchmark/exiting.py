@@ -132,9 +132,7 @@ def run_until_exit(
         walked.append((state, alive))
         sure, known, keep = [depth == last] * len(alive), None, None
         if depth in tested:
-            if upstream.evidence_reads_answer:
-                known = upstream.answer(depth, state, valid)
-            evidence = evidence_at(upstream, depth, state, previous, valid, known)
+            evidence, known = _asked(upstream, depth, state, previous, valid)
             if granularity == "batch":
                 evidence = batch_mean(evidence, valid)
             now = (evidence < tested[depth]).tolist()  # here the host waits
@@ -145,11 +143,7 @@ def run_until_exit(
         for i in left:
             depth_of[alive[i]] = depth
         if left and answer:
-            if known is None:
-                own = torch.tensor(left, device=state.device)
-                said = upstream.answer(depth, state[own], valid[own])
-            else:
-                said = [known[i] for i in left]
+            said = _answers_of(left, upstream, depth, state, valid, known)
             for i, one in zip(left, said, strict=True):
                 answers[alive[i]] = one
         if len(left) == len(alive):
@@ -163,6 +157,30 @@ def run_until_exit(
         state, depth = walk.send(keep), depth + 1
     walk.close()
     return Exited(torch.tensor(depth_of), frames, walked, answers if answer else ())
+
+
+def _asked(
+    upstream: Upstream, depth: int, state: Tensor, previous: Tensor, frames: Tensor
+) -> tuple[Tensor, Sequence[Tensor] | None]:
+    """(B,) evidence, and the answer where the evidence was read from it."""
+    reads = upstream.evidence_reads_answer
+    known = upstream.answer(depth, state, frames) if reads else None
+    return evidence_at(upstream, depth, state, previous, frames, known), known
+
+
+def _answers_of(
+    rows: list[int],
+    upstream: Upstream,
+    depth: int,
+    state: Tensor,
+    frames: Tensor,
+    known: Sequence[Tensor] | None,
+) -> Sequence[Tensor]:
+    """The answers of some rows: those that the evidence was read from, else asked for now."""
+    if known is not None:
+        return [known[i] for i in rows]
+    own = torch.tensor(rows, device=state.device)
+    return upstream.answer(depth, state[own], frames[own])
 
 
 def evidence_at(

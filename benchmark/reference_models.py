@@ -40,7 +40,7 @@ def reference_models(shape: Any, device: str) -> tuple[dict[str, ReferenceModel]
     found, notices = {}, []
     builders = {"transformers": of_transformers, "torchaudio": of_torchaudio, "s3prl": of_s3prl}
     kind = _kind(shape)
-    if kind != "Hubert" or shape.pos_batch_norm:
+    if kind != "Hubert" or shape.pos_batch_norm or not shape.feature_norm:
         builders = {"transformers": of_transformers}
         notices.append(f"torchaudio and s3prl are compared on HuBERT's network, not on a {kind}'s")
     for name, build in builders.items():

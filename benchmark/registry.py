@@ -180,12 +180,17 @@ def upstream_class(spec: str) -> Any:
     return found
 
 
+def options_of(spec: str) -> set[str]:
+    """The names of an upstream's options; a tag is a part of its name, and no option."""
+    return set(inspect.signature(upstream_class(spec)).parameters) - {"tag"}
+
+
 def knob_of(spec: str, settings: Mapping[str, str]) -> str | None:
     """The name of an upstream's knob. A wrapper's is the inner one's: it is built to be asked."""
     cls = upstream_class(spec)
     if "knob" not in getattr(cls, "passed_on", ()):
         return cls.knob
-    own = inspect.signature(cls).parameters
+    own = options_of(spec)
     return build_upstream(spec, {k: v for k, v in settings.items() if k in own}).knob
 
 

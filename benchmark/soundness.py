@@ -17,7 +17,7 @@ import os
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,14 @@ def read_object(path: Path) -> dict[str, Any] | None:
     except (*NOT_THERE, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """For json.loads(object_pairs_hook=...): ValueError where a name is given twice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is given twice")
+    return found
 
 
 def is_whole_zip(path: Path) -> bool:

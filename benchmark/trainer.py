@@ -46,6 +46,17 @@ class Schedule:
     factor: Callable[[int], float] | None = None
 
 
+def warm_then_linear(steps: int, warmup: float, floor: float = 0.0) -> Callable[[int], float]:
+    """Factors of a learning rate that rises over a share of the steps, then falls linearly, and not
+    below `floor`."""
+    warm = max(1, int(warmup * steps))
+
+    def factor(step: int) -> float:
+        return min((step + 1) / warm, max(floor, (steps - step) / max(1, steps - warm)))
+
+    return factor
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a training did.

@@ -46,17 +46,20 @@ def _frameless(corpus: Corpus, frames: Callable[[Tensor], Tensor]) -> Iterator[s
             )
 
 
-def long_audio(corpus: Corpus) -> tuple[str, ...]:
+def long_audio(
+    corpus: Corpus, frames: Callable[[Tensor], Tensor] = usual_frames
+) -> tuple[str, ...]:
     """A notice about utterances of minutes: attention compares every frame with every other."""
     long = [i for items in corpus.splits.values() for i in items if i.samples > LONG * SAMPLE_RATE]
     if not long:
         return ()
     longest = max(long, key=lambda item: item.samples)
-    most, usual = usual_frames(tensor([longest.samples, USUAL * SAMPLE_RATE])).tolist()
+    most, usual = frames(tensor([longest.samples, USUAL * SAMPLE_RATE])).tolist()
     return (
         f"{len(long)} utterances are longer than {LONG} s; {longest.id} has "
-        f"{longest.samples / SAMPLE_RATE / 60:.1f} min, {most} frames of 20 ms: full attention "
-        f"costs as much as for {round((most / usual) ** 2)} utterances of {USUAL} s, and "
+        f"{longest.samples / SAMPLE_RATE / 60:.1f} min, {most} frames: an upstream that attends "
+        f"to all of them costs as much as for {round((most / usual) ** 2)} utterances of "
+        f"{USUAL} s, and "
         f"{most**2 * 4e-9:.1f} GB a head where its weights are kept; a list with start and seconds "
         "cuts such utterances",
     )
@@ -81,4 +84,4 @@ def opened(
             f"{name} cannot serve {task.name}: {listed(wrong)}; mend it, or take another corpus or "
             f"upstream{verify}"
         )
-    return replace(corpus, notices=(*corpus.notices, *long_audio(corpus)))
+    return replace(corpus, notices=(*corpus.notices, *long_audio(corpus, frames)))

@@ -14,6 +14,7 @@ MODEL = "hubert.tiny(front=projection)"
 BLANK = "hubert.tiny(weights=random, front=projection)"
 BLOCKS = "hubert.tiny(weights=random-blocks, front=projection)"
 LN = " + layer-norm"
+RHOS = (0.7, 0.76, 1.0)  # all that there are, not those that look well
 
 # (said, A, B): a fixed row is (upstream, exit), an adaptive one a rho, of span mean
 PAIRS = (
@@ -31,9 +32,9 @@ PAIRS = (
         (f"depth {k} minus full", (MODEL, f"depth {k}" + LN), (MODEL, "full" + LN))
         for k in (0, 3, 6)
     ),
-    *((f"DAISY, rho {rho:g}, minus full", rho, (MODEL, "full" + LN)) for rho in (0.7, 1.0)),
-    *((f"DAISY, rho {rho:g}, minus depth 6", rho, (MODEL, "depth 6" + LN)) for rho in (0.7, 1.0)),
-    *((f"DAISY, rho {rho:g}, minus random exits", rho, "random") for rho in (0.7, 1.0)),
+    *((f"DAISY, rho {rho:g}, minus full", rho, (MODEL, "full" + LN)) for rho in RHOS),
+    *((f"DAISY, rho {rho:g}, minus depth 6", rho, (MODEL, "depth 6" + LN)) for rho in RHOS),
+    *((f"DAISY, rho {rho:g}, minus random exits", rho, "random") for rho in RHOS),
 )
 
 
@@ -41,6 +42,22 @@ def table() -> str:
     """A line a pair, a column a task; of error rates, less is better."""
     out = [["difference", *TASKS.values()], ["---"] * (1 + len(TASKS))]
     out += [[said, *(_told(task, a, b) for task in TASKS)] for said, a, b in PAIRS]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in out)
+
+
+def layer_weights() -> str:
+    """Shares of the weighted sum that lie on the shallow and on the deep depths, at full depth with
+    layer-norm: of the model, and of the controls that learned less."""
+    spans = {"0 to 6": slice(0, 7), "9 to 12": slice(9, 13)}
+    out = [["weights on depths", *(f"{task}, {of}" for task in TASKS for of in spans)]]
+    out.append(["---"] * len(out[0]))
+    for said, upstream in (("model", MODEL), ("random blocks", BLOCKS), ("random weights", BLANK)):
+        shares = []
+        for task in TASKS:
+            seeds = [row.layer_weights for row in _rows(task, (upstream, "full" + LN))]
+            mean = [sum(of) / len(seeds) for of in zip(*seeds, strict=True)]
+            shares += [f"{sum(mean[span]):.2f}" for span in spans.values()]
+        out.append([said, *shares])
     return "".join(f"| {' | '.join(cells)} |\n" for cells in out)
 
 

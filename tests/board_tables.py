@@ -22,6 +22,7 @@ def tables() -> dict[str, str]:
         "control": _control(),
         "worth": _worth(),
         "differences": board_differences.table(),
+        "weights": board_differences.layer_weights(),
     }
 
 

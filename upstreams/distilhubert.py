@@ -45,7 +45,7 @@ class DistilHubert(PretrainedEncoder):
     """Its options are those of `PretrainedEncoder`. Checkpoints of s3prl's distiller are among the
     weights; its hidden state 0 is `front=projection`."""
 
-    family = "distilhubert"
+    family, kind = "distilhubert", "distilled"
     shapes = {
         "tiny": replace(SHAPES["tiny"], depth=2, units=0),
         "base": PUBLISHED,
@@ -74,7 +74,6 @@ class DistilHubert(PretrainedEncoder):
             )
         self.promised = () if tag == OWN else EITHER  # before the weights are loaded
         super().__init__(tag, weights, front, seed)
-        self.card = replace(self.card, kind="distilled")
 
     def _read(self, source: str, shape: HubertShape, seed: int) -> tuple[HubertNet, str]:
         return hubert_weights.load(source, shape, seed, "hubert", self.promised)

@@ -20,6 +20,8 @@ from ..benchmark.contract.wrapper import WaveformTransform
 from ..benchmark.errors import UsageError
 from ..benchmark.registry import build_upstream, spelled, upstreams
 from .backbones import waveform_filters
+from .backbones.branched import Branched
+from .backbones.hubert_weights import content_hash
 from .backbones.waveform_filters import FACTORS, METHODS, ShorteningFilter
 from .training.downsampling_recipe import PRESETS, DownsamplingRecipe
 
@@ -120,8 +122,15 @@ class Downsampled(Shortened):
         if not trained and method == "conv":
             source = UNTRAINED if weights.startswith("random") else shipped
         if source not in ("", UNTRAINED):
-            plain = inner.backbone
+            plain, was = inner.backbone, content_hash(inner.backbone)
             revision = waveform_filters.load(source, kind, shorten, plain, plain.card.revision)
+            branched = any(isinstance(part, Branched) for part in inner.modules())
+            if branched and content_hash(plain) != was:
+                raise UsageError(
+                    f"downsampled: {source} tunes the backbone, and the branches of {backbone} are "
+                    "of the one before; take it without them, and train others on that: "
+                    f"run_benchmark.py train daisy.tiny --set backbone=downsampled.{kind}"
+                )
         super().__init__(inner, shorten, trained, revision)
 
 

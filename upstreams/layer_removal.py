@@ -6,11 +6,9 @@ last block that is left stands for the last one of the whole model. Zaiem et al.
 transcripts; here, for every task, the kept blocks are distilled to the whole model's last state.
 """
 
-from dataclasses import replace
-
 from ..benchmark.contract import Training, TrainingData, TrainingRun
 from ..benchmark.errors import UsageError
-from ..benchmark.registry import spelled, upstreams
+from ..benchmark.registry import upstreams
 from .backbones.hubert import HubertNet
 from .backbones.hubert_shape import HubertShape
 from .backbones.kept_blocks import load_kept
@@ -48,6 +46,7 @@ class LayerRemoval(PretrainedEncoder):
     """
 
     family, shapes, published = "layer_removal", SHAPES, WEIGHTS
+    kind = "pruned"
     source = "Zaiem et al., 2023, arXiv:2303.06740"
     compared = ({},)
     trained_by = Training(
@@ -60,9 +59,8 @@ class LayerRemoval(PretrainedEncoder):
 
     def __init__(self, tag: str = "tiny", weights: str = "", keep: int = KEEP, seed: int = 0):
         self.blocks = kept(self.shape_of(tag).depth, keep)  # before the weights are loaded
+        self.own = {"keep": (keep, KEEP)}
         super().__init__(tag, weights, seed=seed)
-        options = {"weights": (weights, ""), "keep": (keep, KEEP), "seed": (seed, 0)}
-        self.card = replace(self.card, name=spelled(self.family, tag, **options), kind="pruned")
 
     def _read(self, source: str, shape: HubertShape, seed: int) -> tuple[HubertNet, str]:
         return load_kept(source, shape, self.blocks, seed, self.family)

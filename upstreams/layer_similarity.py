@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..benchmark.calibration import for_mean_depth, refuse_mean_depth
 from ..benchmark.contract.wrapper import ExitRule
 from ..benchmark.exiting import halfway
-from ..benchmark.masking import valid_mask
+from ..benchmark.masking import masked_mean
 from ..benchmark.registry import build_upstream, spelled, upstreams
 
 
@@ -37,8 +37,7 @@ class Similarity(ExitRule):
         self.knob_values = (halfway(self),)
 
     def evidence(self, depth: int, state: Tensor, previous: Tensor, frames: Tensor) -> Tensor:
-        valid = valid_mask(frames, state.shape[1])
-        return 1 - (F.cosine_similarity(state, previous, dim=-1) * valid).sum(1) / frames
+        return 1 - masked_mean(F.cosine_similarity(state, previous, dim=-1), frames)
 
     def tau(self, evidence: np.ndarray, value: float) -> float:
         return for_mean_depth(evidence, value, self.exits, self.card.depth)

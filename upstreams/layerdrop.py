@@ -9,12 +9,11 @@ labels, no units and no self-supervised head, and works for any HuBERT.
 """
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 from ..benchmark.contract import Training, TrainingData, TrainingRun
 from ..benchmark.errors import UsageError
-from ..benchmark.registry import spelled, upstreams
+from ..benchmark.registry import upstreams
 from .backbones.hubert import HubertNet
 from .backbones.hubert_shape import HubertShape
 from .backbones.kept_blocks import load_kept
@@ -60,7 +59,7 @@ class LayerDrop(PretrainedEncoder):
         seed: of random weights.
     """
 
-    family = "layerdrop"
+    family, kind = "layerdrop", "pruned"
     shapes = SHAPES
     published = WEIGHTS | {"tiny": str(Path(__file__).with_name("layerdrop.tiny.safetensors"))}
     source = "Fan, Grave and Joulin, 2020, LayerDrop, arXiv:1909.11556"
@@ -74,9 +73,8 @@ class LayerDrop(PretrainedEncoder):
 
     def __init__(self, tag: str = "tiny", weights: str = "", p: float = RATE, seed: int = 0):
         self.blocks = kept(self.shape_of(tag).depth, p)  # before the weights are loaded
+        self.own = {"p": (p, RATE)}
         super().__init__(tag, weights, seed=seed)
-        options = {"weights": (weights, ""), "p": (p, RATE), "seed": (seed, 0)}
-        self.card = replace(self.card, name=spelled(self.family, tag, **options), kind="pruned")
 
     def _read(self, source: str, shape: HubertShape, seed: int) -> tuple[HubertNet, str]:
         return load_kept(source, shape, self.blocks, seed, self.family)

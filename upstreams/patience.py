@@ -8,18 +8,14 @@ Evidence is the share that they name otherwise; n is the exit's own `patience`, 
 memory and any n is replayed from one record.
 """
 
-from dataclasses import replace
-
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..benchmark.calibration import midpoint
 from ..benchmark.errors import UsageError
 from ..benchmark.exiting import leaving
-from ..benchmark.masking import masked_mean
 from ..benchmark.registry import upstreams
-from .backbones.branched import Branched
+from .backbones.branched import Branched, mean_of
 
 
 @upstreams.register("patience")
@@ -48,18 +44,14 @@ class Patience(Branched):
         tap: str = "block",
         tolerance: float = 0.0,
     ):
-        super().__init__(tag, weights, branches, front, seed, backbone, tap)
         if not 0 <= tolerance <= 1:
             raise UsageError(f"patience: tolerance is a share of frames, 0 to 1, not {tolerance:g}")
+        self.tolerance, self.own = tolerance, {"tolerance": (f"{tolerance:g}", "0")}
+        super().__init__(tag, weights, branches, front, seed, backbone, tap)
         if not self.exits:
             raise UsageError(
                 f"patience compares successive depths, and {self.inner.card.name} has one block"
             )
-        self.tolerance = tolerance
-        if tolerance:
-            name = self.card.name.removesuffix(")")
-            opened = "(" if name == self.card.name else ", "
-            self.card = replace(self.card, name=f"{name}{opened}tolerance={tolerance:g})")
 
     @property
     def exits(self) -> tuple[int, ...]:
@@ -72,11 +64,7 @@ class Patience(Branched):
         def changed(now: Tensor, then: Tensor) -> Tensor:
             return (here(now).argmax(-1) != before(then).argmax(-1)).float()
 
-        # each utterance by itself on a CPU, as in `Branched`
-        if state.device.type == "cpu":
-            rows = zip(state, previous, frames.tolist(), strict=True)
-            return torch.stack([changed(now[:n], then[:n]).mean() for now, then, n in rows])
-        return masked_mean(changed(state, previous), frames)
+        return mean_of(changed, frames, state, previous)
 
     def patience(self, value: float) -> int:
         return round(value)

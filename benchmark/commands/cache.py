@@ -22,7 +22,6 @@ OURS = re.compile(r"[0-9a-f]{16}(\.damaged|\.lock\.damaged)?")
 def command(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="run_benchmark.py cache",
-        allow_abbrev=False,
         description="List or remove the recorded passes kept on this machine.",
         example="run_benchmark.py cache ls --check",
     )

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 def command(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="run_benchmark.py check",
-        allow_abbrev=False,
         description="Hold an upstream or a task against the contract.",
         example="run_benchmark.py check path/to/mine.py:Mine",
     )

@@ -27,7 +27,6 @@ def command(argv: Sequence[str]) -> int:
         return compare_systems.command(argv)
     parser = Parser(
         prog="run_benchmark.py compare",
-        allow_abbrev=False,
         description="Print the difference A - B of two rows on the utterances that both scored, "
         "with a 95 % interval and a p-value: utterances are averaged over the seeds that both "
         "have, then speakers are resampled, and the utterances of each.",

@@ -31,7 +31,7 @@ what is there; a run that was stopped goes on.
 
 Nobody named, it takes every registered upstream that stands in a comparison (`compared` of its
 class) and whose weights are on this machine, at its own knob values, at the smallest size, for
-one seed: se and asr together take about half an hour on two cores. Left out: upstreams whose
+one seed. Left out: upstreams whose
 weights are random or would have to be downloaded (named with --upstream they are taken),
 published sizes (hubert.base), further values and spans of a knob, the oracle, further seeds."""
 
@@ -59,7 +59,6 @@ def _parser() -> Parser:
     out = Parser(
         prog="run_benchmark.py compare",
         usage="run_benchmark.py compare --task T [options]",
-        allow_abbrev=False,
         description=ABOUT,
         example="run_benchmark.py compare --task se --upstream hubert --system 'daisy rho=0.7,1.0'",
     )

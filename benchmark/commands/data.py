@@ -20,7 +20,6 @@ def command(argv: Sequence[str]) -> int:
 def parser() -> Parser:
     verb = Parser(
         prog="run_benchmark.py data",
-        allow_abbrev=False,
         description="Make, list and check corpora.",
         example="run_benchmark.py data verify LibriSpeech",
     )

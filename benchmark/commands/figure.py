@@ -38,7 +38,6 @@ def parser() -> Parser:
     shown = "\n".join(f"  {number}  {about}" for number, (_, about) in FIGURES.items())
     out = Parser(
         prog="run_benchmark.py figure",
-        allow_abbrev=False,
         description="Draw a figure of DAISY's paper from the rows of a results folder, as PNG and "
         "SVG, with the\nnumbers it shows as CSV. Figures 4 and 5 make what they show where it is "
         f"missing.\n\n{shown}",

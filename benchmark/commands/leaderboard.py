@@ -10,7 +10,6 @@ from .parser import LOCAL, Parser
 def command(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="run_benchmark.py leaderboard",
-        allow_abbrev=False,
         description="Rebuild the tables from the JSONs of a results folder.",
         example="run_benchmark.py leaderboard results/local --reference hubert.tiny",
     )

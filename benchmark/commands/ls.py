@@ -11,7 +11,6 @@ from .parser import Parser
 def command(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="run_benchmark.py ls",
-        allow_abbrev=False,
         description="List what there is, and what is missing. Of an upstream: what makes it "
         "cheaper (distilled, pruned, ...; - for a model as it was pre-trained), frozen or tuned on "
         "labelled data, computed step by step or all depths at once, whether it exits by itself "

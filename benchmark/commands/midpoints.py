@@ -31,7 +31,6 @@ def command(argv: Sequence[str]) -> int:
 def _parsed(argv: Sequence[str]) -> Namespace:
     parser = Parser(
         prog="run_benchmark.py midpoints",
-        allow_abbrev=False,
         description="Print DAISY's threshold at rho 1 on each task's training split, beside the "
         "released one. It takes one pass of the upstream and trains nothing.",
         example="run_benchmark.py midpoints --upstream daisy.base --task asr --data LibriSpeech",

@@ -20,6 +20,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args, description: str, example: str, epilog: str = "", **more):
         super().__init__(
             *args,
+            allow_abbrev=False,
             description=description if "\n" in description else textwrap.fill(description, 90),
             epilog="\n\n".join(filter(None, (epilog, f"example:\n  {example}"))),
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -40,9 +41,7 @@ class Parser(argparse.ArgumentParser):
 
 def kind_of(kinds: argparse._SubParsersAction, name: str, about: str, example: str) -> Parser:
     """The parser of what stands behind a verb: `data verify`, `cache ls`."""
-    return kinds.add_parser(
-        name, help=about, description=about, example=example, allow_abbrev=False
-    )
+    return kinds.add_parser(name, help=about, description=about, example=example)
 
 
 OVERVIEW = (
@@ -59,7 +58,6 @@ def run_parser() -> Parser:
     parser = Parser(
         prog="run_benchmark.py",
         usage="run_benchmark.py [VERB] [options]",
-        allow_abbrev=False,
         description=OVERVIEW,
         example="run_benchmark.py --upstream daisy --task se --rho 0.7",
     )

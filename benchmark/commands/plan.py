@@ -74,7 +74,6 @@ def command(argv: Sequence[str]) -> int:
     parser = Parser(
         prog="run_benchmark.py plan",
         usage="run_benchmark.py plan TASK [options of run]",
-        allow_abbrev=False,
         description="Say what a run would cost, before anything is spent; it takes the options of "
         "run.",
         example="run_benchmark.py plan se --upstream daisy --rho 0.7 1.0",

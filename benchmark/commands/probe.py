@@ -45,7 +45,6 @@ def command(argv: Sequence[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="run_benchmark.py probe",
-        allow_abbrev=False,
         description="Train a head on each depth alone, of an upstream and of random weights of its "
         "shape, and print what each scores and how far they are apart. A second run prints what is "
         "there.",
@@ -73,13 +72,11 @@ def _parser() -> Parser:
 
 def parts(args: Namespace, settings: dict[str, str]) -> "list[Part]":
     """The runs of one set of weights, a part a task and seed."""
-    import inspect
-
     from ..engine.experiment import RunConfig
     from ..engine.several import Part
-    from ..registry import build_upstream, upstream_class
+    from ..registry import build_upstream, options_of
 
-    known = inspect.signature(upstream_class(args.upstream)).parameters
+    known = options_of(args.upstream)
     if "weights" not in known:
         raise UsageError(
             f"probe: {args.upstream} has no option `weights`, so there are no random ones to hold "

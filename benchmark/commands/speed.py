@@ -93,7 +93,6 @@ def _parser():
 
     parser = Parser(
         prog="run_benchmark.py speed",
-        allow_abbrev=False,
         description="Time an upstream here against the same network in other libraries, and every "
         "exit against the ideal.",
         example="run_benchmark.py speed --data LibriSpeech --csv speed.csv",

@@ -69,7 +69,6 @@ def parsed(argv: Sequence[str]) -> Namespace:
     """
     parser = Parser(
         prog="run_benchmark.py sweep",
-        allow_abbrev=False,
         description="Run a grid of cells: upstreams x tasks x protocols x seeds. It takes the "
         "options of run and passes them on to the cells.",
         example="run_benchmark.py sweep --upstream daisy hubert --task se --seed 0 1 2 --workers 2",

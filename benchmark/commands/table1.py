@@ -2,10 +2,9 @@
 paper has not, the published numbers beside it.
 """
 
-import inspect
 import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +45,6 @@ def command(argv: Sequence[str]) -> int:
 def _parser() -> Parser:
     out = Parser(
         prog="run_benchmark.py table1",
-        allow_abbrev=False,
         description="Make the rows of DAISY's Table 1 that are missing, and print the table with "
         "the published numbers beside it. A second run prints what is there.",
         example="run_benchmark.py table1 --task se ss --seed 0 1 2",
@@ -108,9 +106,9 @@ def parts(args: Namespace) -> "list[Part]":
     front-end, of all but the first the full-depth rows alone.
     """
     from ..engine.several import Part
-    from ..registry import upstream_class
+    from ..registry import options_of
 
-    known = inspect.signature(upstream_class(args.upstream)).parameters
+    known = options_of(args.upstream)
     dealt = [control for control in args.controls if control not in WEIGHTS]
     exits = ",".join([*map(str, _depths(args, known)), *dealt])
     out = []
@@ -150,7 +148,7 @@ def _full(row) -> bool:
     return row.cell.exit == "full"
 
 
-def _depths(args: Namespace, known: Mapping) -> list[int]:
+def _depths(args: Namespace, known: Collection[str]) -> list[int]:
     """The fixed exits asked for; by default those that the upstream has."""
     if args.depths is not None:
         return args.depths

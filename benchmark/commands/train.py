@@ -47,7 +47,6 @@ def command(argv: Sequence[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="run_benchmark.py train",
-        allow_abbrev=False,
         description="Train an upstream's own weights by one of its recipes.",
         epilog="A stopped training goes on. Under torchrun several processes share every batch.",
         example="run_benchmark.py train daisy.tiny --data speech --noise noise --out trained",

@@ -4,7 +4,7 @@ every exit is replayed.
 Evidence is stored as computed (fp32), so a replayed exit is exactly the live one. States are stored
 in fp16 and widened when read; the worst rounding error met is written in the manifest. Where the
 states would not fit, only the evidence is stored and states are recomputed batch by batch, through
-the same `batch` call, and rounded alike: free disk space changes no row.
+the same `batch` call, and rounded alike: free disk space changes the last bits of a row at most.
 
 What is stored beside the evidence depends on who reads it (`keep`):
 

@@ -1,6 +1,5 @@
 """From a configuration to an experiment: every name, option and file found and checked."""
 
-import inspect
 import random
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ from ..config import number
 from ..contract import Item, Task, Upstream
 from ..errors import UsageError, did_you_mean
 from ..foreign import prints_to_stderr
-from ..registry import build_upstream, tasks, upstream_class
+from ..registry import build_upstream, options_of, tasks
 from ..validation import opened
 from . import anytime, controls
 from .devices import check_device
@@ -72,7 +71,7 @@ def resolve(config: RunConfig) -> Experiment:
 
 def _sorted_settings(config: RunConfig, task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
     """--set keys that the upstream's constructor takes, and the others."""
-    known = set(inspect.signature(upstream_class(config.upstream)).parameters) - {"tag"}
+    known = options_of(config.upstream)
     options = {k: v for k, v in config.settings.items() if k in known}
     return options, {k: v for k, v in config.settings.items() if k not in known}
 
@@ -84,12 +83,8 @@ def _refuse_unknown(
     protocol = {f.name for f in fields(next(iter(task.protocols.values())))} - {"name", "source"}
     for key in given:
         if key not in protocol:
-            constructor = set(inspect.signature(upstream_class(config.upstream)).parameters) - {
-                "tag"
-            }
-            known = sorted(
-                {*constructor, *protocol, "exits", *([upstream.knob] if upstream.knob else [])}
-            )
+            knob = [upstream.knob] if upstream.knob else []
+            known = sorted({*options_of(config.upstream), *protocol, "exits", *knob})
             raise UsageError(
                 f"--set {key}: neither {config.upstream} nor a protocol of {task.name} has it; "
                 f"{did_you_mean(key, known)}"

@@ -1,6 +1,5 @@
 """The systems of one table: an upstream each with its options, and the run that makes its rows."""
 
-import inspect
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from ..config import pairs
 from ..contract import UpstreamCard
 from ..errors import BenchmarkError, UsageError, did_you_mean
 from ..listing import offline
-from ..registry import build_upstream, untrained, upstream_class, upstreams
+from ..registry import build_upstream, options_of, untrained, upstream_class, upstreams
 from .experiment import Row, RunConfig
 from .resolve import resolve
 from .several import Part
@@ -54,7 +53,7 @@ class System:
 
         Raises: BenchmarkError where an option does not fit, or its weights are not to be had.
         """
-        known = set(inspect.signature(upstream_class(self.spec)).parameters) - {"tag"}
+        known = options_of(self.spec)
         options = {name: value for name, value in self.settings.items() if name in known}
         built = build_upstream(self.spec, options)
         return Facts(built.card, built.backbone.card, built.knob, built.answers)
@@ -151,7 +150,7 @@ def parts(
 
 def _part(system: System, dealt: Sequence[str], like: RunConfig) -> Part:
     knob = system.facts.knob
-    own = inspect.signature(upstream_class(system.spec)).parameters
+    own = options_of(system.spec)
     for name in system.settings:
         if name not in (*own, knob, "exits"):
             raise UsageError(
@@ -195,7 +194,7 @@ def _with_other_weights(
     backbones: dict[tuple[str, str], System] = {}
     for system in reversed(systems):  # static ones first: no evidence is recorded in vain
         card = system.facts.backbone
-        takes_weights = "weights" in inspect.signature(upstream_class(system.spec)).parameters
+        takes_weights = "weights" in options_of(system.spec)
         if takes_weights and not (
             card.kind or untrained(card.revision) or like.task in system.facts.answers
         ):

@@ -8,6 +8,7 @@ from . import escaping, screen
 from .comparison import device_of
 from .differences import KINDS
 
+PUBLISHED_SEEDS = 3  # of a table that claims something
 SHOWN = 2  # metrics; the CSV has all
 ALL_DEPTHS, ON_FRONT = "†", "*"
 HEADINGS = {True: "Frozen upstreams", False: "Upstreams tuned on labelled data"}
@@ -63,16 +64,20 @@ def notes(table: pd.DataFrame) -> list[str]:
     if curves := list(dict.fromkeys(table["curve_of"].dropna())):
         said.append(
             f"vs curve: {metric} minus that of fixed depths of {' or '.join(curves)} (one's own "
-            "backbone where one exits, else the first full model) mixed to the same "
-            "multiply-accumulates; interval; p-value."
+            "backbone where one exits, else the full model with the most fixed depths here) mixed "
+            "to the same multiply-accumulates; interval; p-value."
         )
     if table["vs_random"].notna().any():
         said.append(screen.SAID["vs_random"].format(metric))
     said.append("MACs saved: of one's own full depth, nothing tested.")
     said.append(
         f"front {ON_FRONT}: no other line of its table has fewer GMAC/s and at least the same "
-        f"{metric} (Pareto); controls are not asked."
+        f"{metric} (Pareto), by means alone, whatever their intervals; controls are not asked."
     )
+    if curves:
+        said.append("Intervals and p-values: each line by itself, not corrected for their number.")
+    if (table["seeds"] < PUBLISHED_SEEDS).any():
+        said.append(f"Fewer than {PUBLISHED_SEEDS} seeds: a first look, no ranking.")
     if not table["stepped"].all():
         said.append(f"{ALL_DEPTHS} All depths are computed whatever the exit is.")
     return [escaping.plain(sentence) for sentence in (*said, *_of_devices(table))]

@@ -10,6 +10,7 @@ import json
 import math
 import stat
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +22,7 @@ from pydantic import ValidationError as Invalid
 from ..contract import Metric
 from ..errors import UsageError, listed
 from ..migration import UPDATE, NewerSchema, refuse_newer, upgraded
+from ..soundness import once
 from .escaping import plain
 
 LARGEST = 2**26  # bytes of a JSON that is read; a result has some ten thousand
@@ -38,15 +40,11 @@ class Damaged(UsageError):
         self.path, self.why = path, why
 
 
-class _Metric(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    name: StrictStr
-    higher_is_better: StrictBool
-    unit: StrictStr = ""
-    best: FiniteFloat | None = None
-    largest_loss: FiniteFloat | None = None
-    least: FiniteFloat | None = None
-    most: FiniteFloat | None = None
+@dataclass(frozen=True)
+class _Metric(Metric):
+    """No field but its own, each of its own type."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class _Exit(BaseModel):
@@ -117,7 +115,7 @@ def checked(path: Path, of: type) -> tuple[Any, dict[str, str] | None]:
     """
     sealed = None
     try:
-        raw = json.loads(text_of(path), object_pairs_hook=_once, parse_constant=_no_constant)
+        raw = json.loads(text_of(path), object_pairs_hook=once, parse_constant=_no_constant)
         if not isinstance(raw, dict):
             raise ValueError("no fields")
         refuse_newer(raw["schema"], path)  # which may have other digests, too
@@ -225,13 +223,6 @@ def _ordered(*values: float | None) -> bool:
 @cache
 def _adapter(of: type) -> TypeAdapter:
     return TypeAdapter(of)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a field is there twice")
-    return found
 
 
 def _no_constant(name: str) -> float:

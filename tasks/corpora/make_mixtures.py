@@ -31,7 +31,7 @@ from .librimix import FOLDERS, SOURCES
 from .mixture_rows import COLUMNS, Row, by_speaker, draw, located, read_rows
 from .recordings import fingerprint, limited
 
-VERSION = 1  # of the plan: other mixtures for the same request, other number
+VERSION = 2  # of the plan: other mixtures for the same request, other number
 SIDES = (*SOURCES, "mix_clean")  # written in this order: where the mixture is, its sources are
 
 README = """Two-speaker mixtures in the layout of Libri2Mix (wav16k, min, mix_clean), made by \

@@ -200,23 +200,30 @@ def _by_level(folder: Path, paths: Sequence[Path]) -> dict[Path, str]:
     depth = max(map(len, levels.values()))
     names = [{ls[i] for ls in levels.values() if len(ls) > i} for i in range(depth)]
     differ = [i for i in range(depth) if len(names[i]) > 1]
+    above = next((p for p, ls in levels.items() if len(ls) < depth), None)
     if not differ:
         for pattern in _FLAT:
             if named := _by_name(paths, pattern):
                 return named
+        if above:
+            raise _untold(folder, above, "no folder names him")
         one = next(iter(names[-1])) if depth else name_of(folder)
         return dict.fromkeys(paths, one)
-    [at, *more] = differ
+    at, *more = differ
     shallow = next((p for p, ls in levels.items() if len(ls) <= at), None)
     if more or shallow:
         example = shallow or next(p for p, ls in levels.items() if len(ls) > more[-1])
         could = " or ".join(levels[example][i] for i in differ if i < len(levels[example]))
         why = f"the speaker could be {could}" if more and not shallow else "no folder names him"
-        raise UsageError(
-            f"{folder} does not tell who speaks: in {example} {why}; list it in "
-            f"{folder / MANIFESTS[0]} with the columns path and speaker"
-        )
+        raise _untold(folder, example, why)
     return {p: ls[at] for p, ls in levels.items()}
+
+
+def _untold(folder: Path, example: Path, why: str) -> UsageError:
+    return UsageError(
+        f"{folder} does not tell who speaks: in {example} {why}; list it in "
+        f"{folder / MANIFESTS[0]} with the columns path and speaker"
+    )
 
 
 def _levels(path: Path) -> list[str]:

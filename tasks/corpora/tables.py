@@ -12,10 +12,11 @@ field whose own marks are doubled, as pandas writes it.
 import csv
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from ...benchmark.errors import UsageError
+from ...benchmark.soundness import once
 
 LONGEST = 1 << 17  # characters of a line; longer than any transcript
 DELIMITERS = (",", "\t", ";")
@@ -175,7 +176,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line, object_pairs_hook=_once)
+            row = json.loads(line, object_pairs_hook=once)
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
@@ -184,13 +185,6 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
                 "a line"
             )
         yield number, {name: _text(value) for name, value in row.items()}
-
-
-def _once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        raise ValueError("a name is given twice")
-    return row
 
 
 def _text(value: object) -> str:

@@ -16,7 +16,6 @@ def campaign(words, folder, kills, seed=0):
     of = Campaign(words, folder)
     of.undisturbed()
     of.run(kills, seed)
-    assert of.killed == kills and of.ended > 0
     return of
 
 

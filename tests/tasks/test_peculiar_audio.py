@@ -50,7 +50,9 @@ def test_a_wav_that_was_written_into_a_pipe_is_read_whole(tmp_path, size):
 
 def test_a_size_of_nothing_before_another_chunk_is_no_placeholder(tmp_path):
     path = wav(tmp_path)
-    path.write_bytes(path.read_bytes()[:44])
+    chunk = b"LIST" + struct.pack("<I", 26) + b"INFOISFT" + bytes(range(100, 118))
+    path.write_bytes(path.read_bytes()[:44] + chunk)
+    patched(path, 4, "<I", path.stat().st_size - 8)
     with pytest.raises(UsageError, match="holds no samples|cut short"):
         audio.length(patched(path, 40, "<I", 0))
 

@@ -73,6 +73,7 @@ def test_readers_of_two_sets_are_the_same_people(tmp_path):
         ["clean/ann/1.wav", "far/ann/1.wav", "clean/bob/1.wav"],
         ["ann/sea/sea_1.wav", "ann/sky/sky_1.wav", "bob/war/war_1.wav"],
         ["ann/1.wav", "bob/1.wav", "2.wav"],
+        ["data/1.wav", "ann/1.wav"],
     ],
 )  # fmt: skip
 def test_a_tree_that_could_mean_two_things_asks_for_a_list(tmp_path, paths, capsys):
@@ -125,7 +126,16 @@ def test_folders_behind_links_are_read_once(tmp_path):
     (tmp_path / "c" / "bob").symlink_to(tmp_path / "elsewhere" / "bob")
     (tmp_path / "c" / "aaa").symlink_to(tmp_path / "c" / "ann")
     (tmp_path / "c" / "ann" / "loop").symlink_to(tmp_path / "c")
-    assert who(tmp_path / "c") == {"ann/1.wav": "ann", "bob/1.wav": "bob", "bob/2.wav": "bob"}
+    (tmp_path / "c" / "bill").mkdir()
+    (tmp_path / "c" / "bill" / "1.wav").symlink_to(tmp_path / "c" / "ann" / "1.wav")
+    (tmp_path / "c" / "cy").mkdir()
+    (tmp_path / "c" / "cy" / "1.wav").symlink_to(sound(tmp_path / "blobs" / "1.wav"))
+    assert who(tmp_path / "c") == {
+        "ann/1.wav": "ann",
+        "bob/1.wav": "bob",
+        "bob/2.wav": "bob",
+        "cy/1.wav": "cy",
+    }
 
 
 def test_digits_by_any_name_are_read_and_others_are_counted(tmp_path, capsys):

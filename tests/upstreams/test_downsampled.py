@@ -225,6 +225,16 @@ def test_a_tuned_backbone_comes_with_its_filter_and_exits_read_it(ragged, tmp_pa
     assert torch.equal(similar.inner.front.weight, up.inner.front.weight)
 
 
+def test_a_tuned_backbone_has_no_branches_of_the_one_before(ragged, tmp_path):
+    path = fit(ragged, tmp_path, "average2", tune="yes", backbone_lr=0.01)
+    daisy = {"backbone": TOY, "branches": "random"}
+    inside = build_upstream("daisy", daisy)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(downsampled, "build_upstream", lambda *_: inside)
+        with pytest.raises(UsageError, match="the branches of .* are of the one before"):
+            trained(path, "average2")
+
+
 def test_bad_input_is_one_sentence(speech, tmp_path):
     for asked, said in (
         ({"tag": "average5"}, "a method is conv, average, resample and a factor 2, 3 or 4"),
@@ -240,7 +250,7 @@ def test_bad_input_is_one_sentence(speech, tmp_path):
     with pytest.raises(UsageError, match="was trained for the kind conv2, not conv3"):
         trained(path, "conv3")
     path.write_bytes(path.read_bytes()[:90])
-    with pytest.raises(UsageError, match="cannot be read .*; copy it again, or train it"):
+    with pytest.raises(UsageError, match="cannot be read .*; copy it again"):
         trained(path)
     with pytest.raises(UsageError, match="nothing to learn, and the backbone is frozen; add --set"):
         fit(speech, tmp_path, "average3")

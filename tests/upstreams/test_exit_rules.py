@@ -254,3 +254,12 @@ def test_no_rule_exits_from_what_is_computed_at_once(name):
 def test_one_block_has_nothing_to_compare_it_with():
     with pytest.raises(UsageError, match="compares successive depths, and toy has one block"):
         build_upstream("patience", {"backbone": f"{__file__}:OneBlock", "branches": "random"})
+
+
+def test_a_row_says_what_its_backbone_took():
+    """layerdrop has neither a front to choose nor a tap."""
+    usual = build_upstream("daisy", {"backbone": "layerdrop", "branches": "random"})
+    asked = {"backbone": "layerdrop", "branches": "random", "front": "block_input"}
+    assert build_upstream("daisy", asked).card.name == usual.card.name
+    with pytest.raises(UsageError, match="layerdrop has no option tap; leave it out"):
+        build_upstream("daisy", asked | {"tap": "ffn"})

@@ -2,8 +2,10 @@
 share. The same branches serve all of them, so nothing is trained for another rule."""
 
 import inspect
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -11,19 +13,38 @@ from torch import Tensor, nn
 
 from ...benchmark.contract import Upstream
 from ...benchmark.contract.wrapper import ExitRule, stepping
+from ...benchmark.errors import UsageError
 from ...benchmark.exiting import halfway
 from ...benchmark.masking import masked_mean
 from ...benchmark.registry import build_upstream, spelled, upstream_class
 from . import entropy_branches
 
+FRONT = "projection"  # depth 0 of DAISY's released code
+# what a backbone that takes no such option may be left without; a seed is of random branches, too
+USUAL = {"weights": "", "tap": "block"}
 BRANCHES = {"tiny": str(Path(__file__).parents[1] / "daisy.tiny.safetensors")}
 
 
 def backbone_of(tag: str, backbone: str = "", **options: Any) -> Upstream:
-    """hubert.<tag>, or any other upstream, with those of the options that it takes."""
+    """hubert.<tag>, or any other upstream, with those of the options that it takes.
+
+    Raises: UsageError where it does not take one that was asked for: its row would say what is not.
+    """
     known = inspect.signature(upstream_class(backbone or "hubert")).parameters
     taken = {name: value for name, value in options.items() if name in known}
+    asked = {name: value for name, value in options.items() if value != USUAL.get(name, value)}
+    if vain := sorted(asked.keys() - known.keys()):
+        raise UsageError(
+            f"{backbone} has no option {', '.join(vain)}; leave it out, or give the backbone its "
+            "own in its name (name.tag)"
+        )
     return stepping(build_upstream(backbone or f"hubert.{tag}", taken))
+
+
+def front_of(backbone: str, front: str) -> str:
+    """`front` where the backbone takes it, else the one that no name spells out."""
+    known = inspect.signature(upstream_class(backbone or "hubert")).parameters
+    return front if "front" in known else FRONT
 
 
 def no_autocast(tensor: Tensor) -> AbstractContextManager:
@@ -31,6 +52,20 @@ def no_autocast(tensor: Tensor) -> AbstractContextManager:
     device = tensor.device.type
     known = torch.amp.is_autocast_available(device)
     return torch.autocast(device, enabled=False) if known else nullcontext()
+
+
+def mean_of(value: Callable[..., Tensor], frames: Tensor, *states: Tensor) -> Tensor:
+    """(B,) the mean of `value` over each utterance's own frames.
+
+    Args:
+        value: of (..., T, D) states -> (..., T).
+        frames: (B,) valid frames; states: (B, T, D) each.
+    """
+    # each utterance by itself, as its states were computed: no branch runs on padding
+    if states[0].device.type == "cpu":
+        rows = zip(*states, frames.tolist(), strict=True)
+        return torch.stack([value(*(x[:n] for x in own)).mean() for *own, n in rows])
+    return masked_mean(value(*states), frames)
 
 
 class Branched(ExitRule):
@@ -46,12 +81,14 @@ class Branched(ExitRule):
             where it takes them.
     Attributes:
         called, paper, measures: what the card says: the plug-in's name, the source, the evidence.
+        own: options of a subclass, as `spelled` takes them; set before `__init__`.
     """
 
     stand_in = {"weights": "random", "branches": "random"}
     called: ClassVar[str]
     paper: ClassVar[str]
     measures: ClassVar[str]
+    own: Mapping[str, tuple[Any, Any]] = MappingProxyType({})
 
     def __init__(
         self,
@@ -76,9 +113,10 @@ class Branched(ExitRule):
                 backbone=(backbone, ""),
                 weights=(weights, ""),
                 branches=("" if branches in BRANCHES.values() else branches, ""),
-                front=(front, "projection"),
+                front=(front_of(backbone, front), FRONT),
                 seed=(seed, 0),
                 tap=(tap, "block"),
+                **self.own,
             ),
             source=self.paper,
             evidence=self.measures,
@@ -94,11 +132,7 @@ class Branched(ExitRule):
 
     def evidence(self, depth: int, state: Tensor, previous: Tensor, frames: Tensor) -> Tensor:
         branch = self.branches[depth - 1]
-        # each utterance by itself, as its states were computed: no branch runs on padding
-        if state.device.type == "cpu":
-            rows = zip(state, frames.tolist(), strict=True)
-            return torch.stack([self.unsure(branch(row[:n])).mean() for row, n in rows])
-        return masked_mean(self.unsure(branch(state)), frames)
+        return mean_of(lambda states: self.unsure(branch(states)), frames, state)
 
     def evidence_macs(self, samples: int, depth: int) -> int:
         branch: nn.Linear = self.branches[depth - 1]

@@ -15,8 +15,7 @@ from ...benchmark.contract import Upstream
 from ...benchmark.errors import UsageError
 from ...benchmark.storage import write_text
 from .checkpoint_formats import safetensors_of
-from .hubert_weights import content_hash, refuse_values, write
-from .parameter_names import some
+from .hubert_weights import content_hash, refuse_others, write
 
 UNITS = 504  # of random branches on a backbone without units: as many as HuBERT Base tells apart
 NEVER = -1e4  # the bias of a unit that no frame ever chooses
@@ -42,7 +41,8 @@ def load(
         return _full_width(branches), f"random-{seed}"
     state = _read(source, backbone, f"run_benchmark.py {how} --data DIR --out DIR")
     branches = new(backbone, _units(state, source))
-    _refuse_others(state, branches, source)
+    mend = "; name the file that run_benchmark.py train daisy.<tag> wrote"
+    refuse_others(state, branches.state_dict(), f"daisy: {source}", mend)
     branches.load_state_dict(state)
     revision = content_hash(branches)
     return _full_width(branches), revision
@@ -90,22 +90,6 @@ def _units(state: dict[str, torch.Tensor], source: str) -> int:
     if bias is None or bias.ndim != 1 or not len(bias):
         raise UsageError(f"daisy: {source} holds no branches: it has no vector 0.bias")
     return len(bias)
-
-
-def _refuse_others(state: dict[str, torch.Tensor], branches: nn.ModuleList, source: str) -> None:
-    """UsageError where names, sizes or values are not those of branches."""
-    wanted = {name: tensor.shape for name, tensor in branches.state_dict().items()}
-    for what, names in (
-        ("lack", wanted.keys() - state.keys()),
-        ("hold the unknown", state.keys() - wanted.keys()),
-        ("have another size of", [k for k in wanted if k in state and state[k].shape != wanted[k]]),
-    ):
-        if names:
-            raise UsageError(
-                f"daisy: the branches in {source} {what} {some(names)}; name the file that "
-                "run_benchmark.py train daisy.<tag> wrote"
-            )
-    refuse_values(state, f"daisy: {source}")
 
 
 @torch.no_grad()

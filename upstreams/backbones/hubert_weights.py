@@ -143,18 +143,28 @@ def _filled(shape: HubertShape, state: Mapping[str, Tensor], source: str) -> Hub
     with torch.device("meta"):  # initial values would be overwritten
         net = HubertNet(shape, with_head="head.label_embs_concat" in state)
     net.to_empty(device="cpu")
-    wanted = net.state_dict()
+    refuse_others(state, net.state_dict(), f"weights: {source}")
+    net.load_state_dict(state)
+    return net
+
+
+def refuse_others(
+    state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str, mend: str = ""
+) -> None:
+    """UsageError where names, sizes or values are not those of the parameters wanted.
+
+    Args:
+        what: holds `state`, as the sentence begins; mend: how it ends.
+    """
     other_size = [k for k in wanted if k in state and wanted[k].shape != state[k].shape]
-    for what, names in (
+    for fault, names in (
         ("lacks", wanted.keys() - state.keys()),
         ("holds the unknown", state.keys() - wanted.keys()),
         ("has another size of", other_size),
     ):
         if names:
-            raise UsageError(f"weights: {source} {what} {some(names)}")
-    refuse_values(state, f"weights: {source}")
-    net.load_state_dict(state)
-    return net
+            raise UsageError(f"{what} {fault} {some(names)}{mend}")
+    refuse_values(state, what)
 
 
 def refuse_values(state: Mapping[str, Tensor], what: str) -> None:

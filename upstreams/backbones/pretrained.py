@@ -7,7 +7,8 @@ shapes and where its weights are.
 import copy
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -49,13 +50,16 @@ class PretrainedEncoder(Upstream):
     Attributes:
         family: the upstream's name.
         shapes: by tag; published: by tag, where its weights are, as `hubert_weights.load` takes it.
-        source: of the card.
+        source, kind: of the card.
+        own: options of a subclass, as `spelled` takes them; set before `__init__`.
     """
 
     family: ClassVar[str]
     shapes: ClassVar[Mapping[str, HubertShape]]
     published: ClassVar[Mapping[str, str]]
     source: ClassVar[str]
+    kind: ClassVar[str] = ""
+    own: Mapping[str, tuple[Any, Any]] = MappingProxyType({})
     stand_in = {"weights": "random"}
 
     def __init__(
@@ -84,6 +88,7 @@ class PretrainedEncoder(Upstream):
                 front=(front, "block_input"),
                 seed=(seed, 0),
                 tap=(tap, "block"),
+                **self.own,
             ),
             depth=shape.depth,
             dim=shape.dim,
@@ -91,6 +96,7 @@ class PretrainedEncoder(Upstream):
             # branches belong to what they were trained on
             revision=revision if tap == "block" else f"{revision}-{tap}",
             source=self.source,
+            kind=self.kind,
         )
 
     @classmethod

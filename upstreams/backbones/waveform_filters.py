@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...benchmark.errors import UsageError
-from .hubert_weights import content_hash
+from .checkpoint_formats import safetensors_of
+from .hubert_weights import content_hash, refuse_others
 
 METHODS, FACTORS = ("conv", "average", "resample"), (2, 3, 4)
 CONV_TAPS = 161  # of the learned convolution: 10 ms
@@ -87,30 +88,17 @@ def load(source: str, kind: str, shorten: ShorteningFilter, backbone: nn.Module,
     parts = nn.ModuleDict(dict(zip(PARTS, (shorten, backbone), strict=True)))
     if not any(name.startswith(f"{PARTS[1]}.") for name in state):
         del parts[PARTS[1]]
-    try:
-        parts.load_state_dict(state)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise UsageError(
-            f"downsampled: {source} lacks or has other parameters ({reason}); train it again: "
-            f"{train}"
-        ) from error
+    mend = f"; train it again: {train}"
+    refuse_others(state, parts.state_dict(), f"downsampled: {source}", mend)
+    parts.load_state_dict(state)
     return content_hash(parts)
 
 
 def _read(source: str, train: str) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
     if not Path(source).is_file():
         raise UsageError(
             f"downsampled: there is no trained filter at {source}; train one: {train}, or take it "
             "as it starts: --set trained=untrained"
         )
-    try:
-        with safe_open(source, "pt") as file:
-            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-            return state, file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise UsageError(
-            f"downsampled: {source} cannot be read ({error}); copy it again, or train it: {train}"
-        ) from error
+    tensors, said = safetensors_of(Path(source), "downsampled")
+    return {name: tensor.float() for name, tensor in tensors.items()}, said

@@ -89,13 +89,8 @@ def _audio(recipe: BranchRecipe, data: TrainingData, run: TrainingRun) -> Pool |
 
 
 def _schedule(recipe: BranchRecipe) -> trainer.Schedule:
-    steps, warm = recipe.steps, max(1, int(recipe.warmup * recipe.steps))
-
-    def factor(step: int) -> float:
-        falling = (steps - step) / max(1, steps - warm)
-        return min((step + 1) / warm, max(recipe.floor, falling))
-
-    return trainer.Schedule(steps, recipe.every, clip=recipe.clip, factor=factor)
+    factor = trainer.warm_then_linear(recipe.steps, recipe.warmup, recipe.floor)
+    return trainer.Schedule(recipe.steps, recipe.every, clip=recipe.clip, factor=factor)
 
 
 @torch.no_grad()

@@ -139,12 +139,8 @@ def _optimiser(student: Student, recipe: DistillationRecipe) -> torch.optim.Opti
 
 
 def _schedule(recipe: DistillationRecipe) -> trainer.Schedule:
-    steps, warm = recipe.steps, max(1, int(recipe.warmup * recipe.steps))
-
-    def factor(step: int) -> float:
-        return min((step + 1) / warm, (steps - step) / max(1, steps - warm))
-
-    return trainer.Schedule(steps, recipe.every, clip=recipe.clip, factor=factor)
+    factor = trainer.warm_then_linear(recipe.steps, recipe.warmup)
+    return trainer.Schedule(recipe.steps, recipe.every, clip=recipe.clip, factor=factor)
 
 
 def _write(

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 
 import torch
@@ -41,7 +42,7 @@ class Student(nn.Module):
 def student_of(teacher: HubertNet, blocks: Sequence[int]) -> HubertNet:
     """A copy of the front-end and these blocks of a network, all of whose parameters learn."""
     net = teacher.with_blocks(blocks)
-    net.head = None
+    net.head, net.shape = None, replace(net.shape, units=0)
     return copy.deepcopy(net).requires_grad_(True)
 
 

@@ -135,12 +135,8 @@ def _groups(learner: nn.ModuleDict) -> tuple[list[nn.Parameter], list[nn.Paramet
 
 
 def _schedule(recipe: DownsamplingRecipe) -> trainer.Schedule:
-    steps, warm = recipe.steps, max(1, int(recipe.warmup * recipe.steps))
-
-    def factor(step: int) -> float:
-        return min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
-
-    return trainer.Schedule(steps, recipe.every, clip=recipe.clip, factor=factor)
+    factor = trainer.warm_then_linear(recipe.steps, recipe.warmup)
+    return trainer.Schedule(recipe.steps, recipe.every, clip=recipe.clip, factor=factor)
 
 
 def _save(

@@ -243,13 +243,8 @@ def _predict(
 
 
 def _schedule(stage: Stage, recipe: HubertRecipe) -> trainer.Schedule:
-    steps, ramp = stage.steps, max(1, int(recipe.warmup * stage.steps))
-
-    def factor(step: int) -> float:
-        falling = (steps - step) / max(1, steps - ramp)
-        return min((step + 1) / ramp, max(0.02, falling))
-
-    return trainer.Schedule(steps, recipe.every, clip=5.0, factor=factor)
+    factor = trainer.warm_then_linear(stage.steps, recipe.warmup, floor=0.02)
+    return trainer.Schedule(stage.steps, recipe.every, clip=5.0, factor=factor)
 
 
 def _look(model: Predictor, batches: Iterator[Crops], device: str) -> dict[str, float]:
