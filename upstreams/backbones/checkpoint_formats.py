@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...benchmark.errors import MachineError, UsageError, did_you_mean, require
+from ...benchmark.errors import UsageError, first_line, require
 from .hubert_shape import HubertShape
-from .hugging_face import first_line, hugging_face
+from .hugging_face import hugging_face
 from .shared_tensors import with_shared
+from .torchaudio_bundle import bundle
 from .transformer import TEMPERATURE
 
 FAMILIES = {  # fairseq's names of models: upstreams of this project
@@ -177,21 +178,11 @@ READERS = {
 
 
 def _bundle(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    pipelines = require("torchaudio.pipelines", "a torchaudio bundle", "torchaudio")
-    known = [n for n in dir(pipelines) if n.startswith(("HUBERT", "WAV2VEC2", "WAVLM"))]
-    if name not in known:
-        raise UsageError(f"weights: torchaudio has no bundle {name!r}: {did_you_mean(name, known)}")
-    try:
-        model = getattr(pipelines, name).get_model(dl_kwargs={"weights_only": True})
-    except (OSError, RuntimeError) as error:
-        raise MachineError(
-            f"weights: torchaudio:{name} is not here and its download failed "
-            f"({first_line(error)}); name a local file instead (a .pth with its state dict, or a "
-            "Hugging Face folder)"
-        ) from error
+    _, model = bundle(name, "weights: ")
     block = getattr(model, "model", model).encoder.transformer.layers[0]
     facts = {
-        "family": name.partition("_")[0].lower(),
+        # the others are wav2vec 2.0, whatever they are called
+        "family": next((of for of in ("hubert", "wavlm") if of in name.lower()), "wav2vec2"),
         "heads": block.attention.num_heads,
         "pre_norm": block.layer_norm_first,
         "normalise_wav": bool(getattr(model, "normalize_waveform", False)),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...benchmark.contract import Upstream, UpstreamCard
-from ...benchmark.errors import BenchmarkError, UsageError
+from ...benchmark.errors import BenchmarkError, UsageError, first_line
 from .hubert_weights import content_hash
 from .measuring import SHORTEST, frame_rule, products
 
@@ -131,10 +131,8 @@ class WholeModel(Upstream):
         except (BenchmarkError, MemoryError):
             raise
         except Exception as error:  # other models than meant fail in any way
-            first = (str(error).strip().splitlines() or [""])[0]
-            raise UsageError(
-                f"{self.said} fails on {samples} samples of audio ({type(error).__name__}: {first})"
-            ) from error
+            why = f"{type(error).__name__}: {first_line(error)}"
+            raise UsageError(f"{self.said} fails on {samples} samples of audio ({why})") from error
 
     def _noise(self, samples: int) -> Tensor:
         """(N,), seeded, where the model is."""

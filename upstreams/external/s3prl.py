@@ -20,7 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...benchmark.errors import BenchmarkError, MachineError, UsageError, did_you_mean
+from ...benchmark.errors import (
+    BenchmarkError,
+    MachineError,
+    UsageError,
+    did_you_mean,
+    first_line,
+)
 from ...benchmark.registry import spelled, upstreams
 from ...benchmark.s3prl_compat import s3prl_manners, s3prl_names, s3prl_shim
 from ..backbones.whole_model import WholeModel, label
@@ -73,7 +79,7 @@ def _built(model: str, ckpt: str) -> nn.Module:
         raise UsageError(_not_built(who, ckpt, error)) from error
     except OSError as error:
         raise MachineError(
-            f"{who} is not here and its download failed ({_first_line(error)}); name a checkpoint "
+            f"{who} is not here and its download failed ({first_line(error)}); name a checkpoint "
             "that you have: s3prl:NAME_local --set ckpt=FILE"
         ) from error
     except Exception as error:  # a stranger's code may fail in any way
@@ -125,7 +131,7 @@ def _not_importable(who: str, error: ImportError) -> str:
             "torchaudio: for the same weights, or convert the checkpoint where fairseq is "
             "(python -m s3prl.upstream.hubert.convert FILE) and take s3prl:NAME_local"
         )
-    return f"{who} cannot be imported here ({_first_line(error)}); install what it needs"
+    return f"{who} cannot be imported here ({first_line(error)}); install what it needs"
 
 
 def _not_built(who: str, ckpt: str, error: Exception) -> str:
@@ -135,8 +141,4 @@ def _not_built(who: str, ckpt: str, error: Exception) -> str:
             "only foreign code could read, and none is run here; save its state dict alone"
         )
     more = "" if ckpt else "; if it needs a checkpoint, add --set ckpt=FILE"
-    return f"{who} cannot be built ({type(error).__name__}: {_first_line(error)}){more}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"{who} cannot be built ({type(error).__name__}: {first_line(error)}){more}"
