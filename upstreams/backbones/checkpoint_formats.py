@@ -30,6 +30,8 @@ FAMILIES = {  # fairseq's names of models: upstreams of this project
 }
 # fields of fairseq's configurations of the model and of the task -> ours
 MODEL_FIELDS = {"encoder_attention_heads": "heads", "layer_norm_first": "pre_norm"}
+# what the configuration of s3prl's distiller means where it does not say so
+DISTILLER = {"encoder_attention_heads": 12, "layer_norm_first": False}
 TASK_FIELDS = {"normalize": "normalise_wav"}
 STATES = ("model_weight", "model", "state_dict", "Distiller")  # s3prl, fairseq, Lightning, s3prl
 
@@ -134,7 +136,7 @@ def _of_fairseq(blob: Mapping[str, Any], path: Path) -> dict[str, Any]:
     )
     config = blob["Config"] if isinstance(blob.get("Config"), Mapping) else {}
     if isinstance(config.get("distiller"), Mapping):  # s3prl's
-        model = config["distiller"]
+        model = DISTILLER | config["distiller"]
     for name, known, what in (
         ("logit_temp", TEMPERATURE, "softmax temperature"),
         ("activation_fn", "gelu", "activation"),

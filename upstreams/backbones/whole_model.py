@@ -31,7 +31,7 @@ class WholeModel(Upstream):
     Args:
         net: the library's model, weights loaded.
         name, source, tuned_on: of the card.
-        frames: (stride, offset) where the model's frames are known, see `frame_rule`.
+        frames: (stride, offset) where the model's frames are known, see `measuring.frame_rule`.
         heard: samples that the model fills every utterance up to; 0 = none.
     Attributes:
         repeats_last: where the library gives fewer frames than the length promises, the last one
@@ -53,7 +53,7 @@ class WholeModel(Upstream):
         self.net, self.heard = net.eval().requires_grad_(False), heard
         self.said: str = name  # what sentences begin with
         self._products: dict[int, int] = {}
-        stride, self.offset = frames or frame_rule(lambda n: len(self._some(n)[0]), name)
+        stride, self.offset = frames or self.frame_rule()
         states = self._some(SHORTEST)
         self.card = UpstreamCard(
             name,
@@ -74,6 +74,10 @@ class WholeModel(Upstream):
         Returns: (1, T, D) of every depth.
         """
         raise NotImplementedError
+
+    def frame_rule(self) -> tuple[int, int]:
+        """(stride, offset), see `measuring.frame_rule`."""
+        return frame_rule(lambda samples: len(self._some(samples)[0]), self.said)
 
     def frames(self, lengths: Tensor) -> Tensor:
         heard = lengths.clamp(min=SHORTEST) + self.offset
