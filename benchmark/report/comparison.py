@@ -19,13 +19,8 @@ from .leaderboard import aggregated, cell_of, row
 from .result import Result, measured
 
 CONTROLS = "controls"
-GROUPS = (
-    "adaptive",
-    "static",
-    "distilled",
-    "downsampled",
-    "pruned",
-)  # others follow, then controls
+# in this order; others follow, then controls
+GROUPS = ("adaptive", "static", "distilled", "downsampled", "pruned")
 NO_SYSTEM = ("unprocessed", "random", "oracle")  # exits that nobody could run
 FRONTS = {"front_macs": ("gmacs_per_s", False), "front_rtfx": ("rtfx", True)}
 SIZES = ("dim", "stride")  # of a state, and samples between two; rows of before do not say them
@@ -59,6 +54,7 @@ def frame(results: Sequence[Result]) -> pd.DataFrame:
 
 
 def group_of(result: Result) -> str:
+    """One of GROUPS, CONTROLS, or a kind that a plug-in has named."""
     if result.cell.exit in NO_SYSTEM or untrained(result.cell.revision):
         return CONTROLS
     return "adaptive" if adaptive(result) else str(result.detail.get("kind") or "static")

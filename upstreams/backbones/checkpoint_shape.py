@@ -21,8 +21,8 @@ PROMISED = (
 UNSEEN = ("heads", "pre_norm")  # the sizes of tensors do not tell them
 OTHERWISE = "tag that fits, or distilhubert.own, which has the sizes of a HuBERT's weights"
 ALONE = {  # what tells families apart
-    "buckets": "buckets of distances are wavlm's alone",
-    "pos_layers": "several positional convolutions are data2vec's alone",
+    "buckets": "upstream that fits: buckets of distances are wavlm's alone",
+    "pos_layers": "upstream that fits: several positional convolutions are data2vec's alone",
 }
 
 
@@ -61,10 +61,9 @@ def found_shape(
     if wrong:
         has = ", ".join(f"{name} {getattr(found, name)}" for name in wrong)
         wants = ", ".join(f"{name} {getattr(asked, name)}" for name in wrong)
-        hints = [f"upstream that fits: {hint}" for name, hint in ALONE.items() if name in wrong]
+        fits = next((fits for name, fits in ALONE.items() if name in wrong), OTHERWISE)
         raise UsageError(
-            f"weights: {source} has {has} where {wants} was asked for; choose the "
-            f"{(*hints, OTHERWISE)[0]}"
+            f"weights: {source} has {has} where {wants} was asked for; choose the {fits}"
         )
     if found.dim % found.heads:
         raise UsageError(

@@ -69,7 +69,7 @@ def _of_config(config: Any, source: str) -> dict[str, Any]:
     if config.model_type not in FAMILIES:
         raise UsageError(
             f"weights: {source} holds a {config.model_type}, none of {', '.join(FAMILIES)}; what "
-            "does not step here runs whole: --upstream hf:ID"
+            f"does not step here runs whole: --upstream hf:{source}"
         )
     for name, value in REQUIRED.items():
         theirs = getattr(config, name, value)

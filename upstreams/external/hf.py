@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...benchmark.audio import SAMPLE_RATE
 from ...benchmark.errors import UsageError, listed, require
 from ...benchmark.registry import as_type_of, spelled, upstreams
 from ..backbones.hub import from_hub
 from ..backbones.hugging_face import EXTRACTORS, beside
 from ..backbones.whole_model import WholeModel, label
 
-RATE = 16_000
-FULL = 30 * RATE  # samples that Whisper fills up to
+FULL = 30 * SAMPLE_RATE  # samples that Whisper fills up to
 ID = r"[\w-][\w.-]*(/[\w-][\w.-]*)?"
 UNUSED = ("masked_spec_embed",)  # a mask embedding may be missing: nothing is masked here
 
@@ -52,16 +52,16 @@ class HuggingFace(WholeModel):
         super().__init__(
             net,
             spelled(f"hf:{name}", "", normalise=(normalise, "")),
-            f"{type(net).__name__} of transformers",
-            f"labels ({', '.join(tuned)})" if tuned else "transcripts" if whisper else "",
-            (320, 319) if whisper else None,
-            FULL if whisper else 0,
+            source=f"{type(net).__name__} of transformers",
+            tuned_on=f"labels ({', '.join(tuned)})" if tuned else "transcripts" if whisper else "",
+            frames=(320, 319) if whisper else None,
+            heard=FULL if whisper else 0,
         )
 
     def all_states(self, wav: Tensor) -> list[Tensor]:
         if self.heard and len(wav) > self.heard:
-            raise UsageError(f"{self.said} hears 30 s at most, not {len(wav) / RATE:.1f} s")
-        given = self._extractor(wav.cpu().numpy(), sampling_rate=RATE, return_tensors="pt")
+            raise UsageError(f"{self.said} hears 30 s at most, not {len(wav) / SAMPLE_RATE:.1f} s")
+        given = self._extractor(wav.cpu().numpy(), sampling_rate=SAMPLE_RATE, return_tensors="pt")
         given = {name: value.to(wav.device) for name, value in given.items()}
         states = self.net(**given, output_hidden_states=True).hidden_states
         if not self.heard:
@@ -108,7 +108,7 @@ def _hearing(transformers: Any, extractor: Any, model: str, normalise: str) -> A
             "normalised audio; add --set normalise=yes or normalise=no"
         )
     extractor = extractor or transformers.Wav2Vec2FeatureExtractor()
-    if extractor.sampling_rate != RATE:
+    if extractor.sampling_rate != SAMPLE_RATE:
         raise UsageError(
             f"hf:{model} hears {extractor.sampling_rate} Hz, and every task here has 16 kHz"
         )

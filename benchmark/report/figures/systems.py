@@ -65,7 +65,7 @@ def draw(table: pd.DataFrame) -> Any:
         made = figure.Figure(figsize=(style.PAGE, 2.5 * len(parts) + 0.3 + legend))
         panels = made.subplots(len(parts), 2, sharex="col", sharey="row", squeeze=False)
         for (named, part), pair in zip(parts, panels, strict=True):
-            outside = _frame(pair[0], part)
+            outside = _limit(pair[0], part)
             for axes, column in zip(pair, AXES, strict=True):
                 # seconds of two machines are not compared
                 shown = part if column != "rtfx" else part[part["device"] == device]
@@ -177,7 +177,7 @@ def _number(axes: Any, part: pd.DataFrame, column: str) -> None:
         axes.annotate(str(no), (x / PANEL[0], y / PANEL[1]), xytext=(dx, dy), **place)
 
 
-def _frame(axes: Any, part: pd.DataFrame) -> str:
+def _limit(axes: Any, part: pd.DataFrame) -> str:
     """Limit the panels to the systems: a control far from them would press them into a line.
 
     Returns: which controls lie outside, with their means.
