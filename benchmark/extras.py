@@ -46,7 +46,10 @@ EXTRAS = {
         "separation, and the parity tests of its metrics",
         {"asteroid.losses": "asteroid", "mir_eval.separation": "mir_eval"},
     ),
-    "hf": Extra("Hugging Face models and weights", {"transformers": "transformers"}),
+    "hf": Extra(
+        "Hugging Face models and weights",
+        {"transformers": "transformers", "huggingface_hub": "huggingface_hub"},
+    ),
     "torchaudio": Extra("torchaudio bundles, training hubert.tiny", {"torchaudio": "torchaudio"}),
     "s3prl": Extra(
         "s3prl's upstreams (s3prl:NAME), the reference models of speed, parity tests of heads",
