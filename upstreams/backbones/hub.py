@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...benchmark.errors import BenchmarkError, MachineError, UsageError, first_line, require
+from ...benchmark.errors import BenchmarkError, MachineError, UsageError, first_line
 
 ANSWER = 5.0  # seconds in which the hub must answer
 
@@ -57,10 +57,10 @@ def from_hub(source: str, who: str, read: Callable[[Path | str, dict[str, bool]]
 def _ask(model: str) -> None:
     """Whatever the client raises where nobody answers in time; a refusal is an answer, too, and
     what is said of the files counts then."""
-    hub = require("huggingface_hub", "a Hugging Face id", "hf")
+    import huggingface_hub  # comes with transformers
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        hub.HfApi().model_info(model, timeout=ANSWER)
+        huggingface_hub.HfApi().model_info(model, timeout=ANSWER)
     except HfHubHTTPError:
         return
