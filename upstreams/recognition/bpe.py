@@ -11,7 +11,6 @@ from pathlib import Path
 from ...benchmark.errors import UsageError, did_you_mean, require
 from .alphabet import NAMED, Alphabet
 
-WHY = "writing with word pieces"
 MARKS = ("<pad>", "<unk>", "<s>", "</s>")  # ids 0 to 3 of the models that are learned here
 
 
@@ -60,7 +59,7 @@ def learn(texts: Iterable[str], size: int, name: str = "bpe") -> Alphabet:
 
     Raises: UsageError: the transcripts do not hold so many.
     """
-    spm = require("sentencepiece", WHY, "bpe")
+    spm = require("sentencepiece", "writing with word pieces", "bpe")
     out = io.BytesIO()
     ids = {f"{what}_id": i for i, what in enumerate(("pad", "unk", "bos", "eos"))}
     try:
@@ -99,7 +98,7 @@ def encode(alphabet: Alphabet, text: str) -> list[int]:
 
 @lru_cache(maxsize=8)
 def _processor(model: bytes, where: str):
-    spm = require("sentencepiece", WHY, "bpe")
+    spm = require("sentencepiece", "writing with word pieces", "bpe")
     found = spm.SentencePieceProcessor()
     try:
         found.LoadFromSerializedProto(model)
