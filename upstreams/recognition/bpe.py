@@ -11,8 +11,6 @@ from pathlib import Path
 from ...benchmark.errors import UsageError, did_you_mean, require
 from .alphabet import NAMED, Alphabet
 
-MARKS = ("<pad>", "<unk>", "<s>", "</s>")  # ids 0 to 3 of the models that are learned here
-
 
 def alphabet_of(spec: str) -> Alphabet:
     """One by name, or word pieces: the file of a sentencepiece model.
@@ -55,7 +53,8 @@ def from_pieces(model: bytes, name: str, where: str = "") -> Alphabet:
 
 
 def learn(texts: Iterable[str], size: int, name: str = "bpe") -> Alphabet:
-    """Byte-pair encoding learned from transcripts: `size` pieces, MARKS among them.
+    """Byte-pair encoding learned from transcripts: `size` pieces, the first four of them marks
+    (padding, unknown, beginning, end).
 
     Raises: UsageError: the transcripts do not hold so many.
     """
