@@ -43,8 +43,8 @@ class Alphabet:
             raise UsageError(f"alphabet {self.name}: a symbol is named twice")
         if self.blank not in places or (self.boundary is not None and self.boundary not in places):
             raise UsageError(
-                f"alphabet {self.name}: blank {self.blank} or word boundary {self.boundary} is none "
-                f"of its {len(self.symbols)} symbols"
+                f"alphabet {self.name}: blank {self.blank} or boundary {self.boundary} is none of "
+                f"its {len(self.symbols)} symbols"
             )
 
     def __len__(self) -> int:
