@@ -6,11 +6,14 @@ the number of symbols, its confidence (eq. 5) is a mean largest probability: `pu
 to evidence.
 """
 
+from ..benchmark.contract import Training, TrainingData, TrainingRun
 from ..benchmark.errors import UsageError, did_you_mean
 from ..benchmark.registry import upstreams
 from .hubert import Hubert
-from .recognition.finetuned import Finetuned
+from .recognition.finetuned import PRETRAINED, Finetuned
 from .recognition.heads import HeadShape
+from .training import recognition_presets
+from .training.recognition_recipe import RecognitionRecipe
 
 PLACES = (5, 8, 11)  # sec. 3.1
 LINEAR = HeadShape()
@@ -28,6 +31,13 @@ BRANCHES = {
 }
 
 
+def train(recipe: RecognitionRecipe, data: TrainingData, run: TrainingRun) -> None:
+    """Tune encoder and heads of a tag on transcripts; see `Training.train`."""
+    from .training import recognition
+
+    recognition.train(recipe, data, run, HubertEE, PRETRAINED)
+
+
 @upstreams.register("hubert_ee")
 class HubertEE(Finetuned):
     """
@@ -42,6 +52,13 @@ class HubertEE(Finetuned):
     paper = "Yoon, Woo and Kim, 2024, HuBERT-EE, arXiv:2204.06328"
     encoders = {"tiny": Hubert, "base": Hubert}
     divides = True
+    trained_by = Training(
+        about="HuBERT and its branches, on transcripts",
+        presets=recognition_presets.HUBERT_EE,
+        train=train,
+        options=("weights", "branch"),
+        labels="needed",
+    )
 
     def __init__(
         self,

@@ -8,12 +8,22 @@ encoder is left out, after block 24 too, as in their experiments' code
 (salah-zaiem/speeding_inferences).
 """
 
+from ..benchmark.contract import Training, TrainingData, TrainingRun
 from ..benchmark.registry import upstreams
 from .hubert import Hubert
 from .recognition.alphabet import LETTERS_31
-from .recognition.finetuned import Finetuned
+from .recognition.finetuned import PRETRAINED, Finetuned
 from .recognition.heads import HeadShape
+from .training import recognition_presets
+from .training.recognition_recipe import RecognitionRecipe
 from .wavlm import WavLM
+
+
+def train(recipe: RecognitionRecipe, data: TrainingData, run: TrainingRun) -> None:
+    """Tune encoder and heads of a tag on transcripts; see `Training.train`."""
+    from .training import recognition
+
+    recognition.train(recipe, data, run, Zaiem, PRETRAINED)
 
 
 @upstreams.register("zaiem")
@@ -29,6 +39,13 @@ class Zaiem(Finetuned):
     encoders = {"tiny": Hubert, "large": WavLM}
     letters = LETTERS_31
     raw = True
+    trained_by = Training(
+        about="WavLM and the heads of its upper half, on transcripts",
+        presets=recognition_presets.ZAIEM,
+        train=train,
+        options=("weights",),
+        labels="needed",
+    )
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Optimisers by name, and several of them as one: backbone and heads may learn by different rules."""
+"""Optimisers by name, and several as one: backbone and heads may learn by different rules."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -40,10 +40,15 @@ def optimiser(
     backbone: Iterable[nn.Parameter],
     heads: Iterable[nn.Parameter],
     head_lr: float,
+    head_optimiser: str,
 ) -> torch.optim.Optimizer:
     """A parameter group for the backbone and one for the heads, of those that learn; a part of
-    which nothing does has none."""
-    kinds = (recipe.optimiser, recipe.head_optimiser or recipe.optimiser)
+    which nothing does has none.
+
+    Args:
+        head_lr, head_optimiser: of the heads; "": as the backbone's.
+    """
+    kinds = (recipe.optimiser, head_optimiser or recipe.optimiser)
     found = []
     for kind, parameters, lr in zip(kinds, (backbone, heads), (recipe.lr, head_lr), strict=True):
         if learners := [p for p in parameters if p.requires_grad]:

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ...benchmark import distributed
-from ...benchmark.contract import SAMPLE_RATE, Item, TrainingData, TrainingRun, Upstream
+from ...benchmark.contract import SAMPLE_RATE, Item, TrainingData, TrainingRun
 from ...benchmark.errors import UsageError, listed
+from ...benchmark.storage import atomic
 from ..recognition.alphabet import Alphabet
-from ..recognition.bpe import alphabet_of, learn
+from ..recognition.bpe import learn
+from ..recognition.recogniser import Recogniser
 from .balanced_batches import Balanced
 from .disturbed import chunked, sped
 from .recognition_recipe import RecognitionRecipe
@@ -34,7 +36,8 @@ class Transcribed:
         texts: its transcript.
         rngs: of each row, for what disturbs it.
         of_all: utterances of the batch, whichever process has them.
-        share: 1; 0 where these rows are another process's and only keep this one in step.
+        share: of this process in the batch's loss: 1; 0 where its rows are another's and only keep
+            it in step; of dev, which one process hears alone, one of all processes.
     """
 
     wavs: Tensor
@@ -46,10 +49,11 @@ class Transcribed:
     share: float = 1.0
 
 
-def alphabet_for(recipe: RecognitionRecipe, data: TrainingData, run: TrainingRun) -> Alphabet:
-    """The recipe's, learned from the training transcripts where it says so.
+def alphabet_for(recipe: RecognitionRecipe, data: TrainingData, run: TrainingRun) -> str:
+    """The recipe's alphabet as a constructor takes it. Word pieces are learned from the training
+    transcripts and stay in `run.work`.
 
-    Raises: UsageError: there is no such alphabet, or the task has no transcripts.
+    Raises: UsageError: the task has no transcripts, or they do not hold so many pieces.
     """
     task, corpus = data.task, data.corpus
     if task is None or corpus is None or "text" not in task.needs:
@@ -57,21 +61,27 @@ def alphabet_for(recipe: RecognitionRecipe, data: TrainingData, run: TrainingRun
             f"train {run.name} learns from transcripts; name a task that has them: --task asr"
         )
     if not recipe.alphabet.startswith(BPE):
-        return alphabet_of(recipe.alphabet)
+        return recipe.alphabet
     size = recipe.alphabet.removeprefix(BPE)
     if not size.isdigit() or int(size) < 2:
-        raise UsageError(f"train {run.name}: alphabet {BPE}N takes a number of pieces, not {size!r}")
-    return learn((_text(item) for item in corpus.splits["train"]), int(size), f"bpe{size}")
+        raise UsageError(
+            f"train {run.name}: alphabet {BPE}N takes a number of pieces, not {size!r}"
+        )
+    path = run.work / f"bpe{size}.model"
+    with distributed.in_turn():
+        if distributed.is_leader():
+            learned = learn((_text(item) for item in corpus.splits["train"]), int(size))
+            with atomic(path) as beside:
+                beside.write_bytes(learned.pieces)
+    return str(path)
 
 
 class Transcripts:
-    """The training and the dev split of a corpus, as far as `upstream` can learn from them.
+    """The training and the dev split of a corpus, as far as `recogniser` can learn from them.
 
     Left out of training, with their number in a notice: utterances and transcripts longer than the
     recipe takes, and transcripts that CTC cannot write in the frames of their audio.
 
-    Args:
-        upstream: gives frames; places: scores that its heads give a frame.
     Raises:
         UsageError: a transcript that is empty or that the alphabet cannot write; nothing is left.
     """
@@ -81,17 +91,15 @@ class Transcripts:
         recipe: RecognitionRecipe,
         data: TrainingData,
         run: TrainingRun,
-        alphabet: Alphabet,
-        upstream: Upstream,
-        places: int = 1,
+        recogniser: Recogniser,
     ):
         assert data.task and data.corpus  # as `alphabet_for` has made sure
-        self.recipe, self.seed, self.alphabet = recipe, run.seed, alphabet
+        self.recipe, self.seed, self.alphabet = recipe, run.seed, recogniser.alphabet
         self.task, self.name = data.task, data.corpus.name
         splits = data.corpus.splits
-        targets = _written(alphabet, splits["train"], run.name)
-        frames = upstream.frames(torch.tensor([item.samples for item in splits["train"]]))
-        enough = frames * places >= torch.tensor([alphabet.frames_needed(t) for t in targets])
+        targets = _written(self.alphabet, splits["train"], run.name)
+        frames = recogniser.frames(torch.tensor([item.samples for item in splits["train"]]))
+        enough = frames >= torch.tensor([self.alphabet.frames_needed(t) for t in targets])
         self.items = self._usable(splits["train"], enough.tolist(), run.name)
         self.dev_items = _thinned(splits["dev"], recipe.dev_limit)
         if not self.dev_items:
@@ -99,7 +107,7 @@ class Transcripts:
                 f"train {run.name}: {self.name} has no dev split, which picks the best weights; "
                 "make one: run_benchmark.py data prepare --help"
             )
-        _written(alphabet, self.dev_items, run.name)
+        _written(self.alphabet, self.dev_items, run.name)
         self.batches = Balanced(
             [item.samples for item in self.items],
             recipe.batch,
@@ -134,7 +142,7 @@ class Transcripts:
         for start in range(0, len(order), size):
             items = order[start : start + size]
             wavs = [self.task.load(item).wav for item in items]
-            yield self._batch(items, wavs, (), len(items))
+            yield self._batch(items, wavs, (), len(items), 1 / distributed.rank_and_size()[1])
 
     def _shared(self, i: int) -> tuple[list[int], list[int], bool]:
         """Utterances of batch i, the places of mine among them, and whether those are mine alone:

@@ -13,6 +13,7 @@ from . import trunk_walk
 from .distillation_student import hold_front, left_in
 from .front_end import half
 from .recognition_data import Transcribed
+from .recognition_loss import Heard
 from .recognition_recipe import RecognitionRecipe
 
 
@@ -25,11 +26,19 @@ class Learner(nn.Module):
     Attributes:
         filling: (D,) what stands in masked frames of an encoder's input. Learned, as wav2vec 2.0's,
             though not in pre-training, whose own our weights leave out: it begins as zeros.
+        held: the trunk stays in evaluation mode, where it is not to learn.
     """
+
+    held = False
 
     def __init__(self, recogniser: Recogniser, recipe: RecognitionRecipe, who: str):
         super().__init__()
         self.recogniser, self.recipe = recogniser, recipe
+        if recipe.ctc < 1 and not hasattr(next(iter(recogniser.heads.values())), "cross_entropy"):
+            raise UsageError(
+                f"train {who}: its heads write by CTC alone and have no decoder, whose share of the "
+                "loss would be the rest of ctc; add --set ctc=1"
+            )
         encoder = trunk_walk.encoder_of(recogniser.trunk)
         self.filling: nn.Parameter | None = None
         if encoder is None:
@@ -45,6 +54,12 @@ class Learner(nn.Module):
         if recipe.mask_prob:
             self.filling = nn.Parameter(torch.zeros(encoder.shape.dim))
 
+    def train(self, mode: bool = True) -> "Learner":
+        super().train(mode)
+        if self.held:
+            self.recogniser.trunk.eval()
+        return self
+
     @property
     def last(self) -> int:
         return self.recogniser.card.depth
@@ -59,31 +74,36 @@ class Learner(nn.Module):
         if self.filling is not None:
             yield self.filling
 
-    def scores(
-        self, batch: Transcribed, depths: Iterable[int], device: str, frozen: bool
-    ) -> tuple[dict[int, Tensor], Tensor]:
-        """(B, T, V) log-probabilities by depth, and (B,) valid frames.
+    def heads(self) -> Iterable[nn.Parameter]:
+        return self.recogniser.heads.parameters()
+
+    def hear(
+        self, batch: Transcribed, depths: Iterable[int], device: str, frozen: bool = False
+    ) -> Heard:
+        """States and scores of a batch at these depths; none deeper is computed.
 
         Args:
             frozen: the backbone is run without gradients.
         """
-        recipe, trunk, wanted = self.recipe, self.recogniser.trunk, set(depths)
+        recipe, recogniser = self.recipe, self.recogniser
         # drawn first of all, so that all processes of a torchrun leave out the same
-        blocks = left_in(trunk.card.depth, recipe.layerdrop if not frozen else 0.0)
+        blocks = left_in(self.last, 0.0 if frozen else recipe.layerdrop) if self.training else ()
         changes = trunk_walk.Changes(recipe, batch.rngs, blocks, self.filling)
-        frames = self.recogniser.frames(batch.lengths)
-        found = {}
+        frames, scores = recogniser.frames(batch.lengths), {}
         with self._precision(device):
             with torch.no_grad() if frozen else contextlib.nullcontext():
-                wavs = batch.wavs.to(device)
                 walk = trunk_walk.states(
-                    trunk, wavs, batch.lengths, changes, recipe.projection_dropout
+                    recogniser.trunk,
+                    batch.wavs.to(device),
+                    batch.lengths,
+                    changes,
+                    recipe.projection_dropout,
                 )
-                states = _asked(walk, wanted)
+                states = _asked(walk, set(depths))
             for depth, state in states.items():
                 state = F.dropout(state, recipe.dropout, self.training)
-                found[depth] = self.recogniser.scores(depth, state, frames.to(device)).float()
-        return found, frames
+                scores[depth] = recogniser.scores(depth, state, frames.to(device)).float()
+        return Heard(states, scores, frames)
 
     def _precision(self, device: str) -> contextlib.AbstractContextManager:
         return half(device) if self.recipe.precision == "bf16" else contextlib.nullcontext()

@@ -6,6 +6,7 @@ lambda times those of the branches to the last one's, Wright et al. (2024, eq. 2
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from ...benchmark import distributed
 from ..recognition.alphabet import Alphabet
+from ..recognition.recogniser import Recogniser
 from .recognition_data import Transcribed
 from .recognition_recipe import RecognitionRecipe
 
@@ -33,41 +35,66 @@ def ctc(log_probs: Tensor, frames: Tensor, targets: Sequence[Sequence[int]], bla
     )
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What the exits make of a batch.
+
+    Attributes:
+        states, scores: by depth, (B, T, D) and (B, T, V) log-probabilities.
+        frames: (B,) valid ones.
+    """
+
+    states: Mapping[int, Tensor]
+    scores: Mapping[int, Tensor]
+    frames: Tensor
+
+
 def total(
     recipe: RecognitionRecipe,
-    scores: Mapping[int, Tensor],
-    frames: Tensor,
+    heard: Heard,
     batch: Transcribed,
-    alphabet: Alphabet,
+    recogniser: Recogniser,
     weights: Mapping[int, float],
 ) -> Tensor:
     """(): the weighted sum of the exits' losses.
 
     Args:
-        scores: by depth, the last exit among them where others learn its transcript; (B, T, V).
-        weights: by depth, of the losses that count.
+        heard: of the weighted depths, and of the last exit where others learn its transcript.
+        weights: by depth.
     """
-    losses = {depth: ctc(scores[depth], frames, batch.targets, alphabet.blank) for depth in weights}
-    found = sum(
-        weight * averaged(losses[depth], batch.targets, recipe, batch)
-        for depth, weight in weights.items()
-    )
-    last = max(scores)
-    if not recipe.kd or set(weights) <= {last}:
-        return found
-    told = transcripts(scores[last], frames, alphabet)
+    last, alphabet = max(heard.scores), recogniser.alphabet
+    told = transcripts(heard, last, alphabet) if recipe.kd and len(heard.scores) > 1 else None
+    found = []
     for depth, weight in weights.items():
-        if depth != last:
-            taught = ctc(scores[depth], frames, told, alphabet.blank)
+        own = _of_exit(recipe, heard, depth, batch.targets, recogniser)
+        value = averaged(own, batch.targets, recipe, batch)
+        if told is not None and depth != last:
+            taught = _of_exit(recipe, heard, depth, told, recogniser)
             taught = averaged(taught, told, recipe, batch)
-            own = averaged(losses[depth], batch.targets, recipe, batch)
-            found = found + weight * recipe.kd * (taught - own)
-    return found
+            value = (1 - recipe.kd) * value + recipe.kd * taught
+        found.append(weight * value)
+    return torch.stack(found).sum()
 
 
-def transcripts(scores: Tensor, frames: Tensor, alphabet: Alphabet) -> list[list[int]]:
-    """The greedy ids of every row of (B, T, V)."""
-    rows = zip(scores.detach(), frames.tolist(), strict=True)
+def _of_exit(
+    recipe: RecognitionRecipe,
+    heard: Heard,
+    depth: int,
+    targets: Sequence[Sequence[int]],
+    recogniser: Recogniser,
+) -> Tensor:
+    """(B,): CTC's loss, or its share of it beside the cross entropy of the head's own decoder."""
+    found = ctc(heard.scores[depth], heard.frames, targets, recogniser.alphabet.blank)
+    if recipe.ctc == 1:
+        return found
+    head = recogniser.heads[str(depth)]
+    written = head.cross_entropy(heard.states[depth], heard.frames, targets)
+    return recipe.ctc * found + (1 - recipe.ctc) * written
+
+
+def transcripts(heard: Heard, depth: int, alphabet: Alphabet) -> list[list[int]]:
+    """The greedy ids that an exit writes for every row."""
+    rows = zip(heard.scores[depth].detach(), heard.frames.tolist(), strict=True)
     return [alphabet.greedy(row[:count]) for row, count in rows]
 
 

@@ -8,13 +8,13 @@ from ...benchmark.contract import Recipe, setting
 from ...benchmark.errors import UsageError, did_you_mean
 from . import schedules
 
-STRATEGIES = ("joint", "two_stage")
-SINGLE = "single:"  # and a depth, as strategy
 OPTIMISERS = ("adam", "adamw", "adadelta")
 MEANS = ("utterance", "symbol", "batch")
 CHOICES = {
+    "strategy": ("joint", "two_stage"),
     "optimiser": OPTIMISERS,
     "head_optimiser": (*OPTIMISERS, ""),
+    "second_optimiser": (*OPTIMISERS, ""),
     "schedule": schedules.NAMES,
     "per": MEANS,
     "best": ("last", "mean"),
@@ -35,8 +35,8 @@ class RecognitionRecipe(Recipe):
     # ---- what learns from which loss
     strategy: str = setting(
         "joint",
-        "joint: all exits and the backbone together; two_stage: the backbone by the last exit, "
-        "then, frozen, the other exits; single:K: blocks 1 to K and one exit, the rest removed",
+        "joint: the backbone and all exits together; two_stage: the backbone by the last exit, "
+        "then, frozen, the other exits",
     )
     lambda_: float = setting(1.0, "weight of the sum of the exits' losses beside the last one's")
     kd: float = setting(
@@ -51,7 +51,7 @@ class RecognitionRecipe(Recipe):
         "or their sum in a batch (transformers' sum)",
     )
     alphabet: str = setting(
-        "characters", "characters, letters, bpe:N learned from the transcripts, or a FILE.model"
+        "", "characters, letters, bpe:N learned from the transcripts, FILE.model; else the system's"
     )
     # ---- how long, from how much
     steps: int = setting(1000, "optimiser updates, of each stage")
@@ -75,6 +75,7 @@ class RecognitionRecipe(Recipe):
     lr: float = setting(1e-4, "peak learning rate of the backbone")
     head_lr: float = setting(1e-3, "of the heads")
     second_lr: float = setting(0.0, "of two_stage: of the heads in the second stage; 0: as head_lr")
+    second_optimiser: str = setting("", "and by which they learn there, where it is another one")
     betas: tuple[float, ...] = setting((0.9, 0.98), "of adam and adamw")
     eps: float = setting(1e-8, "of the optimiser")
     rho: float = setting(0.95, "of adadelta")
@@ -110,8 +111,11 @@ class RecognitionRecipe(Recipe):
             value = getattr(self, name)
             if value not in known:
                 raise UsageError(f"training: {name} {value!r}: {did_you_mean(value, known)}")
-        self._strategy_or_refuse()
-        self._size_or_refuse()
+        if not self.batch and not self.seconds:
+            raise UsageError(
+                "training: nothing limits a micro-batch; say its utterances or its seconds: "
+                "--set batch=8"
+            )
         for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"training: {name} is a share from 0 to 1")
@@ -121,30 +125,11 @@ class RecognitionRecipe(Recipe):
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise UsageError("training: betas are two numbers below 1, such as betas=0.9,0.98")
         if not self.speeds or not all(0.5 <= speed <= 2 for speed in self.speeds):
-            raise UsageError("training: speeds are factors from 0.5 to 2, such as speeds=0.95,1,1.05")
+            raise UsageError(
+                "training: speeds are factors from 0.5 to 2, such as speeds=0.95,1,1.05"
+            )
         if self.schedule == "noam" and not self.warmup:
             raise UsageError("training: noam rises in warmup updates; add --set warmup=N")
-
-    def _strategy_or_refuse(self) -> None:
-        if self.strategy in STRATEGIES:
-            return
-        depth = self.strategy.removeprefix(SINGLE)
-        if not self.strategy.startswith(SINGLE) or not depth.isdigit() or int(depth) < 1:
-            raise UsageError(
-                f"training: strategy is {', '.join(STRATEGIES)} or {SINGLE}K with the number K of "
-                f"blocks to keep, not {self.strategy!r}"
-            )
-
-    def _size_or_refuse(self) -> None:
-        if not self.batch and not self.seconds:
-            raise UsageError(
-                "training: nothing limits a micro-batch; say its utterances or seconds: --set batch=8"
-            )
-
-    @property
-    def alone(self) -> int:
-        """K of single:K; 0 for other strategies."""
-        return int(self.strategy.removeprefix(SINGLE)) if self.strategy not in STRATEGIES else 0
 
     @property
     def clipped(self) -> float:

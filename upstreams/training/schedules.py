@@ -12,6 +12,7 @@ Updates are counted from 0: the rate of update 0 is that of the first step.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 Factor = Callable[[int], float]
 NAMES = ("tri_stage", "noam", "linear", "newbob", "constant")
@@ -72,7 +73,7 @@ def newbob(
     """
     numbers = [line[name] for line in log]
     poor = 0
-    for before, now in zip(numbers[:-1], numbers[1:], strict=True):
+    for before, now in pairwise(numbers):
         better = (before - now) / before if before else 0.0
         # a number that is none is no improvement
         poor += not (math.isfinite(better) and better >= improvement)

@@ -1,5 +1,5 @@
-"""How a trunk is walked while it learns: the states of every depth, with frames and features masked,
-blocks left out and dropout, none of which an upstream's own `states` has.
+"""How a trunk is walked while it learns: the states of every depth, with frames and features
+masked, blocks left out and dropout, none of which an upstream's own `states` has.
 
 A block that is left out leaves the state as it was, so depth k stays depth k and every exit reads
 the state at its own number (fairseq/models/wav2vec/wav2vec2.py, layerdrop).
@@ -17,6 +17,7 @@ from ...benchmark.contract import Upstream
 from ...benchmark.contract.wrapper import WaveformTransform
 from ..backbones.hubert import HubertNet
 from ..backbones.hubert_shape import frame_counts
+from ..backbones.pretrained import PretrainedEncoder
 from .disturbed import span_rows
 from .recognition_recipe import RecognitionRecipe
 
@@ -67,8 +68,8 @@ def states(
     if isinstance(trunk, WaveformTransform):
         wavs, lengths = trunk.transform(wavs, lengths), trunk.heard(lengths)
         return states(trunk.inner, wavs, lengths, changes, dropout)
-    if (net := encoder_of(trunk)) is not None:
-        return _of_encoder(net, wavs, lengths, changes, dropout)
+    if encoder_of(trunk) is not None:
+        return _of_encoder(trunk, wavs, lengths, changes, dropout)
     return trunk.states(wavs, lengths)
 
 
@@ -76,13 +77,13 @@ def encoder_of(trunk: Upstream) -> HubertNet | None:
     """The HuBERT or the relative inside a trunk; None where there is none."""
     if isinstance(trunk, WaveformTransform):
         return encoder_of(trunk.inner)
-    net = getattr(trunk, "net", None)
-    return net if isinstance(net, HubertNet) else None
+    return trunk.net if isinstance(trunk, PretrainedEncoder) else None
 
 
 def _of_encoder(
-    net: HubertNet, wavs: Tensor, lengths: Tensor, changes: Changes, dropout: float
+    trunk: PretrainedEncoder, wavs: Tensor, lengths: Tensor, changes: Changes, dropout: float
 ) -> Iterator[Tensor]:
+    net, residual = trunk.net, trunk.tap == "residual"
     x = changes(net.project(wavs, lengths), frame_counts(lengths, net.shape))
     mask = net.attention_mask(x, lengths)
     x = F.dropout(net.position(x, mask), dropout, net.training)
@@ -90,9 +91,9 @@ def _of_encoder(
     bias, last = net.relative_bias(x.shape[1]), net.shape.depth
     for depth in range(1, last + 1):
         if not changes.blocks or depth in changes.blocks:
-            x = net.block(depth, x, mask, bias)
-        elif depth == last and net.shape.pre_norm:  # its norm belongs to the state, not the block
-            x = net.encoder.layer_norm(x)
+            x = net.outputs(depth, x, mask, bias, residual)[0]
+        elif depth == last and net.shape.pre_norm and not residual:
+            x = net.encoder.layer_norm(x)  # it belongs to the state, not to the block
         yield x
 
 
