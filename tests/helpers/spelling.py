@@ -86,8 +86,9 @@ def _load(item: Item) -> Example:
     return Example(item.id, said(item.more["text"]), item.more["text"])
 
 
-def run_in(folder: Path, **changes) -> TrainingRun:
-    return TrainingRun("small", "small", {}, folder, folder / "small", **changes)
+def run_in(folder: Path = Path(), **changes) -> TrainingRun:
+    about = {"name": "small", "tag": "small", "options": {}} | changes
+    return TrainingRun(out=folder, work=folder / "small", **about)
 
 
 def tune(folder: Path, data: TrainingData | None = None, recipe=RECIPE, **changes) -> Path:

@@ -36,8 +36,8 @@ class Learner(nn.Module):
         self.recogniser, self.recipe = recogniser, recipe
         if recipe.ctc < 1 and not hasattr(next(iter(recogniser.heads.values())), "cross_entropy"):
             raise UsageError(
-                f"train {who}: its heads write by CTC alone and have no decoder, whose share of the "
-                "loss would be the rest of ctc; add --set ctc=1"
+                f"train {who}: its heads write by CTC alone and have no decoder to take the rest of "
+                "the loss; add --set ctc=1"
             )
         encoder = trunk_walk.encoder_of(recogniser.trunk)
         self.filling: nn.Parameter | None = None
@@ -101,7 +101,7 @@ class Learner(nn.Module):
                 )
                 states = _asked(walk, set(depths))
             for depth, state in states.items():
-                state = F.dropout(state, recipe.dropout, self.training)
+                state = F.dropout(state, recipe.head_dropout, self.training)
                 scores[depth] = recogniser.scores(depth, state, frames.to(device)).float()
         return Heard(states, scores, frames)
 
@@ -109,7 +109,10 @@ class Learner(nn.Module):
         return half(device) if self.recipe.precision == "bf16" else contextlib.nullcontext()
 
 
-OF_ENCODERS = ("layerdrop", "projection_dropout", "attention_dropout", "activation_dropout")
+OF_ENCODERS = (
+    *("layerdrop", "projection_dropout", "dropout"),
+    *("attention_dropout", "activation_dropout", "front"),
+)
 
 
 def _asked(walk: Iterator[Tensor], depths: set[int]) -> dict[int, Tensor]:

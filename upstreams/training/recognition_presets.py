@@ -100,8 +100,9 @@ WAV2VEC2_CTC_SINGLE = replace(
     batch=16,
     every=17_578,
     layerdrop=0.1,
-    projection_dropout=0.1,
+    projection_dropout=0.0,
     activation_dropout=0.1,
+    head_dropout=0.1,
 )
 
 # ---- Zaiem et al. --------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ CHOICES = {
 SHARES = ("kd", "ctc", "mask_prob", "channel_prob")
 DROPPED = (
     *("layerdrop", "projection_dropout", "dropout"),
-    *("attention_dropout", "activation_dropout"),
+    *("attention_dropout", "activation_dropout", "head_dropout"),
 )
 
 
@@ -95,9 +95,10 @@ class RecognitionRecipe(Recipe):
     freeze: int = setting(0, "first updates in which the heads alone learn")
     layerdrop: float = setting(0.0, "probability with which an update leaves a block out")
     projection_dropout: float = setting(0.0, "of what enters the first block")
-    dropout: float = setting(0.0, "behind attention and feed-forward, and before a head")
+    dropout: float = setting(0.0, "behind attention and feed-forward")
     attention_dropout: float = setting(0.0, "of attention weights")
     activation_dropout: float = setting(0.0, "within the feed-forward")
+    head_dropout: float = setting(0.0, "of what a head reads")
     mask_prob: float = setting(0.0, "share of frames in masked spans, where they do not overlap")
     mask_width: int = setting(10, "frames of a span")
     channel_prob: float = setting(0.0, "share of features in spans that are set to 0")

@@ -169,18 +169,16 @@ class StageTraining:
     def look(self) -> dict[str, float]:
         """Of the dev split: the mean loss of an utterance, and every exit's error rates."""
         found: dict[str, list] = {f"{kind}@{k}": [] for k in self.stage.weights for kind in RATES}
-        loss, count = 0.0, 0
+        loss, count, recogniser = 0.0, 0, self.learner.recogniser
         for batch in self.speech.dev():
             heard = self.learner.hear(batch, self.depths, self.run.device)
-            recogniser = self.learner.recogniser
             value = float(total(self.recipe, heard, batch, recogniser, self.stage.weights))
             loss += value * (1 if self.recipe.per == "batch" else batch.of_all)
             count += batch.of_all
             for depth in self.stage.weights:
-                scored = heard.scores[depth].cpu()
-                rows = zip(scored, heard.frames.tolist(), batch.texts, strict=True)
-                for scores, frames, text in rows:
-                    told = recogniser.decode(scores[:frames], "asr")
+                answers = recogniser.answer(depth, heard.states[depth].float(), heard.frames)
+                for answer, text in zip(answers, batch.texts, strict=True):
+                    told = recogniser.decode(answer.cpu(), "asr")
                     for kind, rate in self._judged(told, text).items():
                         found[f"{kind}@{depth}"].append(rate)
         rates = {name: mean(values) for name, values in found.items()}
