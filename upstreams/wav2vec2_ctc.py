@@ -10,7 +10,7 @@ from ..benchmark.contract import Training, TrainingData, TrainingRun
 from ..benchmark.errors import UsageError
 from ..benchmark.registry import upstreams
 from .hubert import Hubert
-from .recognition.finetuned import PRETRAINED, Finetuned
+from .recognition.finetuned import PRETRAINED, Finetuned, blocks_left
 from .recognition.heads import HeadShape
 from .training import recognition_presets
 from .training.recognition_recipe import RecognitionRecipe
@@ -62,11 +62,9 @@ class Wav2Vec2CTC(Finetuned):
     ):
         if head not in HEADS:
             raise UsageError(f"wav2vec2_ctc: head is {' or '.join(HEADS)}, not {head!r}")
-        last = self.encoder_of(tag).shape_of(tag).depth
-        if not 0 <= single <= last:
-            raise UsageError(f"wav2vec2_ctc: single is 1 to {last} blocks, or 0, not {single}")
+        last = blocks_left(single, self.encoder_of(tag).shape_of(tag).depth, self.called)
         self.own = {"head": (head, "separate"), "single": (single, 0)}
-        places = [single] if single else range(EVERY, last + 1, EVERY)
+        places = [last] if single else range(EVERY, last + 1, EVERY)
         shapes = dict.fromkeys(places, HeadShape())
         tied = head == "tied"
         super().__init__(tag, weights, criterion, alphabet, seed, shapes, tied, single)

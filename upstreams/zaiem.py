@@ -12,7 +12,7 @@ from ..benchmark.contract import Training, TrainingData, TrainingRun
 from ..benchmark.registry import upstreams
 from .hubert import Hubert
 from .recognition.alphabet import LETTERS_31
-from .recognition.finetuned import PRETRAINED, Finetuned
+from .recognition.finetuned import PRETRAINED, Finetuned, blocks_left
 from .recognition.heads import HeadShape
 from .training import recognition_presets
 from .training.recognition_recipe import RecognitionRecipe
@@ -32,6 +32,8 @@ class Zaiem(Finetuned):
     Args:
         tag: large, or tiny, whose trunk is hubert.tiny: no WavLM of that size is trained here.
         weights, criterion, alphabet, seed: as `Finetuned`.
+        single: the blocks of a model with one exit, at its end: their layer removal, and with all
+            blocks their baseline; 0 = all blocks and exits.
     """
 
     called = "zaiem"
@@ -43,7 +45,7 @@ class Zaiem(Finetuned):
         about="WavLM and the heads of its upper half, on transcripts",
         presets=recognition_presets.ZAIEM,
         train=train,
-        options=("weights",),
+        options=("weights", "single"),
         labels="needed",
     )
 
@@ -52,9 +54,12 @@ class Zaiem(Finetuned):
         tag: str = "tiny",
         weights: str = "",
         criterion: str = "entropy",
+        single: int = 0,
         alphabet: str = "",
         seed: int = 0,
     ):
-        last = self.encoder_of(tag).shape_of(tag).depth
-        shapes = dict.fromkeys(range(last // 2 + 1, last + 1), HeadShape("dnn"))
-        super().__init__(tag, weights, criterion, alphabet, seed, shapes)
+        last = blocks_left(single, self.encoder_of(tag).shape_of(tag).depth, self.called)
+        self.own = {"single": (single, 0)}
+        places = [last] if single else range(last // 2 + 1, last + 1)
+        shapes = dict.fromkeys(places, HeadShape("dnn"))
+        super().__init__(tag, weights, criterion, alphabet, seed, shapes, keep=single)

@@ -36,8 +36,8 @@ class Learner(nn.Module):
         self.recogniser, self.recipe = recogniser, recipe
         if recipe.ctc < 1 and not hasattr(next(iter(recogniser.heads.values())), "cross_entropy"):
             raise UsageError(
-                f"train {who}: its heads write by CTC alone and have no decoder to take the rest of "
-                "the loss; add --set ctc=1"
+                f"train {who}: its heads write by CTC alone and have no decoder to take the rest "
+                "of the loss; add --set ctc=1"
             )
         encoder = trunk_walk.encoder_of(recogniser.trunk)
         self.filling: nn.Parameter | None = None

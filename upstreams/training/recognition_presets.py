@@ -13,7 +13,8 @@ HUBERT_EE_PAPER = RecognitionRecipe(
     "utterances, warm-up and decay by three stages); for 960 hours the nearest is wav2vec 2.0's, "
     "taken here (examples/wav2vec/config/finetuning/base_960h.yaml: steps, lr, shares of the three "
     "stages, floor, masks, layerdrop, dropout, no clipping, 8 GPUs of 3,200,000 samples each, here "
-    "one after another). Otherwise here: bf16, not fp16; chosen: every. two_stage as --set",
+    "one after another). Otherwise here: bf16, not fp16; chosen: every. With --set "
+    "strategy=two_stage, or single=12 (the backbone)",
     strategy="joint",
     lambda_=1.0,
     per="utterance",
@@ -154,7 +155,7 @@ ZAIEM_TWO_STAGE = replace(
 ZAIEM_REMOVAL = replace(
     ZAIEM_TWO_STAGE,
     source="Zaiem et al., 2023, layer removal and the baseline: hparams/layer_removals.yaml, as in "
-    "two_stage; with --set keep=22, 20, ..., 12, or all blocks",
+    "two_stage. With --set single=22, 20, ..., 12, or 24, the baseline",
     strategy="joint",
     second_steps=0,
     second_optimiser="",
