@@ -15,7 +15,7 @@ from .conformer_shape import ConformerShape
 
 
 class Attention(nn.Module):
-    """Multi-head attention of queries (B, T, D) over keys (B, S, D) -> (B, T, D).
+    """Multi-head attention of (B, T, D) over (B, S, D).
 
     Parameter names are those of torch.nn.MultiheadAttention.
     """
@@ -31,15 +31,24 @@ class Attention(nn.Module):
             nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Of the frames over each other; mask: True on the keys that may be read, (B, 1, 1, T) or
-        (T, T)."""
-        queries, keys, values = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
-        return self.mixed(queries, self.by_head(keys), self.by_head(values), mask)
+        """(B, T, D) -> (B, T, D): over themselves; `mask` as `over` takes it."""
+        return self.over(x, *self.keys_and_values(x), mask)
 
-    def mixed(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        """Projected queries (B, T, D) over keys and values (B, H, S, D / H) -> (B, T, D)."""
-        dropout = self.dropout if self.training else 0.0
-        queries = self.by_head(queries)
+    def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, S, D) -> two of (B, H, S, D / H)"""
+        dim = x.shape[-1]
+        both = F.linear(x, self.in_proj_weight[dim:], self.in_proj_bias[dim:])
+        keys, values = both.chunk(2, -1)
+        return self.by_head(keys), self.by_head(values)
+
+    def over(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, T, D) -> (B, T, D): over what `keys_and_values` gave.
+
+        Args:
+            mask: True on the keys that may be read, (B, 1, 1, S) or (T, S); None = on all.
+        """
+        dim, dropout = x.shape[-1], self.dropout if self.training else 0.0
+        queries = self.by_head(F.linear(x, self.in_proj_weight[:dim], self.in_proj_bias[:dim]))
         x = F.scaled_dot_product_attention(queries, keys, values, mask, dropout)
         return self.out_proj(x.transpose(1, 2).flatten(2))
 
