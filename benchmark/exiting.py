@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .asking import Before, answers_of, asked
 from .contract import Upstream
 from .errors import UsageError
 
@@ -127,12 +128,12 @@ def run_until_exit(
     answers: list[Any] = [None] * len(wavs)
     below = [0] * len(wavs)  # successive depths tested, the last one included, below the threshold
     walk, walked, depth = upstream.states(wavs, lengths), [], 0
-    previous = state = next(walk)
+    state, before = next(walk), Before(upstream)
     while True:
         walked.append((state, alive))
         sure, known, keep = [depth == last] * len(alive), None, None
         if depth in tested:
-            evidence, known = _asked(upstream, depth, state, previous, valid)
+            evidence, known = asked(upstream, depth, state, before.state, valid)
             if granularity == "batch":
                 evidence = batch_mean(evidence, valid)
             now = (evidence < tested[depth]).tolist()  # here the host waits
@@ -143,7 +144,7 @@ def run_until_exit(
         for i in left:
             depth_of[alive[i]] = depth
         if left and answer:
-            said = _answers_of(left, upstream, depth, state, valid, known)
+            said = answers_of(left, upstream, depth, state, valid, known)
             for i, one in zip(left, said, strict=True):
                 answers[alive[i]] = one
         if len(left) == len(alive):
@@ -153,47 +154,10 @@ def run_until_exit(
             alive = [alive[i] for i in stay]
             keep = torch.tensor(stay).to(wavs.device, non_blocking=True)
             state, valid = state[keep], valid[keep]
-        previous = state
+        before.passed(depth, state, keep)
         state, depth = walk.send(keep), depth + 1
     walk.close()
     return Exited(torch.tensor(depth_of), frames, walked, answers if answer else ())
-
-
-def _asked(
-    upstream: Upstream, depth: int, state: Tensor, previous: Tensor, frames: Tensor
-) -> tuple[Tensor, Sequence[Tensor] | None]:
-    """(B,) evidence, and the answer where the evidence was read from it."""
-    reads = upstream.evidence_reads_answer
-    known = upstream.answer(depth, state, frames) if reads else None
-    return evidence_at(upstream, depth, state, previous, frames, known), known
-
-
-def _answers_of(
-    rows: list[int],
-    upstream: Upstream,
-    depth: int,
-    state: Tensor,
-    frames: Tensor,
-    known: Sequence[Tensor] | None,
-) -> Sequence[Tensor]:
-    """The answers of some rows: those that the evidence was read from, else asked for now."""
-    if known is not None:
-        return [known[i] for i in rows]
-    own = torch.tensor(rows, device=state.device)
-    return upstream.answer(depth, state[own], frames[own])
-
-
-def evidence_at(
-    upstream: Upstream,
-    depth: int,
-    state: Tensor,
-    previous: Tensor,
-    frames: Tensor,
-    answer: Sequence[Tensor] | None,
-) -> Tensor:
-    """(B,) evidence, read from the answer where the upstream says so."""
-    given = {"answer": answer} if upstream.evidence_reads_answer else {}
-    return upstream.evidence(depth, state, previous, frames, **given)
 
 
 def refuse_depths(upstream: Upstream, exit: Exit, answer: bool) -> None:

@@ -54,8 +54,9 @@ EXTRAS = {
     ),
     "cluster": Extra("sweep --ray", {"ray": "ray"}),
     "figures": Extra("drawing figures", {"matplotlib": "matplotlib"}),
+    "bpe": Extra("writing transcripts with word pieces", {"sentencepiece": "sentencepiece"}),
     "lm": Extra(
-        "beam search with a language model",
+        "beam search",
         {"flashlight.lib.text.decoder.kenlm": "flashlight-text", "torchaudio": "torchaudio"},
     ),
 }

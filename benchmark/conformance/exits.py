@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
+from ..asking import depth_before, evidence_at
 from ..contract import SAMPLE_RATE, Upstream
-from ..exiting import Exit, evidence_at, leaving, replay, run_until_exit
+from ..exiting import Exit, leaving, replay, run_until_exit
 from .finding import Findings
 from .probe import TOLERANCE, clips, evidence_of, noise, padded, relative_difference, states_of
 
@@ -42,11 +43,10 @@ def writes_nothing(up: Upstream) -> Findings:
         for depth in up.exits:
             answered = up.evidence_reads_answer or up.answers
             answer = up.answer(depth, states[depth], frames) if answered else None
+            near = depth_before(up, depth), depth
             if up.knob:
-                evidence_at(up, depth, states[depth], states[depth - 1], frames, answer)
-            near = slice(depth - 1, depth + 1)
-            pairs = zip(states[near], before[near], strict=True)
-            same = same and all(torch.equal(a, b) for a, b in pairs)
+                evidence_at(up, depth, states[depth], states[near[0]], frames, answer)
+            same = same and all(torch.equal(states[k], before[k]) for k in near)
     yield same, "evidence() and answer() leave the states as they are"
 
 

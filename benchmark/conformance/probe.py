@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..asking import asked, depth_before
 from ..contract import SAMPLE_RATE, Upstream
-from ..exiting import evidence_at
 
 TOLERANCE = 1e-4  # of the largest value of a state: fp32 sums in another order, over a dozen blocks
 
@@ -52,8 +52,8 @@ def evidence_of(up: Upstream, wavs: Tensor, lengths: Tensor) -> np.ndarray:
     frames, states = up.frames(lengths), states_of(up, wavs, lengths)
     found = []
     for depth in up.exits:
-        answer = up.answer(depth, states[depth], frames) if up.evidence_reads_answer else None
-        found.append(evidence_at(up, depth, states[depth], states[depth - 1], frames, answer))
+        previous = states[depth_before(up, depth)]
+        found.append(asked(up, depth, states[depth], previous, frames)[0])
     return torch.stack(found, 1).numpy()
 
 

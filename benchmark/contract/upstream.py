@@ -66,6 +66,9 @@ class Upstream(nn.Module):
         answers: the tasks that it answers by itself; no head is trained for such rows.
         evidence_reads_answer: `evidence` is a function of the answer: both are then computed at
             every tested depth, the answer once, and handed to `evidence` as `answer=`.
+        compares_exits: what `evidence` is given as `previous`: False the state one depth before,
+            True the state at the exit before (of `exits`, whatever the span), at the first exit
+            that of depth 0.
         unit_count: how many units `units` tells apart; 0 when it names none.
         stand_in: constructor options that build it with random weights of the real shape, for what
             depends on no weight (`plan`, `speed`); empty when there are none.
@@ -81,6 +84,7 @@ class Upstream(nn.Module):
     spans: ClassVar[tuple[str, ...]] = ("all",)
     answers: ClassVar[tuple[str, ...]] = ()
     evidence_reads_answer: ClassVar[bool] = False
+    compares_exits: ClassVar[bool] = False
     unit_count: int = 0
     stand_in: ClassVar[Mapping[str, str]] = {}
     trained_by: "ClassVar[Training | None]" = None
@@ -121,7 +125,7 @@ class Upstream(nn.Module):
 
         Args:
             depth: one of `exits`.
-            state, previous: (B, T, D), the states at `depth` and at `depth - 1`.
+            state, previous: (B, T, D), the states at `depth` and before it, see `compares_exits`.
             frames: (B,) valid frames, where the states are.
             answer: with `evidence_reads_answer` the key `answer`: what `answer` returned here.
         Returns: (B,), in the unit that the card names.

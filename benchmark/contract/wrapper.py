@@ -46,6 +46,7 @@ class Wrapper(Upstream):
         "spans",
         "answers",
         "evidence_reads_answer",
+        "compares_exits",
         "unit_count",
     )
 

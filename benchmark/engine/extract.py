@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..asking import Before
 from ..contract import Example, Item, Upstream
 from ..errors import MachineError, UsageError
 from ..exiting import leaving
@@ -179,13 +180,13 @@ def _forward(
     evidence = np.full((len(wavs), len(up.exits)), np.nan, np.float32)
     answers: dict[str, np.ndarray] = {}
     saved: list[Tensor] = []
-    rounding, previous = 0.0, None
+    rounding, before = 0.0, Before(up)
     for depth, state in promises.states(audio, lengths, frames, job.layout.deepest):
         answer = None
         if depth in answered or (depth in tested and up.evidence_reads_answer):
             answer = promises.answer(depth, state, frames)
         if depth in tested:
-            measured = promises.evidence(depth, state, previous, frames, answer)
+            measured = promises.evidence(depth, state, before.state, frames, answer)
             evidence[:, up.exits.index(depth)] = measured.float().cpu().numpy()
         if depth in answered:
             for i, one in zip(batch, answer, strict=True):
@@ -197,7 +198,7 @@ def _forward(
             rounding = max(rounding, _rounding(state, half, frames))
             if stored:
                 saved.append(half.cpu())  # (B, T, D)
-        previous = state
+        before.passed(depth, state)
     promises.settle()
     return Extracted(wavs, _rows(keep, saved, frames), evidence, rounding, answers)
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ..asking import Before, evidence_at
 from ..contract import SAMPLE_RATE, Upstream
-from ..exiting import evidence_at, leaving
+from ..exiting import leaving
 
 
 class Memory(NamedTuple):
@@ -61,7 +62,7 @@ def _watched_pass(
     device = next((tensor.device for tensor in placed), torch.device("cpu"))
     noise = torch.randn(1, SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([SAMPLE_RATE])
-    frames, previous = upstream.frames(lengths).to(device), None
+    frames, before = upstream.frames(lengths).to(device), Before(upstream)
     states, branches = [], {}
     tested = upstream.exits if upstream.knob else ()
     answered = leaving(upstream) if answers else ()
@@ -75,9 +76,9 @@ def _watched_pass(
             if depth in answered or (depth in tested and upstream.evidence_reads_answer):
                 answer = upstream.answer(depth, state, frames)
             if depth in tested:
-                evidence_at(upstream, depth, state, previous, frames, answer)
+                evidence_at(upstream, depth, state, before.state, frames, answer)
         branches[depth] = watch.taken()
-        previous = state
+        before.passed(depth, state)
     walk.close()
     if not any(states):
         states[0] = set(watch.memories)

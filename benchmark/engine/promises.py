@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..asking import evidence_at
 from ..contract import SAMPLE_RATE, Upstream, UpstreamCard
 from ..errors import UsageError
-from ..exiting import evidence_at
 from ..heartbeat import Heartbeat
 from ..masking import valid_mask
 
@@ -160,7 +160,7 @@ class Promises:
             self._refuse(f"states() goes on behind depth {last}, where its card says it ends")
 
     def evidence(
-        self, depth: int, state: Tensor, previous: Tensor, frames: Tensor, answer: Any
+        self, depth: int, state: Tensor, previous: Tensor | None, frames: Tensor, answer: Any
     ) -> Tensor:
         """(B,) evidence, as `Upstream.evidence`."""
         found = self._watched(

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..asking import Before, asked
 from ..contract import Upstream
-from ..exiting import Exit, evidence_at, leaving, run_until_exit
+from ..exiting import Exit, leaving, run_until_exit
 from ..foreign import prints_to_stderr
 from .speed_bench import Bench, Row
 from .timing import EventTimer, peak_memory, summed_median
@@ -116,17 +117,16 @@ class Walks:
 
     def __call__(self, wav: Tensor) -> None:
         up, device = self.bench.upstream, self.bench.device
-        length, previous = torch.tensor([len(wav)]), None
+        length, before = torch.tensor([len(wav)]), Before(up)
         frames = up.frames(length).to(device, non_blocking=True)
         timer, kept = EventTimer(device), []  # whoever asks for all states keeps them
         timer.mark()
         for depth, state in enumerate(up.states(wav[None], length)):
             timer.mark()
             if depth in self.tested:
-                answer = up.answer(depth, state, frames) if up.evidence_reads_answer else None
-                evidence_at(up, depth, state, previous, frames, answer)
+                asked(up, depth, state, before.state, frames)
                 timer.mark()
-            previous = state
+            before.passed(depth, state)
             kept.append(state)
         self.timers.append(timer)
 

@@ -56,7 +56,7 @@ def test_branches_belong_to_the_state_they_were_trained_on():
     assert tapped.card.revision == plain.card.revision + "-ffn"
     with pytest.raises(UsageError, match="were trained on the backbone .* train them again"):
         build_upstream("daisy", {"tap": "ffn"})
-    with pytest.raises(UsageError, match="tap is block or ffn, not 'norm'"):
+    with pytest.raises(UsageError, match="tap is block or ffn or residual, not 'norm'"):
         build_upstream("daisy", {"tap": "norm"})
 
 

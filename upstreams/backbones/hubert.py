@@ -55,7 +55,12 @@ class HubertNet(nn.Module):
         self.head = SelfSupervisedHead(shape) if with_head and shape.units else None
 
     def states(
-        self, wavs: Tensor, lengths: Tensor, projection: bool = False, inner: bool = False
+        self,
+        wavs: Tensor,
+        lengths: Tensor,
+        projection: bool = False,
+        inner: bool = False,
+        residual: bool = False,
     ) -> Generator[Tensor, Tensor | None, None]:
         """Yield the (B, T, D) states of depth 0, 1, ..., L, as `Upstream.states` does.
 
@@ -63,6 +68,7 @@ class HubertNet(nn.Module):
             wavs: (B, N) samples, zero-padded; lengths: (B,) valid samples.
             projection: depth 0 is the projected convolution output, not what enters block 1.
             inner: depth k >= 1 is the output of block k's feed-forward layer, not of the block.
+            residual: the last state of a pre-norm model is as its last block leaves it.
         Send: the (B',) rows that continue; None continues with all.
         """
         alone = wavs.device.type == "cpu" and not torch.is_grad_enabled()
@@ -76,7 +82,7 @@ class HubertNet(nn.Module):
         # one for every block and row
         bias = self.relative_bias(longest)
         for depth in range(1, self.shape.depth + 1):
-            both = [(self.outputs(depth, x, mask, bias), mask) for x, mask in parts]
+            both = [(self.outputs(depth, x, mask, bias, residual), mask) for x, mask in parts]
             parts = [(outer, mask) for (outer, _), mask in both]
             shown = [(of_layer, mask) for (_, of_layer), mask in both] if inner else parts
             parts = selected(parts, (yield joined(shown, longest)), alone)
@@ -158,12 +164,18 @@ class HubertNet(nn.Module):
         return self.outputs(depth, x, mask, bias)[0]
 
     def outputs(
-        self, depth: int, x: Tensor, mask: Tensor | None, bias: Tensor | None = None
+        self,
+        depth: int,
+        x: Tensor,
+        mask: Tensor | None,
+        bias: Tensor | None = None,
+        residual: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """As `block`, and the output of its feed-forward layer."""
+        """As `block`, and the output of its feed-forward layer. With `residual` the last state of
+        a pre-norm model is not normalised."""
         x, inner = self.encoder.layers[depth - 1].outputs(x, mask, bias)
-        last = depth == self.shape.depth
-        return (self.encoder.layer_norm(x) if last and self.shape.pre_norm else x), inner
+        normed = depth == self.shape.depth and self.shape.pre_norm and not residual
+        return (self.encoder.layer_norm(x) if normed else x), inner
 
     def blocks(self, x: Tensor, mask: Tensor | None) -> Iterator[Tensor]:
         """The output of block 1, 2, ..., of what `position` gave."""

@@ -101,7 +101,7 @@ def save(
         without: a shipped model whose tensors are not stored again (`shared_tensors.py`).
     """
     tensors, shared = without_shared(stored(net, dtype), without, safetensors_of)
-    _write(tensors, path, shared | {"shape": json.dumps(asdict(net.shape))} | metadata)
+    write_tensors(tensors, path, shared | {"shape": json.dumps(asdict(net.shape))} | metadata)
 
 
 def write(
@@ -113,14 +113,15 @@ def write(
         dtype: in which parameters are stored.
         metadata: strings by name, kept in the file's header.
     """
-    _write(stored(module, dtype), path, metadata)
+    write_tensors(stored(module, dtype), path, metadata)
 
 
 def stored(module: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
     return {k: v.to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}
 
 
-def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Tensors and the strings of the header, as `write` writes those of a module."""
     safetensors = require("safetensors.torch", "writing weights")
     # not save_file, whose files only their owner may read
     data = safetensors.save(tensors, metadata)

@@ -32,6 +32,9 @@ TAPS = {
         "its feed-forward layer's output, before residual and layer-norm (the default of DAISY's "
         "released code)"
     ),
+    "residual": (
+        "the block's output, the last one's without the layer norm that ends a pre-norm model"
+    ),
 }
 
 
@@ -44,7 +47,7 @@ class PretrainedEncoder(Upstream):
             "random-blocks" = the published front-end of the tag (convolutions and projection)
             under random blocks.
         front: which state is depth 0, `block_input` or `projection`.
-        tap: which state is depth k >= 1, `block` or `ffn`; the next block always reads the block's
+        tap: which state is depth k >= 1, one of TAPS; the next block always reads the block's
             output.
         seed: of random weights.
     Attributes:
@@ -130,7 +133,8 @@ class PretrainedEncoder(Upstream):
         return frame_counts(lengths, self.net.shape)
 
     def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
-        return self.net.states(wavs, lengths, self.front == "projection", self.tap == "ffn")
+        taken = (self.front == "projection", self.tap == "ffn", self.tap == "residual")
+        return self.net.states(wavs, lengths, *taken)
 
     @property
     def unit_count(self) -> int:

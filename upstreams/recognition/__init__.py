@@ -1,0 +1,1 @@
+"""What systems that spell by themselves share: symbols, heads, criteria, weights."""

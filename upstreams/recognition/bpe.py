@@ -1,0 +1,120 @@
+"""Word pieces: an alphabet of sentencepiece's (Sennrich et al., 2016; Kudo and Richardson, 2018).
+
+The model's file travels in `Alphabet.pieces`, so nothing is looked for on a disk later on.
+"""
+
+import io
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+from ...benchmark.errors import UsageError, did_you_mean, require
+from .alphabet import NAMED, Alphabet
+
+WHY = "writing with word pieces"
+MARKS = ("<pad>", "<unk>", "<s>", "</s>")  # ids 0 to 3 of the models that are learned here
+
+
+def alphabet_of(spec: str) -> Alphabet:
+    """One by name, or word pieces: the file of a sentencepiece model.
+
+    Raises: UsageError: it is neither.
+    """
+    if spec in NAMED:
+        return NAMED[spec]
+    path = Path(spec).expanduser()
+    if path.suffix != ".model":
+        raise UsageError(
+            f"alphabet {spec!r}: {did_you_mean(spec, NAMED)}, or a sentencepiece model, FILE.model"
+        )
+    if not path.is_file():
+        raise UsageError(f"alphabet: there is no file {path}")
+    return from_pieces(path.read_bytes(), path.stem, str(path))
+
+
+def from_pieces(model: bytes, name: str, where: str = "") -> Alphabet:
+    """The alphabet of a sentencepiece model. CTC's blank is its padding, or its mark of the
+    beginning, neither of which any text is written with.
+
+    Args:
+        model: as its file holds it; where: that is, for people.
+    Raises: UsageError: it is no such model, or has neither mark.
+    """
+    found = _processor(model, where or name)
+    blank = next((i for i in (found.pad_id(), found.bos_id()) if i >= 0), -1)
+    if blank < 0:
+        raise UsageError(
+            f"alphabet {where or name}: it has neither padding nor a mark of the beginning to be "
+            "CTC's blank; train it with --pad_id=0"
+        )
+    # a mark may bear any name in such a file; here all that write nothing are in angle brackets
+    symbols = [found.id_to_piece(i) for i in range(found.get_piece_size())]
+    marks = [i for i in range(len(symbols)) if _is_mark(found, i)]
+    for i in marks:
+        symbols[i] = f"<{symbols[i].strip('<>')}>"
+    return Alphabet(tuple(symbols), blank, None, name, model)
+
+
+def learn(texts: Iterable[str], size: int, name: str = "bpe") -> Alphabet:
+    """Byte-pair encoding learned from transcripts: `size` pieces, MARKS among them.
+
+    Raises: UsageError: the transcripts do not hold so many.
+    """
+    spm = require("sentencepiece", WHY, "bpe")
+    out = io.BytesIO()
+    ids = {f"{what}_id": i for i, what in enumerate(("pad", "unk", "bos", "eos"))}
+    try:
+        spm.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=out,
+            vocab_size=size,
+            model_type="bpe",
+            character_coverage=1.0,
+            normalization_rule_name="identity",
+            minloglevel=2,
+            **ids,
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise UsageError(
+            f"alphabet {name}: sentencepiece finds no {size} pieces in these transcripts "
+            f"({' '.join(str(error).split())[-160:]}); ask for fewer, or for letters"
+        ) from error
+    return from_pieces(out.getvalue(), name)
+
+
+def encode(alphabet: Alphabet, text: str) -> list[int]:
+    """The ids of a text's pieces. UsageError names the characters that no piece has.
+
+    A model whose pieces have no capitals is asked for small letters: transcripts here are in
+    capitals.
+    """
+    found = _processor(alphabet.pieces, alphabet.name)
+    written = text if _has_capitals(alphabet) else text.lower()
+    ids = found.encode(written)
+    if found.unk_id() in ids:
+        known = set("".join(alphabet.symbols)) | {" "}
+        raise alphabet.lacks(sorted(set(written) - known) or [written])
+    return ids
+
+
+@lru_cache(maxsize=8)
+def _processor(model: bytes, where: str):
+    spm = require("sentencepiece", WHY, "bpe")
+    found = spm.SentencePieceProcessor()
+    try:
+        found.LoadFromSerializedProto(model)
+        found.get_piece_size()
+    except (RuntimeError, OSError) as error:
+        raise UsageError(
+            f"alphabet {where} is no sentencepiece model or a damaged one; copy it again"
+        ) from error
+    return found
+
+
+def _is_mark(found, i: int) -> bool:
+    return found.is_control(i) or found.is_unknown(i) or found.is_unused(i) or found.is_byte(i)
+
+
+def _has_capitals(alphabet: Alphabet) -> bool:
+    pieces = (s for i, s in enumerate(alphabet.symbols) if not alphabet.silent(i))
+    return any(letter.isupper() for piece in pieces for letter in piece)

@@ -1,0 +1,193 @@
+"""How unsure a recogniser is at an exit: six criteria, each in one unit, lower = surer.
+
+    entropy     what HuBERT-EE (eq. 4), Wright et al. (eq. 5) and Zaiem et al. test, nats a frame
+    confidence  HuBERT-EE (eq. 5): 1 - mean largest probability
+    margin      1 - mean difference of the two largest probabilities
+    posterior   Wright et al. (eq. 6): 1 - posterior of the best of K hypotheses of a beam search
+    similarity  Zaiem et al.: 1 - mean cosine of successive depths' frames
+    patience    Berrebbi et al., 2022 (arXiv:2211.08989): how far the transcript is from that of the
+                exit before; PABEE's count of agreements is the exit's own patience
+
+Publications state other units: a threshold of theirs becomes one of ours by `published`.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...benchmark.errors import UsageError, did_you_mean
+from ..backbones.branched import mean_of
+from . import beam
+from .alphabet import CHARACTERS, Alphabet
+
+HYPOTHESES = 300  # K of Wright et al., sec. 4
+
+Reads = Literal["scores", "states", "exits"]
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """
+    Attributes:
+        name: as `criterion` takes it.
+        unit: for a card.
+        reads: what it needs: an exit's scores; the states of the depth and of the one before; or
+            the scores of the exit and of the exit before.
+        of: (T, V) log-probabilities of an utterance -> (); for exits two of them -> (); for states
+            two (..., T, D) -> (..., T).
+        search: hypotheses that a beam search keeps, 0 where none is made.
+    """
+
+    name: str
+    unit: str
+    reads: Reads
+    of: Callable[..., Tensor]
+    search: int = 0
+
+    def of_scores(self, log_probs: Sequence[Tensor]) -> Tensor:
+        """Each row's (T, V) log-probabilities -> (B,)."""
+        return torch.stack([self.of(row) for row in log_probs])
+
+    def of_exits(self, now: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
+        """Each row's log-probabilities at an exit and at the one before -> (B,)."""
+        return torch.stack([self.of(*pair) for pair in zip(now, before, strict=True)])
+
+    def of_states(self, now: Tensor, before: Tensor, frames: Tensor) -> Tensor:
+        """(B, T, D) states of two depths, (B,) valid frames -> (B,)."""
+        return mean_of(self.of, frames, now, before)
+
+
+def criterion(name: str, alphabet: Alphabet = CHARACTERS) -> Criterion:
+    """A criterion by name; "posterior:K" keeps K hypotheses instead of Wright et al.'s 300.
+
+    Args:
+        alphabet: of the scores.
+    Raises: UsageError: there is none of that name.
+    """
+    known, _, count = name.partition(":")
+    if known not in CRITERIA or (count and known != "posterior"):
+        raise UsageError(f"criterion {name!r}: {did_you_mean(known, CRITERIA)}")
+    if not count:
+        return CRITERIA[known](alphabet)
+    if not count.isdigit() or int(count) < 2:
+        raise UsageError(
+            f"criterion {name!r}: posterior:K takes the hypotheses to keep, a whole number from 2"
+        )
+    return posterior(alphabet, int(count))
+
+
+def published(name: str, value: float, classes: int = 1) -> float:
+    """The evidence that a publication's threshold stands for.
+
+    Args:
+        value: as it is printed: an entropy, or a confidence, margin, posterior or similarity, of
+            which more is surer.
+        classes: by how many its entropy is divided: the symbols (HuBERT-EE, Wright et al.), or 1
+            (Zaiem et al.: nats a frame, as here).
+    """
+    known = name.partition(":")[0]
+    if known not in CRITERIA:
+        raise UsageError(f"criterion {name!r}: {did_you_mean(known, CRITERIA)}")
+    if known == "entropy":
+        return value * classes
+    return value if known == "patience" else 1 - value
+
+
+# ---- of one utterance ----------------------------------------------------------------------------
+
+
+def mean_entropy(log_probs: Tensor) -> Tensor:
+    """(T, V) -> (): nats a frame; 0 where a probability is 0, never nan."""
+    return torch.special.entr(log_probs.exp()).sum(-1).mean()
+
+
+def mean_doubt(log_probs: Tensor) -> Tensor:
+    """(T, V) -> (): 1 - mean largest probability."""
+    return 1 - log_probs.amax(-1).exp().mean()
+
+
+def mean_margin(log_probs: Tensor) -> Tensor:
+    """(T, V) -> (): 1 - mean (largest - second largest probability)."""
+    best, second = log_probs.topk(2, -1).values.exp().unbind(-1)
+    return 1 - (best - second).mean()
+
+
+def posterior_doubt(log_probs: Tensor, alphabet: Alphabet, count: int) -> Tensor:
+    """(T, V) -> (): 1 - softmax of the best of `count` hypotheses' scores."""
+    scores = [score for _, score in beam.hypotheses(log_probs, alphabet, count)]
+    # as a small number itself, not as the difference of two near one
+    doubt = -math.expm1(scores[0] - float(np.logaddexp.reduce(scores)))
+    return log_probs.new_tensor(max(0.0, doubt))
+
+
+def turn(now: Tensor, before: Tensor) -> Tensor:
+    """(..., T, D), (..., T, D) -> (..., T): 1 - cosine of a frame's two states."""
+    return 1 - F.cosine_similarity(now, before, dim=-1)
+
+
+def transcript_change(now: Tensor, before: Tensor, alphabet: Alphabet) -> Tensor:
+    """(T, V), (T, V) -> (): edit distance of the greedy transcripts per symbol of the longer."""
+    ids = [alphabet.greedy(scores) for scores in (now, before)]
+    longer = max(map(len, ids))
+    return now.new_tensor(edit_distance(*ids) / longer if longer else 0.0)
+
+
+def edit_distance(a: Sequence[int], b: Sequence[int]) -> int:
+    """Insertions, deletions and substitutions between two sequences (Levenshtein)."""
+    steps = np.arange(len(b) + 1)
+    row = steps
+    for symbol in a:
+        replaced = row[:-1] + (np.asarray(b) != symbol)
+        best = np.concatenate([row[:1] + 1, np.minimum(row[1:] + 1, replaced)])
+        # whatever an insertion of any length reaches from the left
+        row = np.minimum.accumulate(best - steps) + steps
+    return int(row[-1])
+
+
+# ---- by name -------------------------------------------------------------------------------------
+
+
+def posterior(alphabet: Alphabet, count: int = HYPOTHESES) -> Criterion:
+    name = "posterior" if count == HYPOTHESES else f"posterior:{count}"
+    unit = f"1 - posterior of the best of {count} hypotheses"
+    of = partial(posterior_doubt, alphabet=alphabet, count=count)
+    return Criterion(name, unit, "scores", of, search=count)
+
+
+def patience(alphabet: Alphabet) -> Criterion:
+    unit = "edit distance to the transcript of the exit before, per symbol"
+    of = partial(transcript_change, alphabet=alphabet)
+    return Criterion("patience", unit, "exits", of)
+
+
+PLAIN = (
+    Criterion(
+        "entropy", "mean frame entropy of the symbols, nats per frame", "scores", mean_entropy
+    ),
+    Criterion("confidence", "1 - mean largest probability of a frame", "scores", mean_doubt),
+    Criterion(
+        "margin",
+        "1 - mean difference of a frame's two largest probabilities",
+        "scores",
+        mean_margin,
+    ),
+    Criterion("similarity", "1 - mean cosine of successive depths' frames", "states", turn),
+)
+
+
+def _for_any(made: Criterion) -> Callable[[Alphabet], Criterion]:
+    """A maker of what does not depend on the alphabet."""
+    return lambda alphabet: made
+
+
+CRITERIA: Mapping[str, Callable[[Alphabet], Criterion]] = MappingProxyType(
+    {made.name: _for_any(made) for made in PLAIN} | {"posterior": posterior, "patience": patience}
+)

@@ -1,0 +1,162 @@
+"""What the recognisers on a published encoder share: HuBERT-EE, Wav2Vec2-CTC, Zaiem et al.'s.
+
+Each is a subclass that names the encoder of a tag and the heads at its depths.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+
+from ...benchmark.errors import UsageError, did_you_mean
+from ...benchmark.registry import spelled
+from ..backbones.checkpoint_shape import found_shape
+from ..backbones.hubert import HubertNet
+from ..backbones.hubert_shape import HubertShape
+from ..backbones.pretrained import PretrainedEncoder
+from . import heads
+from .alphabet import CHARACTERS, Alphabet
+from .bpe import alphabet_of
+from .recogniser import Recogniser
+from .weights import TRUNK, Stored, described, fill, is_stored, read
+
+PRETRAINED = "pretrained"  # as weights: the published encoder under new heads
+
+
+class Finetuned(Recogniser):
+    """
+    Args:
+        tag: one of `encoders`.
+        weights: what a training of it wrote; "" = the shipped ones of the tag, "random" = random
+            ones; "pretrained", or a source as the encoder itself takes it (`hubert_weights.load`),
+            = those weights under random heads, which a training begins with.
+        criterion: as `criteria.criterion` takes it.
+        alphabet: a name or a sentencepiece model, as `bpe.alphabet_of` takes it; "" = the file's,
+            or else the system's.
+        seed: of random weights.
+        shapes: of the heads, by depth.
+        tied: all heads are one.
+        keep: blocks of the encoder that are left, its first ones; 0 = all.
+    Attributes:
+        called, paper, letters: the plug-in's name, the source, the alphabet of its publication.
+        encoders: by tag, the class whose tag of the same name is the trunk.
+        shipped: by tag, where its weights are.
+        raw: the last state of a pre-norm encoder is taken without its final layer norm.
+        own: options of a subclass, as `spelled` takes them; set before `__init__`.
+        described: what a weights file of it must say.
+    """
+
+    called: ClassVar[str]
+    paper: ClassVar[str]
+    letters: ClassVar[Alphabet] = CHARACTERS
+    encoders: ClassVar[Mapping[str, type[PretrainedEncoder]]]
+    shipped: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    raw: ClassVar[bool] = False
+    own: Mapping[str, tuple[Any, Any]] = MappingProxyType({})
+    stand_in = {"weights": "random"}
+
+    def __init__(
+        self,
+        tag: str,
+        weights: str,
+        criterion: str,
+        alphabet: str,
+        seed: int,
+        shapes: Mapping[int, heads.HeadShape],
+        tied: bool = False,
+        keep: int = 0,
+    ):
+        weights = weights or self._usual(tag)
+        stored = read(weights) if is_stored(weights) else None
+        asked = alphabet_of(alphabet) if alphabet else None
+        letters = asked or (stored.alphabet if stored else self.letters)
+        # what a file's tensors replace is not drawn at random first
+        with torch.device("meta") if stored else nullcontext():
+            trunk = self._trunk(tag, weights, seed, keep, stored)
+            bank = heads.new(shapes, trunk.card.dim, len(letters), seed, tied)
+        sizes = json.loads(json.dumps(asdict(trunk.net.shape)))
+        about = described(self.called, sizes, bank, letters)
+        if stored:
+            revision = fill(stored, about, trunk, bank)
+        else:
+            both = "" if weights == "random" else f"{trunk.card.revision}+"
+            revision = f"{both}random-{seed}"
+        super().__init__(
+            trunk,
+            bank,
+            letters,
+            criterion,
+            name=spelled(
+                self.called,
+                tag,
+                weights=(weights, self.shipped.get(tag, "")),
+                criterion=(criterion, "entropy"),
+                alphabet=(alphabet, ""),
+                seed=(seed, 0),
+                **self.own,
+            ),
+            revision=revision,
+            source=self.paper,
+            tuned_on=stored.tuned_on if stored else "",
+        )
+        self.described = about
+
+    @classmethod
+    def encoder_of(cls, tag: str) -> type[PretrainedEncoder]:
+        if tag not in cls.encoders:
+            raise UsageError(f"{cls.called} has no tag {tag!r}: {did_you_mean(tag, cls.encoders)}")
+        return cls.encoders[tag]
+
+    def _usual(self, tag: str) -> str:
+        """What `weights` is where nobody says."""
+        self.encoder_of(tag)
+        if tag in self.shipped:
+            return self.shipped[tag]
+        if tag == "tiny":
+            return "random"
+        raise UsageError(
+            f"there are no trained weights of {self.called}.{tag} at any known place; train them "
+            f"(run_benchmark.py train {self.called}.{tag} --data DIR --out DIR) and name the file "
+            "with --set weights=FILE, or look at random ones with --set weights=random"
+        )
+
+    def _trunk(
+        self, tag: str, weights: str, seed: int, keep: int, stored: Stored | None
+    ) -> PretrainedEncoder:
+        """The encoder, without the head that its pre-training had; of the sizes that a file
+        states."""
+        cls = self.encoder_of(tag)
+        shape = cls.shape_of(tag)
+        tap = "residual" if self.raw and shape.pre_norm else "block"
+        source = "random" if stored else weights.removeprefix(PRETRAINED)
+        trunk = cls(tag, weights=source, seed=seed, tap=tap)
+        if keep:
+            trunk = trunk.with_blocks(range(1, keep + 1))
+        if stored:
+            shape = _shape_in(stored, replace(shape, depth=keep or shape.depth))
+            trunk.net = HubertNet(shape, with_head=False)
+            trunk.card = replace(trunk.card, stride=shape.stride)
+        trunk.net.head = None
+        trunk.net.shape = replace(trunk.net.shape, units=0)
+        return trunk
+
+
+def _shape_in(stored: Stored, asked: HubertShape) -> HubertShape:
+    """What a file says of its trunk. UsageError: it is not what is asked for."""
+    try:
+        facts = json.loads(stored.header["trunk"])
+        HubertShape(**facts)
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise UsageError(
+            f"weights: the header of {stored.path} states no trunk, or a damaged one; copy it again"
+        ) from error
+    state = {
+        name.removeprefix(TRUNK): tensor
+        for name, tensor in stored.tensors.items()
+        if name.startswith(TRUNK)
+    }
+    return found_shape(state, facts, asked, str(stored.path))

@@ -1,0 +1,159 @@
+"""An upstream that spells: a trunk that steps, and a head at each of its exits and at the end.
+
+What an exit answers is its symbols' log-probabilities; a criterion reads them, or the states, for
+evidence. Where the states alone decide, a head is run only where an utterance leaves.
+
+On a CPU every row runs by itself and without padding, as the trunk does, so neighbours do not even
+change the last bit; elsewhere, and where gradients flow, heads run the padded batch with a mask.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...benchmark.asking import depth_before
+from ...benchmark.calibration import for_mean_depth, refuse_mean_depth
+from ...benchmark.contract import Upstream
+from ...benchmark.contract.wrapper import stepping
+from ...benchmark.errors import UsageError
+from ...benchmark.exiting import halfway
+from . import beam, criteria
+from .alphabet import Alphabet
+
+
+class Recogniser(Upstream):
+    """
+    Args:
+        trunk: an upstream that computes its depths one at a time.
+        heads: by depth as text, the last depth among them; each maps (B, T, D) states and (B,)
+            frames to (B, T, V) logits, has `symbols` = V, and counts its `macs(frames)`.
+        alphabet: of the heads' V symbols.
+        criterion: as `criteria.criterion` takes it.
+        name, revision, source, tuned_on, kind: of the card.
+    Attributes:
+        divides: whether its publication divides entropies by the number of symbols.
+    """
+
+    knob = "target_depth"
+    answers = ("asr",)
+    divides = False
+
+    def __init__(
+        self,
+        trunk: Upstream,
+        heads: nn.ModuleDict,
+        alphabet: Alphabet,
+        criterion: str,
+        *,
+        name: str,
+        revision: str,
+        source: str,
+        tuned_on: str,
+        kind: str = "",
+    ):
+        super().__init__()
+        self.trunk, self.heads, self.alphabet = stepping(trunk), heads, alphabet
+        self.criterion = criteria.criterion(criterion, alphabet)
+        *self._exits, last = sorted(map(int, heads))
+        if last != trunk.card.depth or self._exits[:1] == [0]:
+            raise UsageError(
+                f"{name}: its heads are at {', '.join(heads)}, and {trunk.card.name} ends at depth "
+                f"{trunk.card.depth}, which needs one; none may be at 0"
+            )
+        other = [head.symbols for head in heads.values() if head.symbols != len(alphabet)]
+        if other:
+            raise UsageError(
+                f"{name}: its heads tell {other[0]} symbols apart, and the alphabet "
+                f"{alphabet.name} has {len(alphabet)}; name the alphabet that it was trained with"
+            )
+        self.card = replace(
+            trunk.card,
+            name=name,
+            revision=revision,
+            source=source,
+            evidence=self.criterion.unit if self._exits else "",
+            tuned_on=tuned_on,
+            tasks=self.answers,
+            kind=kind,
+        )
+        self.evidence_reads_answer = self.criterion.reads != "states"
+        self.compares_exits = self.criterion.reads == "exits"
+        if self._exits:
+            self.knob_values = (halfway(self),)
+        else:  # one head, as a model without exits has
+            self.knob, self.evidence_reads_answer = None, False
+
+    @property
+    def exits(self) -> tuple[int, ...]:
+        return tuple(self._exits)
+
+    def frames(self, lengths: Tensor) -> Tensor:
+        return self.trunk.frames(lengths)
+
+    def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
+        return self.trunk.states(wavs, lengths)
+
+    def scores(self, depth: int, state: Tensor, frames: Tensor) -> Tensor:
+        """(B, T, D) at `depth`, (B,) valid frames -> (B, T, V) log-probabilities of a batch;
+        gradients pass. What stands behind a row's end means nothing."""
+        return self.heads[str(depth)](state, frames).log_softmax(-1)
+
+    def answer(self, depth: int, state: Tensor, frames: Tensor) -> Sequence[Tensor]:
+        """One (T, V) tensor of log-probabilities a row."""
+        if state.device.type != "cpu" or torch.is_grad_enabled():
+            scores = self.scores(depth, state, frames)  # before the host waits for the counts
+            return [row[:n] for row, n in zip(scores, frames.tolist(), strict=True)]
+        rows = zip(state, frames.split(1), frames.tolist(), strict=True)
+        return [self.scores(depth, row[None, :n], one)[0] for row, one, n in rows]
+
+    def decode(self, answer: Tensor, task: str) -> str:
+        """The greedy transcript: upper case, words with single spaces between them."""
+        return self.alphabet.decode(self.alphabet.greedy(answer))
+
+    def evidence(
+        self, depth: int, state: Tensor, previous: Tensor, frames: Tensor, **answer: Any
+    ) -> Tensor:
+        if self.criterion.reads == "scores":
+            return self.criterion.of_scores(answer["answer"])
+        if self.criterion.reads == "states":
+            return self.criterion.of_states(state, previous, frames)
+        before = depth_before(self, depth)
+        if not before:  # nothing to agree with
+            return state.new_ones(len(state))
+        # asked again: a test remembers nothing of the one before
+        return self.criterion.of_exits(answer["answer"], self.answer(before, previous, frames))
+
+    def tau(self, evidence: np.ndarray, value: float) -> float:
+        return for_mean_depth(evidence, value, self.exits, self.card.depth)
+
+    def check_knob(self, value: float) -> str:
+        refuse_mean_depth(value, self.exits or (self.card.depth,), self.card.depth)
+        return ""
+
+    def published(self, threshold: float) -> float:
+        """The tau that a threshold of its publication stands for, in this criterion."""
+        classes = len(self.alphabet) if self.divides else 1
+        return criteria.published(self.criterion.name, threshold, classes)
+
+    def macs(self, samples: int, depth: int) -> int:
+        return self.trunk.macs(samples, depth)
+
+    def answer_macs(self, samples: int, depth: int) -> int:
+        return self.heads[str(depth)].macs(self._frames(samples))
+
+    def evidence_macs(self, samples: int, depth: int) -> int:
+        """Beside the answer's: nothing where it is read off the scores; the other head's; a dot
+        product and two norms a frame; the additions of a beam search."""
+        frames, before = self._frames(samples), depth_before(self, depth)
+        if self.criterion.reads == "states":
+            return 3 * frames * self.card.dim
+        if self.criterion.reads == "exits":
+            return self.answer_macs(samples, before) if before else 0
+        return beam.additions(frames, len(self.alphabet), self.criterion.search)
+
+    def _frames(self, samples: int) -> int:
+        return int(self.frames(torch.tensor([samples]))[0])

@@ -1,0 +1,200 @@
+"""A recogniser's weights: one safetensors file that stands alone.
+
+Its tensors are those of trunk and heads; its header says what they are of: the system, the trunk's
+sizes, the heads by depth, the alphabet (a word-piece model included), and the labelled data that
+they were tuned on. fp16 in the file, float32 in memory; the revision is a hash of the latter.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...benchmark.contract import Upstream
+from ...benchmark.errors import UsageError
+from ..backbones import hubert_weights
+from ..backbones.checkpoint_formats import safetensors_of
+from ..backbones.shared_tensors import with_shared, without_shared
+from .alphabet import HEADER, Alphabet
+from .heads import are_tied
+from .recogniser import Recogniser
+
+TRUNK = "trunk.net."  # before the names that a backbone's own file has
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a file must say to be of a recogniser.
+
+    Attributes:
+        system: the plug-in's name.
+        trunk: its sizes, as JSON keeps them.
+        heads: by depth as text, what each is.
+        tied: whether all heads are one.
+        alphabet: that they write with.
+    """
+
+    system: str
+    trunk: Mapping[str, Any]
+    heads: Mapping[str, Any]
+    tied: bool
+    alphabet: Alphabet
+
+    def header(self) -> dict[str, str]:
+        said = {"system": self.system} | self.alphabet.header()
+        said |= {"trunk": json.dumps(dict(self.trunk)), "heads": json.dumps(dict(self.heads))}
+        return said | {"tied": json.dumps(self.tied)}
+
+
+def described(
+    system: str, trunk: Mapping[str, Any], heads: nn.ModuleDict, alphabet: Alphabet
+) -> Description:
+    """Of heads whose `shape` is a dataclass."""
+    shapes = {depth: asdict(head.shape) for depth, head in heads.items()}
+    return Description(system, trunk, shapes, are_tied(heads), alphabet)
+
+
+def save(
+    model: Recogniser,
+    about: Description,
+    path: Path,
+    tuned_on: str,
+    dtype: torch.dtype = torch.float16,
+    without: str = "",
+    **metadata: str,
+) -> None:
+    """Write `model`, whole or not at all.
+
+    Args:
+        about: as the constructor of its system describes it.
+        tuned_on: the labelled data, for cards and tables.
+        without: a shipped backbone whose tensors are not stored again, where the trunk still has
+            them (`hubert.tiny`).
+        metadata: more strings for the header.
+    """
+    tensors = _without_ties(hubert_weights.stored(model, dtype), about)
+    tensors, shared = without_shared(tensors, without, _trunk_of)
+    header = about.header() | shared | metadata | {"tuned_on": tuned_on}
+    hubert_weights.write_tensors(tensors, path, header)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file that was read: its tensors, its header and its alphabet."""
+
+    path: Path
+    tensors: Tensors
+    header: Mapping[str, str]
+    alphabet: Alphabet
+
+    @property
+    def tuned_on(self) -> str:
+        return self.header.get("tuned_on", "")
+
+
+def is_stored(source: str) -> bool:
+    """Whether `source` is a file whose header says that it is a recogniser's."""
+    from safetensors import safe_open
+
+    path = Path(source).expanduser()
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    try:
+        with safe_open(path, "pt") as file:
+            return HEADER in (file.metadata() or {})
+    except Exception:  # a damaged file may fail in any way; whoever reads it says so
+        return False
+
+
+def read(source: str) -> Stored:
+    """Raises: UsageError: there is no such file, a damaged one, or one of no recogniser."""
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise UsageError(f"weights: there is no file {path}")
+    tensors, header = safetensors_of(path, "weights")
+    tensors = with_shared(tensors, header, path, _trunk_of)
+    return Stored(path, {k: v.float() for k, v in tensors.items()}, header, _alphabet(path, header))
+
+
+def fill(stored: Stored, about: Description, trunk: Upstream, heads: nn.ModuleDict) -> str:
+    """Put the tensors into `trunk` and `heads`; their revision.
+
+    Args:
+        about: what is wanted.
+        trunk, heads: of any content, on the meta device too.
+    Raises: UsageError: the file is of another system, trunk, alphabet or other heads.
+    """
+    _refuse_another(stored, about)
+    whole = nn.ModuleDict({"trunk": trunk, "heads": heads}).to_empty(device="cpu")
+    wanted = _without_ties(whole.state_dict(), about)
+    hubert_weights.refuse_others(stored.tensors, wanted, f"weights: {stored.path}")
+    whole.load_state_dict(stored.tensors, strict=False)  # tied heads are stored once
+    return hubert_weights.content_hash(whole.eval())
+
+
+def _refuse_another(stored: Stored, about: Description) -> None:
+    path, wanted = stored.path, about.header()
+    if stored.header.get("system") != about.system:
+        raise UsageError(
+            f"weights: {path} is of {stored.header.get('system') or 'no known system'}, not of "
+            f"{about.system}; run it as --upstream {stored.header.get('system') or 'NAME'}.TAG"
+        )
+    if stored.alphabet != about.alphabet:
+        ours, theirs = about.alphabet, stored.alphabet
+        raise UsageError(
+            f"weights: {path} writes with the alphabet {theirs.name} of {len(theirs)} symbols, not "
+            f"with {ours.name} of {len(ours)}; leave alphabet out, or train it with that one"
+        )
+    for key, what in (("heads", "heads"), ("tied", "tied heads"), ("trunk", "trunk")):
+        if _json(stored, key) != json.loads(wanted[key]):
+            raise UsageError(
+                f"weights: {path} has another {what} than is asked for "
+                f"({_difference(_json(stored, key), json.loads(wanted[key]))}); name the tag and "
+                "the options that it was trained with"
+            )
+
+
+def _json(stored: Stored, key: str) -> Any:
+    try:
+        return json.loads(stored.header[key])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"weights: the header of {stored.path} does not say its {key}, or is damaged; copy it "
+            "again"
+        ) from error
+
+
+def _difference(there: Any, wanted: Any) -> str:
+    """The first entry that differs, for people."""
+    if not isinstance(there, dict) or not isinstance(wanted, dict):
+        return f"{there}, not {wanted}"
+    if there.keys() != wanted.keys():
+        return f"at {', '.join(there)}, not {', '.join(wanted)}"
+    key = next(k for k in wanted if there[k] != wanted[k])
+    return f"{key}: {there[key]}, not {wanted[key]}"
+
+
+def _alphabet(path: Path, header: Mapping[str, str]) -> Alphabet:
+    try:
+        return Alphabet.from_header(header)
+    except UsageError as error:
+        raise UsageError(f"weights: {path}: {error}") from error
+
+
+def _without_ties(tensors: Tensors, about: Description) -> Tensors:
+    """One head's tensors where all are one."""
+    kept = f"heads.{next(iter(about.heads))}."
+    if not about.tied:
+        return tensors
+    return {k: v for k, v in tensors.items() if not k.startswith("heads.") or k.startswith(kept)}
+
+
+def _trunk_of(path: Path, what: str) -> tuple[Tensors, dict[str, str]]:
+    """A backbone's own file, by the names that its tensors have here."""
+    tensors, said = safetensors_of(path, what)
+    return {TRUNK + name: tensor for name, tensor in tensors.items()}, said

@@ -1,0 +1,55 @@
+"""Wav2Vec2-CTC of Wright et al., 2024 (arXiv:2309.09546): a wav2vec 2.0 tuned for recognition with
+a linear head after every second block, the losses of all summed.
+
+As the paper reads, every exit has a head of its own; in the released code (augustgw/wav2vec2-ee)
+the six are one and the same (`--set head=tied`). An exit is chosen by frame entropy (eq. 5) or by
+the posterior of a beam search's best hypothesis (eq. 6, `--set criterion=posterior`).
+"""
+
+from ..benchmark.errors import UsageError
+from ..benchmark.registry import upstreams
+from .hubert import Hubert
+from .recognition.finetuned import Finetuned
+from .recognition.heads import HeadShape
+from .wav2vec2 import Wav2Vec2
+
+EVERY = 2  # blocks an exit
+HEADS = ("separate", "tied")
+
+
+@upstreams.register("wav2vec2_ctc")
+class Wav2Vec2CTC(Finetuned):
+    """
+    Args:
+        tag: base, or tiny, whose trunk is hubert.tiny: no wav2vec 2.0 of that size is trained here.
+        weights, criterion, alphabet, seed: as `Finetuned`.
+        head: separate or tied.
+        single: the blocks of a model with one exit, at its end, which the paper compares with; 0 =
+            all blocks and exits.
+    """
+
+    called = "wav2vec2_ctc"
+    paper = "Wright et al., 2024, early-exit architectures for ASR, arXiv:2309.09546"
+    encoders = {"tiny": Hubert, "base": Wav2Vec2}
+    divides = True
+
+    def __init__(
+        self,
+        tag: str = "tiny",
+        weights: str = "",
+        criterion: str = "entropy",
+        head: str = "separate",
+        single: int = 0,
+        alphabet: str = "",
+        seed: int = 0,
+    ):
+        if head not in HEADS:
+            raise UsageError(f"wav2vec2_ctc: head is {' or '.join(HEADS)}, not {head!r}")
+        last = self.encoder_of(tag).shape_of(tag).depth
+        if not 0 <= single <= last:
+            raise UsageError(f"wav2vec2_ctc: single is 1 to {last} blocks, or 0, not {single}")
+        self.own = {"head": (head, "separate"), "single": (single, 0)}
+        places = [single] if single else range(EVERY, last + 1, EVERY)
+        shapes = dict.fromkeys(places, HeadShape())
+        tied = head == "tied"
+        super().__init__(tag, weights, criterion, alphabet, seed, shapes, tied, single)
