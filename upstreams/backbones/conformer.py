@@ -11,17 +11,23 @@ gradients flow.
     conformer_block.py   the blocks
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .conformer_block import ConformerBlock
-from .conformer_shape import KERNEL, ConformerShape, frame_counts
+from .conformer_shape import KERNEL, ConformerShape, frame_counts, spectrum_frames
 from .hubert import Parts, joined, selected, valid_frames
 from .log_mel import MelSpectrum
 from .positions import sinusoids
+
+Changed = Callable[[Tensor, Tensor], Tensor]
+
+
+def unchanged(spectrum: Tensor, frames: Tensor) -> Tensor:
+    return spectrum
 
 
 class ConformerNet(nn.Module):
@@ -46,11 +52,15 @@ class ConformerNet(nn.Module):
         self.conformer_layers = nn.ModuleList(ConformerBlock(shape) for _ in range(shape.depth))
         self.parallel_layers = nn.ModuleList(ConformerBlock(shape) for _ in shape.parallel)
 
-    def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
+    def states(
+        self, wavs: Tensor, lengths: Tensor, changed: Changed = unchanged
+    ) -> Generator[Tensor, Tensor | None, None]:
         """Yield the (B, T, D) states of depth 0, 1, ..., L, as `Upstream.states` does.
 
         Args:
             wavs: (B, N) samples, zero-padded; lengths: (B,) valid samples.
+            changed: of a (B, T', mels) spectrum and its (B,) valid frames what is heard instead;
+                in a training, with parts of it masked.
         Send: the (B',) rows that continue; None continues with all.
         """
         alone = wavs.device.type == "cpu" and not torch.is_grad_enabled()
@@ -59,7 +69,7 @@ class ConformerNet(nn.Module):
         beside = {to: (source, branch) for branch, (source, to) in branches}
         sources = {source for source, _ in beside.values()}
         kept: dict[int, Parts] = {}  # the states that a branch will read
-        parts = self._front(wavs, lengths, alone)
+        parts = self._front(wavs, lengths, alone, changed)
         for depth in range(self.shape.depth + 1):
             if depth:
                 block = self.conformer_layers[depth - 1]
@@ -73,23 +83,20 @@ class ConformerNet(nn.Module):
             if depth in sources:
                 kept[depth] = parts
 
-    def _front(self, wavs: Tensor, lengths: Tensor, alone: bool) -> Parts:
+    def _front(self, wavs: Tensor, lengths: Tensor, alone: bool, changed: Changed) -> Parts:
         if alone:
             rows = zip(wavs, lengths.tolist(), strict=True)
-            return [(self.front(wav[None, :n], torch.tensor([n])), None) for wav, n in rows]
-        x, frames = self.front(wavs, lengths), frame_counts(lengths.cpu(), self.shape)
+            every = ((wav[None, :n], torch.tensor([n])) for wav, n in rows)
+            return [(self.front(wav, n, changed), None) for wav, n in every]
+        x, frames = self.front(wavs, lengths, changed), frame_counts(lengths.cpu(), self.shape)
         padded = not bool((frames == x.shape[1]).all())
         return [(x, valid_frames(x, frames) if padded else None)]
 
-    def front(self, wavs: Tensor, lengths: Tensor) -> Tensor:
-        """(B, N), (B,) -> (B, T, D): what enters block 1."""
+    def front(self, wavs: Tensor, lengths: Tensor, changed: Changed = unchanged) -> Tensor:
+        """(B, N), (B,) -> (B, T, D): what enters block 1; `changed` as `states` takes it."""
         short = self.shape.shortest
-        wavs = F.pad(wavs, (0, max(0, short - wavs.shape[1])))
-        return self.shortened(self.spectrum(wavs, lengths.clamp(min=short)))
-
-    def shortened(self, spectrum: Tensor) -> Tensor:
-        """(B, T', mels) -> (B, T, D): what enters block 1, of a spectrum."""
-        x = spectrum.mT
+        wavs, lengths = F.pad(wavs, (0, max(0, short - wavs.shape[1]))), lengths.clamp(min=short)
+        x = changed(self.spectrum(wavs, lengths), spectrum_frames(lengths)).mT
         for convolution in self.shorten:
             x = convolution(x)  # no frame of an utterance reads behind its end: no zeros are added
         x = x.mT

@@ -7,6 +7,8 @@ scale. The paper calls them MFCCs; the code has no cosine transform, and no loga
 (`power_mel`). tests/upstreams/test_log_mel.py holds them against torchaudio's.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +25,7 @@ class MelSpectrum(nn.Module):
     """(B, N) zero-padded samples and (B,) valid ones -> (B, T, mels), a frame every 10 ms.
 
     What stands behind a row's own frames is finite and means nothing. Rows must have more samples
-    than half a window. In double precision it gives doubles.
+    than half a window.
 
     Args:
         mels: bands; features: "log_mel" or "power_mel" (`conformer_shape.FEATURES`).
@@ -31,19 +33,25 @@ class MelSpectrum(nn.Module):
 
     def __init__(self, mels: int = 80, features: str = "log_mel"):
         super().__init__()
-        self.log = features == "log_mel"
-        self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
-        self.register_buffer("bands", triangles(mels), persistent=False)
+        self.mels, self.log = mels, features == "log_mel"
 
     def forward(self, wavs: Tensor, lengths: Tensor) -> Tensor:
         lengths = lengths.to(wavs.device)
+        window, bands = (known.to(wavs.device, non_blocking=True) for known in constants(self.mels))
         with no_autocast(wavs):  # energies span more than half precision holds
-            pieces = mirrored(wavs, lengths).unfold(1, WINDOW, HOP) * self.window
+            pieces = mirrored(wavs, lengths).unfold(1, WINDOW, HOP) * window
             spectrum = torch.view_as_real(torch.fft.rfft(pieces, FFT))
-            energies = spectrum.square().sum(-1) @ self.bands
+            energies = spectrum.square().sum(-1) @ bands
             if not self.log:
                 return energies
             return normalised((energies + FLOOR).log(), spectrum_frames(lengths))
+
+
+@lru_cache(maxsize=4)
+def constants(mels: int) -> tuple[Tensor, Tensor]:
+    """The window, (WINDOW,), and the bands. No buffers: a network whose weights are about to be
+    read is built empty."""
+    return torch.hann_window(WINDOW), triangles(mels)
 
 
 def mirrored(wavs: Tensor, lengths: Tensor) -> Tensor:
