@@ -1,5 +1,7 @@
 """How a trunk is walked while it learns: the states of every depth, with frames and features
-masked, blocks left out and dropout, none of which an upstream's own `states` has.
+masked, blocks left out and dropout, none of which an upstream's own `states` has. Masks are of what
+enters the blocks of a HuBERT, and of the spectrum that a Conformer hears (Park et al., 2019,
+SpecAugment).
 
 A block that is left out leaves the state as it was, so depth k stays depth k and every exit reads
 the state at its own number (fairseq/models/wav2vec/wav2vec2.py, layerdrop).
@@ -15,6 +17,7 @@ from torch.nn import functional as F
 
 from ...benchmark.contract import Upstream
 from ...benchmark.contract.wrapper import WaveformTransform
+from ..backbones.conformer_trunk import ConformerTrunk
 from ..backbones.hubert import HubertNet
 from ..backbones.hubert_shape import frame_counts
 from ..backbones.pretrained import PretrainedEncoder
@@ -24,7 +27,7 @@ from .recognition_recipe import RecognitionRecipe
 
 @dataclass(frozen=True)
 class Changes:
-    """What the input of one batch's blocks is changed by.
+    """What the input of one batch is changed by.
 
     Attributes:
         recipe: how many spans of frames and features are masked.
@@ -70,6 +73,8 @@ def states(
         return states(trunk.inner, wavs, lengths, changes, dropout)
     if encoder_of(trunk) is not None:
         return _of_encoder(trunk, wavs, lengths, changes, dropout)
+    if isinstance(trunk, ConformerTrunk):
+        return trunk.net.states(wavs, lengths, changes)
     return trunk.states(wavs, lengths)
 
 
