@@ -92,6 +92,13 @@ def mean(value: Tensor) -> Tensor:
     return value
 
 
+def from_leader(value: Tensor) -> Tensor:
+    """The first process's `value`, which everybody's must have the shape of."""
+    if rank_and_size()[1] > 1:
+        distributed.broadcast(value, 0)
+    return value
+
+
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     gradients = [p.grad for p in parameters if p.grad is not None]
     if rank_and_size()[1] == 1 or not gradients:

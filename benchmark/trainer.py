@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ class Schedule:
         accumulate: micro-batches of an update, whose gradients are averaged.
         clip: the norm to which each parameter group of the optimiser is clipped by itself.
         factor: update number from 0 -> factor of the learning rates; None = 1.
+        annealed: the lines of the log so far -> a further factor for each parameter group of the
+            optimiser, asked after every validation (NewBob); None = 1.
     """
 
     steps: int
@@ -44,6 +47,7 @@ class Schedule:
     accumulate: int = 1
     clip: float = math.inf
     factor: Callable[[int], float] | None = None
+    annealed: Callable[[Sequence[Mapping[str, float]]], Sequence[float]] | None = None
 
 
 def warm_then_linear(steps: int, warmup: float, floor: float = 0.0) -> Callable[[int], float]:
@@ -148,8 +152,23 @@ class _Training:
     def __post_init__(self) -> None:
         self.groups = [group["params"] for group in self.optimiser.param_groups]
         self.skipped = [0] * len(self.groups)
-        factor = self.schedule.factor or (lambda _: 1.0)
-        self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimiser, factor)
+        self.annealing = [1.0] * len(self.groups)
+        factors = [partial(self.factor, number) for number in range(len(self.groups))]
+        self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimiser, factors)
+
+    def factor(self, group: int, step: int) -> float:
+        """Of the learning rate of a parameter group."""
+        planned = self.schedule.factor(step) if self.schedule.factor else 1.0
+        return planned * self.annealing[group]
+
+    def anneal(self) -> None:
+        """Take the factors that follow from the log, which the first process alone has."""
+        if self.schedule.annealed is None:
+            return
+        told = torch.tensor(self.schedule.annealed(self.log), dtype=torch.float64)
+        self.annealing = distributed.from_leader(told.to(self.fabric.device)).tolist()
+        for number, lr in enumerate(self.rates.base_lrs):
+            self.optimiser.param_groups[number]["lr"] = lr * self.factor(number, self.step)
 
     @property
     def made_of(self) -> dict[str, float]:
@@ -170,6 +189,7 @@ class _Training:
             self.best = {name: tuple(of) for name, of in point["best"].items()}
             if distributed.is_leader():
                 resume_points.write_log(self.folder, self.log)
+            self.anneal()
         return self.step
 
     def run(self, what: str) -> None:
@@ -188,6 +208,7 @@ class _Training:
                 bar.update(1)
                 if self.step % self.schedule.every == 0 or self.step == steps:
                     self.validate_now()
+                    self.anneal()
 
     def update(self, stepper: torch.optim.Optimizer) -> None:
         """One update of the optimiser, from the mean gradient of its micro-batches."""

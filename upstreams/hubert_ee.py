@@ -6,11 +6,14 @@ the number of symbols, its confidence (eq. 5) is a mean largest probability: `pu
 to evidence.
 """
 
+from ..benchmark.contract import Training, TrainingData, TrainingRun
 from ..benchmark.errors import UsageError, did_you_mean
 from ..benchmark.registry import upstreams
 from .hubert import Hubert
-from .recognition.finetuned import Finetuned
+from .recognition.finetuned import PRETRAINED, Finetuned, blocks_left
 from .recognition.heads import HeadShape
+from .training import recognition_presets
+from .training.recognition_recipe import RecognitionRecipe
 
 PLACES = (5, 8, 11)  # sec. 3.1
 LINEAR = HeadShape()
@@ -28,6 +31,13 @@ BRANCHES = {
 }
 
 
+def train(recipe: RecognitionRecipe, data: TrainingData, run: TrainingRun) -> None:
+    """Tune encoder and heads of a tag on transcripts; see `Training.train`."""
+    from .training import recognition
+
+    recognition.train(recipe, data, run, HubertEE, PRETRAINED)
+
+
 @upstreams.register("hubert_ee")
 class HubertEE(Finetuned):
     """
@@ -36,12 +46,21 @@ class HubertEE(Finetuned):
         weights, criterion, alphabet, seed: as `Finetuned`.
         branch: light (one block) or paper (two blocks and a map back, as large as the paper says),
             or linear, which the paper found to do badly.
+        single: the blocks of a model with one linear head, at its end, which is the paper's
+            backbone where it is 12; 0 = all blocks and exits.
     """
 
     called = "hubert_ee"
     paper = "Yoon, Woo and Kim, 2024, HuBERT-EE, arXiv:2204.06328"
     encoders = {"tiny": Hubert, "base": Hubert}
     divides = True
+    trained_by = Training(
+        about="HuBERT and its branches, on transcripts",
+        presets=recognition_presets.HUBERT_EE,
+        train=train,
+        options=("weights", "branch", "single"),
+        labels="needed",
+    )
 
     def __init__(
         self,
@@ -49,13 +68,15 @@ class HubertEE(Finetuned):
         weights: str = "",
         criterion: str = "entropy",
         branch: str = "light",
+        single: int = 0,
         alphabet: str = "",
         seed: int = 0,
     ):
-        self.encoder_of(tag)
+        last = blocks_left(single, self.encoder_of(tag).shape_of(tag).depth, self.called)
         known = BRANCHES[tag] | {"linear": LINEAR}
         if branch not in known:
             raise UsageError(f"hubert_ee: branch {branch!r}: {did_you_mean(branch, known)}")
-        self.own = {"branch": (branch, "light")}
-        shapes = dict.fromkeys(PLACES, known[branch]) | {12: LINEAR}
-        super().__init__(tag, weights, criterion, alphabet, seed, shapes)
+        self.own = {"branch": (branch, "light"), "single": (single, 0)}
+        branches = {} if single else dict.fromkeys(PLACES, known[branch])
+        shapes = branches | {last: LINEAR}
+        super().__init__(tag, weights, criterion, alphabet, seed, shapes, keep=single)

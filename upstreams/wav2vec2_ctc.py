@@ -6,15 +6,25 @@ the six are one and the same (`--set head=tied`). An exit is chosen by frame ent
 the posterior of a beam search's best hypothesis (eq. 6, `--set criterion=posterior`).
 """
 
+from ..benchmark.contract import Training, TrainingData, TrainingRun
 from ..benchmark.errors import UsageError
 from ..benchmark.registry import upstreams
 from .hubert import Hubert
-from .recognition.finetuned import Finetuned
+from .recognition.finetuned import PRETRAINED, Finetuned, blocks_left
 from .recognition.heads import HeadShape
+from .training import recognition_presets
+from .training.recognition_recipe import RecognitionRecipe
 from .wav2vec2 import Wav2Vec2
 
 EVERY = 2  # blocks an exit
 HEADS = ("separate", "tied")
+
+
+def train(recipe: RecognitionRecipe, data: TrainingData, run: TrainingRun) -> None:
+    """Tune encoder and heads of a tag on transcripts; see `Training.train`."""
+    from .training import recognition
+
+    recognition.train(recipe, data, run, Wav2Vec2CTC, PRETRAINED)
 
 
 @upstreams.register("wav2vec2_ctc")
@@ -32,6 +42,13 @@ class Wav2Vec2CTC(Finetuned):
     paper = "Wright et al., 2024, early-exit architectures for ASR, arXiv:2309.09546"
     encoders = {"tiny": Hubert, "base": Wav2Vec2}
     divides = True
+    trained_by = Training(
+        about="wav2vec 2.0 and a linear head at every second block, on transcripts",
+        presets=recognition_presets.WAV2VEC2_CTC,
+        train=train,
+        options=("weights", "head", "single"),
+        labels="needed",
+    )
 
     def __init__(
         self,
@@ -45,11 +62,9 @@ class Wav2Vec2CTC(Finetuned):
     ):
         if head not in HEADS:
             raise UsageError(f"wav2vec2_ctc: head is {' or '.join(HEADS)}, not {head!r}")
-        last = self.encoder_of(tag).shape_of(tag).depth
-        if not 0 <= single <= last:
-            raise UsageError(f"wav2vec2_ctc: single is 1 to {last} blocks, or 0, not {single}")
+        last = blocks_left(single, self.encoder_of(tag).shape_of(tag).depth, self.called)
         self.own = {"head": (head, "separate"), "single": (single, 0)}
-        places = [single] if single else range(EVERY, last + 1, EVERY)
+        places = [last] if single else range(EVERY, last + 1, EVERY)
         shapes = dict.fromkeys(places, HeadShape())
         tied = head == "tied"
         super().__init__(tag, weights, criterion, alphabet, seed, shapes, tied, single)

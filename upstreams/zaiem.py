@@ -8,12 +8,22 @@ encoder is left out, after block 24 too, as in their experiments' code
 (salah-zaiem/speeding_inferences).
 """
 
+from ..benchmark.contract import Training, TrainingData, TrainingRun
 from ..benchmark.registry import upstreams
 from .hubert import Hubert
 from .recognition.alphabet import LETTERS_31
-from .recognition.finetuned import Finetuned
+from .recognition.finetuned import PRETRAINED, Finetuned, blocks_left
 from .recognition.heads import HeadShape
+from .training import recognition_presets
+from .training.recognition_recipe import RecognitionRecipe
 from .wavlm import WavLM
+
+
+def train(recipe: RecognitionRecipe, data: TrainingData, run: TrainingRun) -> None:
+    """Tune encoder and heads of a tag on transcripts; see `Training.train`."""
+    from .training import recognition
+
+    recognition.train(recipe, data, run, Zaiem, PRETRAINED)
 
 
 @upstreams.register("zaiem")
@@ -22,6 +32,8 @@ class Zaiem(Finetuned):
     Args:
         tag: large, or tiny, whose trunk is hubert.tiny: no WavLM of that size is trained here.
         weights, criterion, alphabet, seed: as `Finetuned`.
+        single: the blocks of a model with one exit, at its end: their layer removal, and with all
+            blocks their baseline; 0 = all blocks and exits.
     """
 
     called = "zaiem"
@@ -29,15 +41,25 @@ class Zaiem(Finetuned):
     encoders = {"tiny": Hubert, "large": WavLM}
     letters = LETTERS_31
     raw = True
+    trained_by = Training(
+        about="WavLM and the heads of its upper half, on transcripts",
+        presets=recognition_presets.ZAIEM,
+        train=train,
+        options=("weights", "single"),
+        labels="needed",
+    )
 
     def __init__(
         self,
         tag: str = "tiny",
         weights: str = "",
         criterion: str = "entropy",
+        single: int = 0,
         alphabet: str = "",
         seed: int = 0,
     ):
-        last = self.encoder_of(tag).shape_of(tag).depth
-        shapes = dict.fromkeys(range(last // 2 + 1, last + 1), HeadShape("dnn"))
-        super().__init__(tag, weights, criterion, alphabet, seed, shapes)
+        last = blocks_left(single, self.encoder_of(tag).shape_of(tag).depth, self.called)
+        self.own = {"single": (single, 0)}
+        places = [last] if single else range(last // 2 + 1, last + 1)
+        shapes = dict.fromkeys(places, HeadShape("dnn"))
+        super().__init__(tag, weights, criterion, alphabet, seed, shapes, keep=single)

@@ -25,7 +25,7 @@ importlib.import_module(sys.argv[4]).toy_training(Path(sys.argv[5]))
 """
 
 
-def toy_training(folder, die_at=None, steps=23, poison=()):
+def toy_training(folder, die_at=None, steps=23, poison=(), annealed=None, rates=None):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
     seen = []
@@ -34,6 +34,8 @@ def toy_training(folder, die_at=None, steps=23, poison=()):
         if i == die_at:
             raise RuntimeError("killed")
         seen.append(i)
+        if rates is not None:
+            rates[i // 2] = optimiser.param_groups[0]["lr"]
         x = torch.randn(8, 4)
         return (model(x) - x.sum(1, keepdim=True)).square().mean() * (
             float("nan") if i in poison else 1.0
@@ -43,13 +45,15 @@ def toy_training(folder, die_at=None, steps=23, poison=()):
         x = torch.linspace(-1, 1, 32).reshape(8, 4)
         return {"error": float((model(x) - x.sum(1, keepdim=True)).square().mean())}
 
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    warm = (lambda s: 1.0) if annealed else (lambda s: min(1.0, (s + 1) / 10))
     schedule = trainer.Schedule(
-        steps, every=5, accumulate=2, clip=1.0, factor=lambda s: min(1.0, (s + 1) / 10)
+        steps, every=5, accumulate=2, clip=1.0, factor=warm, annealed=annealed
     )
     done = trainer.train(
         model,
         loss,
-        torch.optim.Adam(model.parameters(), 1e-2),
+        optimiser,
         schedule,
         folder=folder,
         seed=3,
@@ -101,6 +105,20 @@ def test_no_half_written_checkpoint_is_left(tmp_path):
         "last.ckpt",
         "log.jsonl",
     ]
+
+
+def test_rates_follow_the_log_after_a_kill_too(tmp_path):
+    def annealed(log):
+        return [0.5 ** len(log)]
+
+    straight, resumed = {}, {}
+    first = toy_training(tmp_path / "a", annealed=annealed, rates=straight)[0]
+    with pytest.raises(RuntimeError, match="killed"):
+        toy_training(tmp_path / "b", die_at=27, annealed=annealed, rates=resumed)
+    second = toy_training(tmp_path / "b", annealed=annealed, rates=resumed)[0]
+    assert straight == {step: 1e-2 * 0.5 ** (step // 5) for step in range(23)} == resumed
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 @pytest.mark.slow

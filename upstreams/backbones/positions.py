@@ -1,7 +1,7 @@
-"""How an encoder learns where a frame stands: convolutions before the blocks, and WavLM's biases
-within attention.
+"""How an encoder learns where a frame stands: convolutions before the blocks, WavLM's biases within
+attention, sines that are added.
 
-Both are functions of one utterance alone: what lies beyond its last frame is zero to every
+All are functions of one utterance alone: what lies beyond its last frame is zero to every
 convolution, as it is when the utterance is run by itself.
 """
 
@@ -119,3 +119,13 @@ class PositionGate(nn.Module):
 def kept(x: Tensor, valid: Tensor | None) -> Tensor:
     """(B, T, D) with zeros on padding."""
     return x if valid is None else x * valid
+
+
+def sinusoids(frames: int, like: Tensor, start: int = 0) -> Tensor:
+    """(T, D) to add to the frames `start` .. `start` + T - 1 of (..., D) `like`: sines at even
+    features, cosines at odd ones, of wavelengths from 2 pi to 10000 x 2 pi (Vaswani et al., 2017,
+    sec. 3.5)."""
+    dim, place = like.shape[-1], torch.arange(start, start + frames, device=like.device)
+    rates = torch.exp(torch.arange(0, dim, 2, device=like.device) * (-math.log(10_000) / dim))
+    angles = place[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1).to(like.dtype)

@@ -18,7 +18,12 @@ TEMPERATURE = 0.1  # of the cosine similarities of the self-supervised head
 class Attention(nn.Module):
     """(B, T, D), a mask, True on keys that may be read or None, and biases (H, T', T') of T' >= T
     frames or None, -> (B, T, D).
+
+    Attributes:
+        dropout: of the attention weights in training mode; a fine-tuning may ask for some.
     """
+
+    dropout = 0.0
 
     def __init__(self, shape: HubertShape):
         super().__init__()
@@ -35,7 +40,8 @@ class Attention(nn.Module):
         )
         if bias is not None:
             mask = self.gated(x, mask, bias).to(q.dtype)
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        dropout = self.dropout if self.training else 0.0
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         return self.out_proj(x.transpose(1, 2).flatten(2))
 
     def gated(self, x: Tensor, mask: Tensor | None, bias: Tensor) -> Tensor:

@@ -145,6 +145,14 @@ class Finetuned(Recogniser):
         return trunk
 
 
+def blocks_left(single: int, last: int, who: str) -> int:
+    """The blocks of a model with one exit, at its end; all where `single` is 0. UsageError: there
+    are not so many."""
+    if not 0 <= single <= last:
+        raise UsageError(f"{who}: single is 1 to {last} blocks, or 0, not {single}")
+    return single or last
+
+
 def _shape_in(stored: Stored, asked: HubertShape) -> HubertShape:
     """What a file says of its trunk. UsageError: it is not what is asked for."""
     try:

@@ -100,10 +100,15 @@ class Recogniser(Upstream):
     def scores(self, depth: int, state: Tensor, frames: Tensor) -> Tensor:
         """(B, T, D) at `depth`, (B,) valid frames -> (B, T, V) log-probabilities of a batch;
         gradients pass. What stands behind a row's end means nothing."""
-        return self.heads[str(depth)](state, frames).log_softmax(-1)
+        # in full precision, whatever a training multiplies in
+        return self.heads[str(depth)](state, frames).float().log_softmax(-1)
 
     def answer(self, depth: int, state: Tensor, frames: Tensor) -> Sequence[Tensor]:
         """One (T, V) tensor of log-probabilities a row."""
+        return self.rows_of_scores(depth, state, frames)
+
+    def rows_of_scores(self, depth: int, state: Tensor, frames: Tensor) -> Sequence[Tensor]:
+        """`scores` without padding: one (T, V) tensor a row."""
         if state.device.type != "cpu" or torch.is_grad_enabled():
             scores = self.scores(depth, state, frames)  # before the host waits for the counts
             return [row[:n] for row, n in zip(scores, frames.tolist(), strict=True)]
@@ -125,7 +130,8 @@ class Recogniser(Upstream):
         if not before:  # nothing to agree with
             return state.new_ones(len(state))
         # asked again: a test remembers nothing of the one before
-        return self.criterion.of_exits(answer["answer"], self.answer(before, previous, frames))
+        earlier = self.rows_of_scores(before, previous, frames)
+        return self.criterion.of_exits(answer["answer"], earlier)
 
     def tau(self, evidence: np.ndarray, value: float) -> float:
         return for_mean_depth(evidence, value, self.exits, self.card.depth)
@@ -143,6 +149,10 @@ class Recogniser(Upstream):
         return self.trunk.macs(samples, depth)
 
     def answer_macs(self, samples: int, depth: int) -> int:
+        return self.scores_macs(samples, depth)
+
+    def scores_macs(self, samples: int, depth: int) -> int:
+        """Multiply-accumulates of the scores at `depth`."""
         return self.heads[str(depth)].macs(self._frames(samples))
 
     def evidence_macs(self, samples: int, depth: int) -> int:
@@ -152,7 +162,7 @@ class Recogniser(Upstream):
         if self.criterion.reads == "states":
             return 3 * frames * self.card.dim
         if self.criterion.reads == "exits":
-            return self.answer_macs(samples, before) if before else 0
+            return self.scores_macs(samples, before) if before else 0
         return beam.additions(frames, len(self.alphabet), self.criterion.search)
 
     def _frames(self, samples: int) -> int:

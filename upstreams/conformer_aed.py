@@ -1,0 +1,144 @@
+"""Conformer-AED of Wright et al., 2023 (arXiv:2309.09546): the encoder of `conformer_ctc`, and
+after every second block a Transformer decoder that spells, beside a linear map for CTC. Trained
+from scratch, 0.3 of CTC's loss and 0.7 of the decoder's cross entropy an exit (eq. 4), all exits
+summed (eq. 2).
+
+The decoder writes what an exit answers (sec. 3: "only the cross-entropy head is used"), the best
+symbol each time. Evidence is read from CTC's scores, since the decoder has none before it has
+written a transcript: so it runs once an utterance, where it leaves, and a test of an exit costs a
+linear map. The paper does not say which of the two its entropies are of.
+
+A transcript's cost depends on its length, which nobody knows before. It is charged at
+`symbols_per_second`, of the kept keys and values that it is computed with.
+
+Table 1's 13.3 M parameters are those of SpeechBrain's conformer_small.yaml, whose README has the
+number and whose error rates are the paper's without exits: one decoder, relative positions, two
+convolutions over time and frequency. With the front-end and the blocks of `conformer_ctc` there are
+13.06 M with one decoder, at one exit or shared by all (`--set head=tied`), and 33.19 M with six.
+The paper rescores with a language model, which is left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..benchmark.contract import SAMPLE_RATE, Training, TrainingData, TrainingRun
+from ..benchmark.errors import UsageError
+from ..benchmark.registry import upstreams
+from .backbones.conformer_shape import ConformerShape
+from .backbones.transformer_decoder import DecoderShape
+from .recognition import decoder_head
+from .recognition.alphabet import Alphabet
+from .recognition.from_scratch import RANDOM, FromScratch, features_of, places_of, tied_of
+from .training import recognition_presets
+from .training.recognition_recipe import RecognitionRecipe
+
+SHAPES = {
+    "tiny": ConformerShape(dim=72, heads=4, ffn=144),
+    "base": ConformerShape(dim=144, heads=4, ffn=1024),
+}
+DECODERS = {"tiny": 2, "base": 4}  # blocks; heads and ffn are the encoder's
+# symbols a second: characters of LibriSpeech, and its 2.7 words at 1.3 pieces each
+RATES = {"tiny": 14.0, "base": 3.5}
+
+
+def train(recipe: RecognitionRecipe, data: TrainingData, run: TrainingRun) -> None:
+    """Train encoder and heads of a tag from scratch, on transcripts; see `Training.train`."""
+    from .training import recognition
+
+    recognition.train(recipe, data, run, ConformerAED, RANDOM)
+
+
+@upstreams.register("conformer_aed")
+class ConformerAED(FromScratch):
+    """
+    Args:
+        tag: tiny or base.
+        weights, criterion, alphabet, seed: as `FromScratch`.
+        head: separate, a decoder an exit as in the paper, or tied.
+        single: the blocks of a model with one exit, at its end; 0 = all blocks and exits.
+        features: log_mel or power_mel.
+        symbols_per_second: what a decoder is charged for; 0 = the tag's: 14 (characters) for tiny,
+            3.5 (of 5000 word pieces) for base.
+    """
+
+    called = "conformer_aed"
+    paper = "Wright et al., 2023, training dynamic models using early exits, arXiv:2309.09546"
+    shapes = SHAPES
+    trained_by = Training(
+        about="a Conformer and a decoder at every second block, from scratch, on transcripts",
+        presets=recognition_presets.CONFORMER_AED,
+        train=train,
+        options=("weights", "head", "single", "features"),
+        labels="needed",
+    )
+    pieces = {"base": 5000}
+
+    def __init__(
+        self,
+        tag: str = "tiny",
+        weights: str = "",
+        criterion: str = "entropy",
+        head: str = "separate",
+        single: int = 0,
+        features: str = "log_mel",
+        symbols_per_second: float = 0.0,
+        alphabet: str = "",
+        seed: int = 0,
+    ):
+        if symbols_per_second < 0:
+            raise UsageError("conformer_aed: symbols_per_second is above 0, or 0 for the tag's own")
+        tied, shape = tied_of(head, self.called), self.shape_of(tag)
+        places = places_of(single, shape.depth, self.called)
+        self.own = {
+            "head": (head, "separate"),
+            "single": (single, 0),
+            "features": (features, "log_mel"),
+            "symbols_per_second": (symbols_per_second, 0.0),
+        }
+        shape = replace(shape, depth=places[-1], features=features_of(features, self.called))
+
+        def bank(letters: Alphabet) -> nn.ModuleDict:
+            sizes = (shape.dim, DECODERS[tag], shape.heads, shape.ffn, shape.dropout)
+            decoder = DecoderShape(len(letters), *sizes)
+            return decoder_head.new(places, decoder, letters.blank, seed, tied)
+
+        super().__init__(tag, weights, criterion, alphabet, seed, shape, bank)
+        self.evidence_reads_answer = False
+        self.symbols_per_second = symbols_per_second or RATES[tag]
+        said = f"{self.paper}; charged for {self.symbols_per_second:g} symbols a second"
+        self.card = replace(self.card, source=said)
+
+    def answer(self, depth: int, state: Tensor, frames: Tensor) -> Sequence[Tensor]:
+        """One (U,) tensor of symbols a row, as the decoder writes them."""
+        head = self.heads[str(depth)]
+        if state.device.type != "cpu":
+            return head.transcripts(state, frames)
+        rows = zip(state, frames.split(1), frames.tolist(), strict=True)
+        return [head.transcripts(row[None, :n], one)[0] for row, one, n in rows]
+
+    def decode(self, answer: Tensor, task: str) -> str:
+        return self.alphabet.decode(answer.tolist())
+
+    def evidence(
+        self, depth: int, state: Tensor, previous: Tensor, frames: Tensor, **answer: Any
+    ) -> Tensor:
+        """The criterion of CTC's scores, or of the states."""
+        if self.criterion.reads != "states":
+            answer["answer"] = self.rows_of_scores(depth, state, frames)
+        return super().evidence(depth, state, previous, frames, **answer)
+
+    def answer_macs(self, samples: int, depth: int) -> int:
+        """Of a transcript of `symbols_per_second`, whatever is said."""
+        symbols = round(self.symbols_per_second * samples / SAMPLE_RATE)
+        frames = int(self.frames(torch.tensor([samples]))[0])
+        return self.heads[str(depth)].decoding_macs(frames, symbols)
+
+    def evidence_macs(self, samples: int, depth: int) -> int:
+        """Of CTC's scores, where they are read, and what the criterion does with them."""
+        reads = self.criterion.reads != "states"
+        own = self.scores_macs(samples, depth) if reads else 0
+        return own + super().evidence_macs(samples, depth)
