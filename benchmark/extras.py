@@ -46,10 +46,7 @@ EXTRAS = {
         "separation, and the parity tests of its metrics",
         {"asteroid.losses": "asteroid", "mir_eval.separation": "mir_eval"},
     ),
-    "hf": Extra(
-        "Hugging Face models and weights",
-        {"transformers": "transformers", "huggingface_hub": "huggingface_hub"},
-    ),
+    "hf": Extra("Hugging Face models and weights", {"transformers": "transformers"}),
     "torchaudio": Extra("torchaudio bundles, training hubert.tiny", {"torchaudio": "torchaudio"}),
     "s3prl": Extra(
         "s3prl's upstreams (s3prl:NAME), the reference models of speed, parity tests of heads",
