@@ -1,5 +1,5 @@
-"""The commands of docs/training.md have the settings that the cards of the shipped weights name, and
-so have the presets that shipped recognisers were trained by."""
+"""The commands of docs/training.md have the settings that the cards of the shipped weights name,
+and so have the presets that shipped recognisers were trained by."""
 
 import json
 import shlex
