@@ -11,9 +11,6 @@ from pathlib import Path
 from ...benchmark.errors import UsageError, did_you_mean, require
 from .alphabet import NAMED, Alphabet
 
-WHY = "writing with word pieces"
-MARKS = ("<pad>", "<unk>", "<s>", "</s>")  # ids 0 to 3 of the models that are learned here
-
 
 def alphabet_of(spec: str) -> Alphabet:
     """One by name, or word pieces: the file of a sentencepiece model.
@@ -56,11 +53,12 @@ def from_pieces(model: bytes, name: str, where: str = "") -> Alphabet:
 
 
 def learn(texts: Iterable[str], size: int, name: str = "bpe") -> Alphabet:
-    """Byte-pair encoding learned from transcripts: `size` pieces, MARKS among them.
+    """Byte-pair encoding learned from transcripts: `size` pieces, the first four of them marks
+    (padding, unknown, beginning, end).
 
     Raises: UsageError: the transcripts do not hold so many.
     """
-    spm = require("sentencepiece", WHY, "bpe")
+    spm = require("sentencepiece", "writing with word pieces", "bpe")
     out = io.BytesIO()
     ids = {f"{what}_id": i for i, what in enumerate(("pad", "unk", "bos", "eos"))}
     try:
@@ -99,7 +97,7 @@ def encode(alphabet: Alphabet, text: str) -> list[int]:
 
 @lru_cache(maxsize=8)
 def _processor(model: bytes, where: str):
-    spm = require("sentencepiece", WHY, "bpe")
+    spm = require("sentencepiece", "writing with word pieces", "bpe")
     found = spm.SentencePieceProcessor()
     try:
         found.LoadFromSerializedProto(model)
