@@ -42,9 +42,9 @@ def made(parts: Sequence[Part], what: str) -> tuple[list[Result], list[str]]:
         rows = [row for row in exp.rows if part.wanted(row)]
         missing = sum(part.config.force or not row.path.exists() for row in rows)
         if missing:
-            left = _left(taken, len(parts) - number + 1)
+            of_time = left(taken, len(parts) - number + 1)
             print(
-                f"{what}: {number} of {len(parts)}, {part.name}: {missing} rows to make{left}",
+                f"{what}: {number} of {len(parts)}, {part.name}: {missing} rows to make{of_time}",
                 file=sys.stderr,
             )
         of_part, sentences = results(exp, True, rows, timings)
@@ -55,7 +55,7 @@ def made(parts: Sequence[Part], what: str) -> tuple[list[Result], list[str]]:
     return list(found.values()), list(refused)
 
 
-def _left(taken: Sequence[float], parts: int) -> str:
+def left(taken: Sequence[float], parts: int) -> str:
     """What is still to be done, if it takes as long as what was done."""
     if not taken:
         return ""

@@ -47,9 +47,9 @@ class Model:
         return round(self.small_first + share * (self.small_blocks - self.small_first), 2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Training:
-    """Weights of a system, by one of its upstream's recipes.
+    """Weights of a system, by one of its upstream's recipes. No two are the same.
 
     Attributes:
         name: what it is called in folders and on the command line.
@@ -75,9 +75,9 @@ class Training:
         return {**self.sized.get(size, {}), **single}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Line:
-    """One line of a table, or one of its arms, or a point of a figure.
+    """One line of a table, or one of its arms, or a point of a figure. No two are the same.
 
     An exit is a fixed block, or a threshold; neither is the whole model.
 
