@@ -9,10 +9,10 @@ from ..contract import Upstream
 from ..extras import install
 from ..registry import build_upstream
 from ..report.paper_table import Made
-from ..report.papers.shape import Line, Model
+from ..report.papers.shape import Line
 from ..report.result import Result
 from .experiment import Row, RunConfig
-from .paper_weights import TASK, Conditions, Weights, weights
+from .paper_weights import TASK, Conditions, weights
 from .several import Part, made
 
 KNOB = "target_depth"  # of every system that spells
@@ -76,23 +76,24 @@ def _lacking(line: Line) -> str:
     return f"{line.group or line.label}: needs {', '.join(absent)}; run: {install(extras)}"
 
 
-def _asked(
-    lines: Sequence[Line], file: str, asked: Conditions, seed: int, curves: bool
-) -> Asked:
+def _asked(lines: Sequence[Line], file: str, asked: Conditions, seed: int, curves: bool) -> Asked:
+    """The run of lines that share weights and a criterion."""
     first = lines[0]
-    model, criterion = first.training.model, first.criterion
-    options = {**first.training.options(asked.size), "criterion": criterion}
+    spec = first.training.model.spec(asked.size)
+    options = {**first.training.options(asked.size), "criterion": first.criterion}
     options |= {"weights": file} if file else {}
-    spec = model.spec(asked.size)
     built = build_upstream(spec, options)
-    places = {line: place(line, model, built, asked) for line in lines}
+    places = {line: place(line, built, asked) for line in lines}
     values = tuple(dict.fromkeys(value for _, value in places.values() if value is not None))
-    words = list(dict.fromkeys(word for line in lines for word in _words(line, places[line])))
-    words += [f"batch:{asked.batch}"] if asked.batch and any(l.adaptive for l in lines) else []
-    wanted = set(places.values())
-    if curves and any(line.adaptive for line in lines):
-        words = list(dict.fromkeys([*words, "static", "random"]))
+    words, wanted = [word for at in places.values() for word in _words(at)], set(places.values())
+    adaptive = any(line.adaptive for line in lines)
+    if adaptive and curves:
+        words.append("static")
         wanted |= {("full", None), *((f"depth {k}", None) for k in built.exits)}
+    if adaptive and asked.batch:
+        words.append(f"batch:{asked.batch}")
+    elif adaptive and curves:
+        words.append("random")
         wanted |= {("random", value) for value in values}
 
     def is_wanted(row: Row) -> bool:
@@ -106,16 +107,17 @@ def _asked(
         seed=seed,
         device=asked.device,
         results=asked.results,
-        settings={**asked.protocol, **options, "exits": ",".join(words)},
+        settings={**asked.protocol, **options, "exits": ",".join(dict.fromkeys(words))},
     )
-    part = Part(f"{first.training.name}, {criterion}, seed {seed}", config, is_wanted)
+    part = Part(f"{first.training.name}, {first.criterion}, seed {seed}", config, is_wanted)
     at_zero = built.published(0.0)
     unit = (built.published(1.0) - at_zero, at_zero)
     return Asked(part, built.card.name, built.card.revision, places, unit)
 
 
-def place(line: Line, model: Model, built: Upstream, asked: Conditions) -> Place:
+def place(line: Line, built: Upstream, asked: Conditions) -> Place:
     """The row that a line is."""
+    model = line.training.model
     together = f"batches of {asked.batch}" if asked.batch else ""
     if line.block is not None:
         block = model.block(line.block, asked.size)
@@ -133,7 +135,7 @@ def tau(line: Line, built: Upstream) -> float:
     return round(float(built.published(line.threshold)), 10)
 
 
-def _words(line: Line, at: Place) -> Iterable[str]:
+def _words(at: Place) -> Iterable[str]:
     """What `exits` must say for a row to be there."""
     exit, _ = at
     kind, _, rest = exit.partition(" ")
@@ -152,8 +154,6 @@ def _of_line(
     line: Line, of_runs: Sequence[Asked], cells: Mapping[tuple, Result], lacking: str
 ) -> Made:
     mine = [one for one in of_runs if line in one.places]
-    keys = [
-        (one.name, one.revision, one.part.config.seed, *one.places[line]) for one in mine
-    ]
+    keys = [(one.name, one.revision, one.part.config.seed, *one.places[line]) for one in mine]
     found = tuple(cells[key] for key in keys if key in cells)
     return Made(line, found, mine[0].unit if mine else (1.0, 0.0), lacking)

@@ -130,9 +130,11 @@ def of_rows(one: Made) -> dict[str, Any]:
         sum(n > 0 for n in result.exit_histogram) == 1 for result in one.rows
     )
     kept = ("corpus", "protocol", "n", "device")
-    return out | {"failed": max(line["failed"] for line in single)} | {
-        name: row(first)[name] if name != "device" or one_device else None for name in kept
-    }
+    return (
+        out
+        | {"failed": max(line["failed"] for line in single)}
+        | {name: row(first)[name] if name != "device" or one_device else None for name in kept}
+    )
 
 
 def thresholds(one: Made) -> dict[str, float | None]:

@@ -46,9 +46,7 @@ POSTER = Table(
     lines=(
         # the same whatever the criterion, and recorded with the lines of this one
         Line("Full Model", "Baseline", TWO_STEPS, criterion="similarity"),
-        *exits(
-            ENTROPY, JOINT, "entropy", {0.06: 13.80, 0.03: 17.61, 0.025: 20.52, 0.01: 23.98}
-        ),
+        *exits(ENTROPY, JOINT, "entropy", {0.06: 13.80, 0.03: 17.61, 0.025: 20.52, 0.01: 23.98}),
         *exits(
             SIMILARITY, JOINT, "similarity", {0.92: 15.97, 0.95: 17.18, 0.965: 21.44, 0.98: 24.0}
         ),
