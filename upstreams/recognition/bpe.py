@@ -25,7 +25,7 @@ def alphabet_of(spec: str) -> Alphabet:
     path = Path(spec).expanduser()
     if path.suffix != ".model":
         raise UsageError(
-            f"alphabet {spec!r}: {did_you_mean(spec, NAMED)}, or a sentencepiece model, FILE.model"
+            f"alphabet {spec!r}: {did_you_mean(spec, NAMED)} (or a sentencepiece model: FILE.model)"
         )
     if not path.is_file():
         raise UsageError(f"alphabet: there is no file {path}")

@@ -150,12 +150,13 @@ def _refuse_another(stored: Stored, about: Description) -> None:
             f"weights: {path} writes with the alphabet {theirs.name} of {len(theirs)} symbols, not "
             f"with {ours.name} of {len(ours)}; leave alphabet out, or train it with that one"
         )
-    for key, what in (("heads", "heads"), ("tied", "tied heads"), ("trunk", "trunk")):
-        if _json(stored, key) != json.loads(wanted[key]):
+    for key, what in (("heads", "heads"), ("tied", "tying of heads"), ("trunk", "trunk")):
+        there, asked = _json(stored, key), json.loads(wanted[key])
+        if there != asked:
             raise UsageError(
-                f"weights: {path} has another {what} than is asked for "
-                f"({_difference(_json(stored, key), json.loads(wanted[key]))}); name the tag and "
-                "the options that it was trained with"
+                f"weights: {path} differs from what is asked for in its {what} "
+                f"({_difference(there, asked)}); name the tag and the options that it was trained "
+                "with"
             )
 
 
