@@ -25,14 +25,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..benchmark.contract import SAMPLE_RATE
+from ..benchmark.contract import SAMPLE_RATE, Training, TrainingData, TrainingRun
 from ..benchmark.errors import UsageError
 from ..benchmark.registry import upstreams
 from .backbones.conformer_shape import ConformerShape
 from .backbones.transformer_decoder import DecoderShape
 from .recognition import decoder_head
 from .recognition.alphabet import Alphabet
-from .recognition.from_scratch import FromScratch, features_of, places_of, tied_of
+from .recognition.from_scratch import RANDOM, FromScratch, features_of, places_of, tied_of
+from .training import recognition_presets
+from .training.recognition_recipe import RecognitionRecipe
 
 SHAPES = {
     "tiny": ConformerShape(dim=72, heads=4, ffn=144),
@@ -41,6 +43,13 @@ SHAPES = {
 DECODERS = {"tiny": 2, "base": 4}  # blocks; heads and ffn are the encoder's
 # symbols a second: characters of LibriSpeech, and its 2.7 words at 1.3 pieces each
 RATES = {"tiny": 14.0, "base": 3.5}
+
+
+def train(recipe: RecognitionRecipe, data: TrainingData, run: TrainingRun) -> None:
+    """Train encoder and heads of a tag from scratch, on transcripts; see `Training.train`."""
+    from .training import recognition
+
+    recognition.train(recipe, data, run, ConformerAED, RANDOM)
 
 
 @upstreams.register("conformer_aed")
@@ -59,6 +68,13 @@ class ConformerAED(FromScratch):
     called = "conformer_aed"
     paper = "Wright et al., 2023, training dynamic models using early exits, arXiv:2309.09546"
     shapes = SHAPES
+    trained_by = Training(
+        about="a Conformer and a decoder at every second block, from scratch, on transcripts",
+        presets=recognition_presets.CONFORMER_AED,
+        train=train,
+        options=("weights", "head", "single", "features"),
+        labels="needed",
+    )
     pieces = {"base": 5000}
 
     def __init__(

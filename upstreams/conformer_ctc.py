@@ -16,17 +16,27 @@ from dataclasses import replace
 
 from torch import nn
 
+from ..benchmark.contract import Training, TrainingData, TrainingRun
 from ..benchmark.errors import UsageError
 from ..benchmark.registry import upstreams
 from .backbones.conformer_shape import ConformerShape
 from .recognition import heads
 from .recognition.alphabet import Alphabet
-from .recognition.from_scratch import FromScratch, features_of, places_of, tied_of
+from .recognition.from_scratch import RANDOM, FromScratch, features_of, places_of, tied_of
+from .training import recognition_presets
+from .training.recognition_recipe import RecognitionRecipe
 
 SHAPES = {
     "tiny": ConformerShape(dim=96, heads=4, ffn=192),
     "base": ConformerShape(),
 }
+
+
+def train(recipe: RecognitionRecipe, data: TrainingData, run: TrainingRun) -> None:
+    """Train encoder and heads of a tag from scratch, on transcripts; see `Training.train`."""
+    from .training import recognition
+
+    recognition.train(recipe, data, run, ConformerCTC, RANDOM)
 
 
 @upstreams.register("conformer_ctc")
@@ -46,6 +56,13 @@ class ConformerCTC(FromScratch):
     called = "conformer_ctc"
     paper = "Wright et al., 2023, training dynamic models using early exits, arXiv:2309.09546"
     shapes = SHAPES
+    trained_by = Training(
+        about="a Conformer and a linear head at every second block, from scratch, on transcripts",
+        presets=recognition_presets.CONFORMER_CTC,
+        train=train,
+        options=("weights", "head", "single", "split", "features"),
+        labels="needed",
+    )
     pieces = {"base": 256}
 
     def __init__(

@@ -30,7 +30,7 @@ def test_means_are_those_of_torch_and_of_fairseq():
     log_probs = scores()
     each, of = ctc(log_probs, FRAMES, TARGETS, 0), {}
     for per in ("utterance", "symbol", "batch"):
-        of[per] = float(averaged(each, TARGETS, replace(RECIPE, per=per), batch()))
+        of[per] = averaged(each, TARGETS, replace(RECIPE, per=per), batch()).item()
     flat, sizes = torch.tensor([i for target in TARGETS for i in target]), torch.tensor([3, 1, 4])
     given = (log_probs.transpose(0, 1), flat, FRAMES, sizes)
     torchs = {kind: float(F.ctc_loss(*given, 0, kind, True)) for kind in ("mean", "sum")}

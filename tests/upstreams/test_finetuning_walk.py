@@ -10,7 +10,7 @@ from earlyexit_superb.upstreams.backbones.waveform_filters import ShorteningFilt
 from earlyexit_superb.upstreams.downsampled import Shortened
 from earlyexit_superb.upstreams.training import trunk_walk
 from earlyexit_superb.upstreams.training.disturbed import chunked, span_rows, spans, sped
-from helpers.hubert import SMALL, SMALL_LARGE, SMALL_WAVLM
+from helpers.hubert import SMALL, SMALL_LARGE, SMALL_WAVLM, close
 from helpers.spelling import RECIPE
 from torch import nn
 
@@ -37,6 +37,13 @@ def test_unchanged_it_gives_the_upstreams_own_states(clips, tag, tap):
     own = list(trunk.states(wavs, torch.tensor([len(clip) for clip in clips])))
     for ours, theirs in zip(walked(trunk, clips), own, strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_frozen_convolutions_give_the_same(clips):
+    trunk = Encoder("base").eval()
+    own = walked(trunk, clips)
+    trunk.net.feature_extractor.requires_grad_(False)
+    close(walked(trunk, clips), own)
 
 
 def test_behind_a_shortened_waveform_too(clips):

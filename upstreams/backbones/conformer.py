@@ -3,8 +3,8 @@ utterance.
 
 Wright et al., 2023 (arXiv:2309.09546): a mel spectrum, two convolutions of stride 2 without a
 non-linearity between them, sinusoidal positions, Conformer blocks. As `hubert.py` does, it runs
-every utterance by itself and unpadded on a CPU, and a padded batch with a mask elsewhere and where
-gradients flow.
+every utterance by itself and unpadded on a CPU, and a padded batch with a mask elsewhere and in
+training. Matrices begin as in the authors' code, Xavier's uniform ones.
 
     conformer_shape.py   sizes, frames, multiply-accumulates
     log_mel.py           samples to mel spectra
@@ -51,6 +51,8 @@ class ConformerNet(nn.Module):
         self.dropout = nn.Dropout(shape.dropout)
         self.conformer_layers = nn.ModuleList(ConformerBlock(shape) for _ in range(shape.depth))
         self.parallel_layers = nn.ModuleList(ConformerBlock(shape) for _ in shape.parallel)
+        for matrix in (p for p in self.parameters() if p.ndim > 1):
+            nn.init.xavier_uniform_(matrix)
 
     def states(
         self, wavs: Tensor, lengths: Tensor, changed: Changed = unchanged
@@ -63,7 +65,7 @@ class ConformerNet(nn.Module):
                 in a training, with parts of it masked.
         Send: the (B',) rows that continue; None continues with all.
         """
-        alone = wavs.device.type == "cpu" and not torch.is_grad_enabled()
+        alone = wavs.device.type == "cpu" and not (torch.is_grad_enabled() or self.training)
         longest = frame_counts(wavs.shape[1], self.shape)
         branches = zip(self.parallel_layers, self.shape.parallel, strict=True)
         beside = {to: (source, branch) for branch, (source, to) in branches}

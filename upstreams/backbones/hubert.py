@@ -116,15 +116,23 @@ class HubertNet(nn.Module):
             wavs = F.pad(wavs, (0, shortest - wavs.shape[1]))
         if self.shape.normalise_wav:
             wavs = normalised(wavs, lengths)
-        x = self._project(self.feature_extractor(wavs, lengths.clamp(min=shortest)))
+        return self.projected(self.feature_extractor(wavs, lengths.clamp(min=shortest)), lengths)
+
+    def projected(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, C) convolved -> (B, T, D): layer-norm and projection; padded frames are zero."""
+        x = self._project(x)
         return x * valid_frames(x, frame_counts(lengths, self.shape))[..., None].to(x.dtype)
 
     def project_alone(self, wav: Tensor) -> Tensor:
         """(N,) -> (1, T, D), as `project` of one utterance."""
+        return self._project(self.convolve_alone(wav))[None]
+
+    def convolve_alone(self, wav: Tensor) -> Tensor:
+        """(N,) -> (T, C): the convolutions of one utterance."""
         if self.shape.normalise_wav:
             wav = normalised(wav[None], torch.tensor([len(wav)]))[0]
         wav = F.pad(wav, (0, max(0, self.shape.shortest - len(wav))))
-        return self._project(self.feature_extractor.alone(wav))[None]
+        return self.feature_extractor.alone(wav)
 
     def _project(self, x: Tensor) -> Tensor:
         projection = self.feature_projection

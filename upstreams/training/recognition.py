@@ -28,6 +28,7 @@ from ...benchmark.errors import UsageError
 from ...benchmark.storage import write_text
 from ..recognition import weights
 from ..recognition.finetuned import Finetuned
+from ..recognition.from_scratch import FromScratch
 from ..recognition.heads import are_tied
 from .recognition_data import Transcripts, alphabet_for
 from .recognition_learner import Learner
@@ -39,7 +40,7 @@ def train(
     recipe: RecognitionRecipe,
     data: TrainingData,
     run: TrainingRun,
-    system: type[Finetuned],
+    system: type[Finetuned | FromScratch],
     start: str,
 ) -> None:
     """`run.weights`, tuned on the transcripts of `data`, and their card; goes on from what is
@@ -73,7 +74,7 @@ def train(
         write_text(run.weights.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
 
 
-def _write(recogniser: Finetuned, run: TrainingRun, speech: Transcripts) -> None:
+def _write(recogniser: Finetuned | FromScratch, run: TrainingRun, speech: Transcripts) -> None:
     """fp16, without what a shipped backbone holds already."""
     shipped = recogniser.trunk.card.name.partition("(")[0]
     tuned_on = f"{speech.name}, {speech.hours:.1f} h of transcripts"
@@ -81,7 +82,7 @@ def _write(recogniser: Finetuned, run: TrainingRun, speech: Transcripts) -> None
 
 
 def _card(
-    recogniser: Finetuned,
+    recogniser: Finetuned | FromScratch,
     recipe: RecognitionRecipe,
     run: TrainingRun,
     speech: Transcripts,

@@ -1,5 +1,7 @@
 """How a trunk is walked while it learns: the states of every depth, with frames and features
-masked, blocks left out and dropout, none of which an upstream's own `states` has.
+masked, blocks left out and dropout, none of which an upstream's own `states` has. Masks are of what
+enters the blocks of a HuBERT, and of the spectrum that a Conformer hears (Park et al., 2019,
+SpecAugment).
 
 A block that is left out leaves the state as it was, so depth k stays depth k and every exit reads
 the state at its own number (fairseq/models/wav2vec/wav2vec2.py, layerdrop).
@@ -10,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...benchmark.contract import Upstream
 from ...benchmark.contract.wrapper import WaveformTransform
+from ..backbones.conformer_trunk import ConformerTrunk
 from ..backbones.hubert import HubertNet
 from ..backbones.hubert_shape import frame_counts
 from ..backbones.pretrained import PretrainedEncoder
@@ -24,7 +27,7 @@ from .recognition_recipe import RecognitionRecipe
 
 @dataclass(frozen=True)
 class Changes:
-    """What the input of one batch's blocks is changed by.
+    """What the input of one batch is changed by.
 
     Attributes:
         recipe: how many spans of frames and features are masked.
@@ -70,6 +73,8 @@ def states(
         return states(trunk.inner, wavs, lengths, changes, dropout)
     if encoder_of(trunk) is not None:
         return _of_encoder(trunk, wavs, lengths, changes, dropout)
+    if isinstance(trunk, ConformerTrunk):
+        return trunk.net.states(wavs, lengths, changes)
     return trunk.states(wavs, lengths)
 
 
@@ -84,7 +89,7 @@ def _of_encoder(
     trunk: PretrainedEncoder, wavs: Tensor, lengths: Tensor, changes: Changes, dropout: float
 ) -> Iterator[Tensor]:
     net, residual = trunk.net, trunk.tap == "residual"
-    x = changes(net.project(wavs, lengths), frame_counts(lengths, net.shape))
+    x = changes(_front(net, wavs, lengths), frame_counts(lengths, net.shape))
     mask = net.attention_mask(x, lengths)
     x = F.dropout(net.position(x, mask), dropout, net.training)
     yield x
@@ -95,6 +100,17 @@ def _of_encoder(
         elif depth == last and net.shape.pre_norm and not residual:
             x = net.encoder.layer_norm(x)  # it belongs to the state, not to the block
         yield x
+
+
+def _front(net: HubertNet, wavs: Tensor, lengths: Tensor) -> Tensor:
+    """`net.project`, by the quicker way of a CPU where the convolutions do not learn."""
+    learns = any(p.requires_grad for p in net.feature_extractor.parameters())
+    if learns or wavs.requires_grad or wavs.device.type != "cpu":
+        return net.project(wavs, lengths)
+    rows = zip(wavs, lengths.tolist(), strict=True)
+    with torch.no_grad():
+        convolved = [net.convolve_alone(wav[:samples]) for wav, samples in rows]
+    return net.projected(nn.utils.rnn.pad_sequence(convolved, batch_first=True), lengths)
 
 
 def drop_out(net: HubertNet, recipe: RecognitionRecipe) -> None:
