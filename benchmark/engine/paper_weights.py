@@ -11,7 +11,7 @@ from ..errors import UsageError, did_you_mean
 from ..registry import build_upstream, untrained
 from ..report.papers.shape import PUBLISHED, SMALL, Training
 from .several import left
-from .training_start import TrainingConfig, train
+from .training_start import TrainingConfig, named, train
 
 TASK = "asr"  # what the systems of these papers answer
 SHIPPED = "shipped"  # in the place of a file: what the upstream comes with
@@ -106,7 +106,7 @@ def config(training: Training, asked: Conditions, seed: int) -> TrainingConfig:
 
 
 def file_of(one: TrainingConfig) -> Path:
-    return one.out / f"{one.upstream}.safetensors"
+    return one.out / f"{named(one.upstream)[0]}.safetensors"
 
 
 def _given(by_name: Mapping[str, Training], name: str, asked: Conditions) -> str:
