@@ -8,6 +8,7 @@ from earlyexit_superb.benchmark.engine import cost, run
 from earlyexit_superb.benchmark.report import papers
 from earlyexit_superb.upstreams.training import recognition
 from helpers import papers as toys
+from helpers.sounds import spoken_list
 
 
 def test_it_says_what_there_is(capsys):
@@ -69,9 +70,9 @@ def twice(line, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_a_second_call_makes_nothing_and_gives_the_same_files(
-    toy, spoken, tmp_path, shared_cache, capsys, monkeypatch
+    toy, tmp_path, shared_cache, capsys, monkeypatch
 ):
-    about = ["--data", str(spoken), "--results", str(tmp_path)]
+    about = ["--data", str(spoken_list(tmp_path / "spoken")), "--results", str(tmp_path)]
     said = twice(["paper", "toy", "--table", "1", *about], monkeypatch, capsys)
     assert "Table 1 of a paper of tests" in said and "minus fixed exits" in said
     assert "Absent: no recipe makes it." in said and "threshold, its unit" in said
