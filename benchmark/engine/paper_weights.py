@@ -11,7 +11,7 @@ from ..errors import UsageError, did_you_mean
 from ..registry import build_upstream, untrained
 from ..report.papers.shape import PUBLISHED, SMALL, Training
 from .several import left
-from .training_start import TrainingConfig, named, train
+from .training_start import TrainingConfig, named, settled, train
 
 TASK = "asr"  # what the systems of these papers answer
 SHIPPED = "shipped"  # in the place of a file: what the upstream comes with
@@ -72,6 +72,8 @@ def weights(trainings: Iterable[Training], asked: Conditions) -> Weights:
         for of, seed in wanted
         if (of.name, seed) not in found
     }
+    for one in configs.values():
+        settled(one)  # a recipe that cannot be is said before the first training
     missing = sum(not file_of(one).exists() for one in configs.values())
     taken: list[float] = []
     for (name, seed), one in configs.items():

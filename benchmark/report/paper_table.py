@@ -21,7 +21,8 @@ from .table1 import NONE, OURS, PAPER
 AT_ONE = "†"
 KEYS = ("group", "line", "arm")
 INTERVALS = ("wer",)  # with an interval where the table is read
-THRESHOLDS = {"threshold": "threshold, its unit", "tau": "threshold"}
+THRESHOLDS = {"threshold": "threshold ours", "tau": "as evidence"}
+COUNTS = ("seeds", "n", "failed")
 COSTS = ("depth", "gmacs_per_s", "macs_saved", "rtf", "params_m")
 MEASURES = {  # name: (heading, digits); some are printed in a paper only
     "wer": ("WER %", 2),
@@ -103,7 +104,8 @@ def numbers(made: Sequence[Made], known: pd.DataFrame) -> pd.DataFrame:
             out.append({"source": OURS, **about, "control": line.control, **of_rows(one)})
         if not theirs and not one.rows:
             out.append({"source": NONE, **about})
-    return pd.DataFrame(out)
+    table = pd.DataFrame(out)
+    return table.astype({name: "Int64" for name in COUNTS if name in table})
 
 
 def _renamed(told: Mapping[str, str]) -> dict[str, str]:
@@ -167,8 +169,7 @@ def wide(table: pd.DataFrame, of: Table) -> pd.DataFrame:
         table: `numbers`.
     """
     lines: dict[tuple[str, str], dict[tuple[str, str], str]] = {}
-    for line in table.to_dict("records"):
-        line = {name: None if value != value else value for name, value in line.items()}
+    for line in table.astype(object).where(table.notna(), None).to_dict("records"):
         lines.setdefault((line["group"], line["line"]), {}).update(_cells(line, of))
     columns = [("", "group"), ("", of.heading)] if table["group"].any() else [("", of.heading)]
     columns += [("", text) for text in THRESHOLDS.values()]

@@ -84,11 +84,11 @@ def notes(about: About, table: pd.DataFrame) -> list[str]:
 
 
 def _of_ours(ours: pd.DataFrame, about: About) -> list[str]:
-    first, seeds = ours.iloc[0], sorted(set(ours["seeds"]))
+    first, seeds = ours.iloc[0], sorted(set(ours["seeds"].astype(int)))
     said = [
         f"{OURS}: the test split of {first['corpus']}, {int(ours['n'].max())} utterances, greedy; "
-        f"means over {'/'.join(map(str, seeds))} seeds of training, in brackets the 95 % interval "
-        "over test utterances, by speaker.",
+        f"means over seeds of training ({'/'.join(map(str, seeds))}), in brackets the 95 % "
+        "interval over test utterances, by speaker.",
         "Trained: " + "; ".join(f"{name}: {how}" for name, how in about.trained.items()) + ".",
         f"Tuned on: {'; '.join(dict.fromkeys(ours['tuned_on']))}. Such rows are no rows of SUPERB, "
         "whose upstreams are frozen.",
@@ -115,10 +115,10 @@ def _of_thresholds(aimed: bool) -> str:
         if aimed
         else "as printed"
     )
-    here, there = THRESHOLDS["tau"], THRESHOLDS["threshold"]
+    there, here = THRESHOLDS.values()
     return (
-        f"Thresholds are {how}; `{here}` is in the unit of the upstream's evidence (lower is "
-        f"surer; an entropy in nats a frame), `{there}` the same in the paper's."
+        f"Thresholds of ours are {how}; `{there}` is one in the paper's unit, `{here}` in that of "
+        "the upstream's evidence (lower is surer; an entropy in nats a frame)."
     )
 
 
@@ -129,6 +129,6 @@ def of_claims(table: pd.DataFrame) -> str:
         "Paired differences of word error rates on the same test utterances, below zero where the "
         "first is better; fixed exits are those of the same weights, mixed to the same "
         "multiply-accumulates; random ones the same exits dealt out anew, in exact expectation. "
-        f"Mean over {seeds} seeds, 95 % interval by speaker; {SURE}: it excludes zero, each line "
+        f"Mean over seeds ({seeds}), 95 % interval by speaker; {SURE}: it excludes zero, each line "
         "by itself."
     )

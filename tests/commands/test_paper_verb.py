@@ -38,6 +38,7 @@ def test_it_says_what_there_is(capsys):
         ("hubert-ee --table 1 --batch 1", "--batch is a number of utterances from 2"),
         ("hubert-ee --table 1 --weights joint", "--weights takes key=value"),
         ("hubert-ee --table 2 --weights jont=x", "did you mean joint"),
+        ("hubert-ee --table 2 --train stesp=1", "has no option 'stesp': did you mean steps"),
     ],
 )
 def test_bad_input_is_one_sentence(line, sentence, tmp_path, capsys):
@@ -75,7 +76,7 @@ def test_a_second_call_makes_nothing_and_gives_the_same_files(
     about = ["--data", str(spoken_list(tmp_path / "spoken")), "--results", str(tmp_path)]
     said = twice(["paper", "toy", "--table", "1", *about], monkeypatch, capsys)
     assert "Table 1 of a paper of tests" in said and "minus fixed exits" in said
-    assert "Absent: no recipe makes it." in said and "threshold, its unit" in said
+    assert "Absent: no recipe makes it." in said and "threshold ours" in said
     said = twice(["paper", "toy", "--table", "2", *about], monkeypatch, capsys)
     assert "one minus other" in said and "minus the exit before it" in said
     for number in toys.FIGURES:
