@@ -2,6 +2,7 @@
 same utterances, with intervals clustered by speaker.
 
     one arm minus another                 of every line that has both
+    one line minus another                that the table names
     a fixed exit minus the one before it  of every training with several in the table
     minus fixed exits                     of the same weights, mixed to equal multiply-accumulates
     minus random exits                    the same exits dealt out anew, in exact expectation
@@ -33,7 +34,8 @@ def claims(made: Sequence[Made], of: Table, found: Sequence[Result]) -> pd.DataF
         found: all rows that the lines may be held against.
     """
     there = [one for one in made if one.rows]
-    lines = [*_arms(there, of), *_before(there, of), *_adaptive(there, Pool(found))]
+    named = [*_arms(there, of), *_pairs(there, of)]
+    lines = [*named, *_before(there, of), *_adaptive(there, Pool(found))]
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
@@ -46,6 +48,13 @@ def _arms(made: Sequence[Made], of: Table) -> Iterator[dict[str, Any]]:
         second = by_place.get((group, label, other))
         if arm == one and second:
             yield _told(f"{one} minus {other}", first, first.rows, second.rows)
+
+
+def _pairs(made: Sequence[Made], of: Table) -> Iterator[dict[str, Any]]:
+    rows = {one.line: one for one in made}
+    for claim, first, second in of.pairs:
+        if first in rows and second in rows:
+            yield _told(claim, rows[first], rows[first].rows, rows[second].rows)
 
 
 def _before(made: Sequence[Made], of: Table) -> Iterator[dict[str, Any]]:

@@ -96,7 +96,8 @@ def _of_ours(ours: pd.DataFrame, about: About) -> list[str]:
     if about.size != PUBLISHED:
         said.append(
             "Ours are small models: a number of ours and one of the paper are not comparable, each "
-            "is to be read against the other lines of its source."
+            "is to be read against the other lines of its source. Blocks are numbered as there; "
+            "ours lie at the same share of the model's depth."
         )
     if max(seeds) < PUBLISHED_SEEDS:
         said.append(f"Fewer than {PUBLISHED_SEEDS} seeds: a first look.")

@@ -1,5 +1,7 @@
 """A paper's table from rows and printed numbers: what stands beside what, thresholds, claims."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from earlyexit_superb.benchmark.errors import UsageError
@@ -127,6 +129,10 @@ def test_claims_are_paired_differences(tmp_path):
     assert found["value"] == pytest.approx(expected.value) and found["seeds"] == 2
     assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
     assert told.loc[("one, minus the exit before it", "3"), "value"] == pytest.approx(-42.5)
+    named = replace(papers.BESIDE, minus=(), pairs=(("called so", made[2].line, made[1].line),))
+    [line] = paper_claims.claims(made[1:3], named, []).to_dict("records")
+    assert line["claim"] == "called so" and line["value"] == pytest.approx(-42.5)
+    assert paper_claims.claims(made[:2], named, []).empty
     text = paper_claims.read(told.reset_index())
     assert text["difference of WER %"].iloc[0].startswith("+0.00 [")
 

@@ -120,6 +120,7 @@ class Table:
         measures: its columns, names of paper_table.MEASURES.
         arms: systems side by side in a line, as the columns are headed.
         minus: two arms; the first minus the second is told for every line.
+        pairs: what the difference of two of its lines is called, and the two.
         notes: sentences about what is printed there, or differs here.
     """
 
@@ -129,6 +130,7 @@ class Table:
     lines: tuple[Line, ...]
     arms: tuple[str, ...] = (ALL,)
     minus: tuple[str, ...] = ()
+    pairs: tuple[tuple[str, Line, Line], ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -15,6 +15,7 @@ SIMILARITY = "Early Exit: Layer Sim. Threshold"
 IN_STEPS = "Two Steps EE: Layer Sim. Threshold"
 KEPT = (22, 20, 18, 16, 14, 12)
 SHORTER = ("CL2", "CL3", "CL4", "AV2", "AV3", "AV4", "SD2", "SD3", "SD4")
+CONTROLS = "Controls: fixed exits"
 NOT_TUNED = (
     "Downsampling: no recipe here tunes an encoder behind a shortened input on transcripts; "
     "upstream `downsampled` has the three methods in front of frozen or distilled ones"
@@ -39,13 +40,24 @@ def removal(keep: int) -> Line:
     return Line(str(keep), "Layer removal: blocks kept", training)
 
 
+def fixed(name: str, training: Training, k: int) -> Line:
+    """The same whatever the criterion is, and recorded with the lines of this one."""
+    label = f"{name}, exit {k}"
+    return Line(label, CONTROLS, training, criterion="similarity", block=k, control=True)
+
+
+BASELINE = Line("Full Model", "Baseline", TWO_STEPS, criterion="similarity")
+FIXED = (14, 18, 22, 24)  # exits, of which the last is worse where all learn together
+JOINTLY = tuple(fixed("joint", JOINT, k) for k in FIXED)
+STEPWISE = tuple(fixed("two steps", TWO_STEPS, k) for k in FIXED)
+PAIRED = "joint minus two steps"
+
 POSTER = Table(
     title="Exits by entropy and by similarity of layers, fewer blocks and a shortened input",
     heading="Technique",
     measures=("depth", "wer", "cer", "gmacs_per_s", "rtf", "gpu_s", "cpu_s", "params_m"),
     lines=(
-        # the same whatever the criterion, and recorded with the lines of this one
-        Line("Full Model", "Baseline", TWO_STEPS, criterion="similarity"),
+        BASELINE,
         *exits(ENTROPY, JOINT, "entropy", {0.06: 13.80, 0.03: 17.61, 0.025: 20.52, 0.01: 23.98}),
         *exits(
             SIMILARITY, JOINT, "similarity", {0.92: 15.97, 0.95: 17.18, 0.965: 21.44, 0.98: 24.0}
@@ -55,7 +67,10 @@ POSTER = Table(
         ),
         *map(removal, KEPT),
         *(Line(name, "Downsampling", lacking=NOT_TUNED) for name in SHORTER),
+        *JOINTLY,
+        *STEPWISE,
     ),
+    pairs=tuple((PAIRED, *pair) for pair in zip(JOINTLY, STEPWISE, strict=True)),
     notes=(
         "Seconds there: all of test-clean, batches of four that leave together; here every "
         "utterance leaves by itself unless --batch says otherwise.",
