@@ -34,6 +34,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line of a sentence; its name where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def listed(problems: Sequence[str], most: int = 10) -> str:
     """Several complaints in one sentence."""
     more = f" | and {len(problems) - most} more" if len(problems) > most else ""
@@ -58,10 +63,9 @@ def require(module: str, why: str, extra: str = "") -> Any:
     try:
         return importlib.import_module(module)
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        said = str(error).splitlines()[0] if str(error) else repr(error)
         raise MachineError(
             f"{why} needs the package {module}, which cannot be imported here "
-            f"({type(error).__name__}: {said}); run: {install(extra)} "
+            f"({type(error).__name__}: {first_line(error)}); run: {install(extra)} "
             "(or run_benchmark.py doctor for a diagnosis)"
         ) from error
 

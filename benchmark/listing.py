@@ -17,7 +17,7 @@ HERE, RANDOM, ABSENT = "here", "random", "absent"
 
 
 @dataclass(frozen=True)
-class Listed:
+class Entry:
     """One registered upstream.
 
     Attributes:
@@ -40,11 +40,11 @@ class Listed:
     unavailable: str = ""
 
 
-def listed(name: str) -> Listed:
+def entry(name: str) -> Entry:
     """One broken plug-in never hides the others."""
     offline()
     if why := upstreams.probe(name):
-        return Listed(name, unavailable=why)
+        return Entry(name, unavailable=why)
     cls, built, why = upstreams.get(name), None, ""
     for options in ({}, dict(cls.stand_in)):
         try:
@@ -53,11 +53,11 @@ def listed(name: str) -> Listed:
         except BenchmarkError as error:
             why = why or str(error)
         except Exception as error:  # a plug-in may fail in any way
-            return Listed(name, _about(cls), unavailable=f"{type(error).__name__}: {error}")
+            return Entry(name, _about(cls), unavailable=f"{type(error).__name__}: {error}")
     if built is None:
-        return Listed(name, _about(cls), knob=cls.knob or "", unavailable=why)
+        return Entry(name, _about(cls), knob=cls.knob or "", unavailable=why)
     card = built.card
-    return Listed(
+    return Entry(
         name,
         about=_about(cls),
         source=card.source,

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from .errors import BenchmarkError, MachineError, require
+from .errors import BenchmarkError, MachineError, first_line, require
 from .extras import install
 from .s3prl_compat import s3prl_shim
 
@@ -186,5 +186,5 @@ def _transformers_model(shape: Any) -> nn.Module:
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         raise MachineError(
             f"{kind}Model of transformers cannot be used ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]}); run: {install('hf')}"
+            f"{first_line(error)}); run: {install('hf')}"
         ) from error

@@ -17,11 +17,15 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from .errors import UsageError, require
+import yaml
+
+from .errors import UsageError, first_line, require
 from .foreign import prints_to_stderr
 
-EVALUATED = ("_layers", "_att_config")  # how the keys end whose texts s3prl evaluates
-SHAPES = re.compile(r"[\d\s,()\[\]+*]*")  # [(512, 10, 5)] + [(512, 3, 2)] * 4
+# how the keys end whose texts are evaluated, by s3prl and by experts made after its own
+EVALUATED = ("_layers", "_att_config", "_layer_id", "_pattern")
+# [(512, 10, 5)] + [(512, 3, 2)] * 4, [True, False]
+SHAPES = re.compile(r"([\d\s,()\[\]+*]|True|False)*")
 
 
 def s3prl_shim() -> None:
@@ -66,7 +70,7 @@ def s3prl_manners() -> Iterator[None]:
 
     def plain(*given: Any, **how: Any) -> Any:
         read = load(*given, **{**how, "weights_only": True})
-        _refuse_code(read)
+        _refuse_code(read, "the checkpoint")
         return read
 
     with (
@@ -79,14 +83,28 @@ def s3prl_manners() -> Iterator[None]:
         yield
 
 
-def _refuse_code(read: Any) -> None:
-    """UsageError where a text that s3prl evaluates is more than numbers and lists."""
+def check_config(path: Path, who: str) -> None:
+    """Nothing where an expert may read the YAML file.
+
+    Raises: UsageError: it is not there, is no YAML, or holds code.
+    """
+    try:
+        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(
+            f"{who}: model_config {path} cannot be read as YAML ({first_line(error)})"
+        ) from error
+    _refuse_code(read, path.name)
+
+
+def _refuse_code(read: Any, where: str) -> None:
+    """UsageError where a text that is evaluated is more than numbers and lists."""
     inside = vars(read) if isinstance(read, Namespace) else read
     for key, value in inside.items() if isinstance(inside, dict) else ():
         evaluated = isinstance(value, str) and str(key).endswith(EVALUATED)
         if evaluated and not SHAPES.fullmatch(value):
             raise UsageError(
-                f"the checkpoint's {key} is {value[:60]!r}, which s3prl would run as code; none "
-                "from a checkpoint is run here"
+                f"{where} has the {key} {value[:60]!r}, which s3prl would run as code; none from "
+                "a checkpoint is run here"
             )
-        _refuse_code(value)
+        _refuse_code(value, where)

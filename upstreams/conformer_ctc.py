@@ -13,6 +13,7 @@ features=power_mel` hears what the code does. Neither paper nor code publishes t
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 from torch import nn
 
@@ -43,7 +44,7 @@ def train(recipe: RecognitionRecipe, data: TrainingData, run: TrainingRun) -> No
 class ConformerCTC(FromScratch):
     """
     Args:
-        tag: tiny or base.
+        tag: tiny (shipped, trained on the built-in sentences) or base.
         weights, criterion, alphabet, seed: as `FromScratch`.
         head: separate, one an exit as in the paper, or tied.
         single: the blocks of a model with one exit, at its end, which the paper compares with; 0 =
@@ -54,6 +55,8 @@ class ConformerCTC(FromScratch):
     """
 
     called = "conformer_ctc"
+    compared = ({},)
+    shipped = {"tiny": str(Path(__file__).with_name("conformer_ctc.tiny.safetensors"))}
     paper = "Wright et al., 2023, training dynamic models using early exits, arXiv:2309.09546"
     shapes = SHAPES
     trained_by = Training(

@@ -31,7 +31,7 @@ class Patience(Branched):
     paper = "Zhou et al., 2020, PABEE, arXiv:2006.04152, on DAISY's branches"
     measures = "share of frames that the block's branch names otherwise than the block before"
     knob, knob_values = "patience", (1.0, 2.0, 3.0)
-    compared = ({"front": "block_input"},)
+    compared = ({"front": "block_input", "patience": "2"},)  # the middle one of its values
 
     def __init__(
         self,

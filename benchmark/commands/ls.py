@@ -34,11 +34,11 @@ Told = Iterator[tuple[dict[str, Any], str]]
 
 
 def _upstreams() -> Told:
-    from ..listing import listed
+    from ..listing import entry
     from ..registry import upstreams
 
     for name in upstreams.names():
-        found = listed(name)
+        found = entry(name)
         line = f"upstream  {name:16} "
         if found.unavailable:
             yield asdict(found), f"{line}unavailable: {found.unavailable}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import MINISUPERB
-from ..errors import UsageError, did_you_mean
+from .controls import add_controls, split
 from .parser import LOCAL, Parser, check_device, several_tasks
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 
 RHOS, DEPTHS = ("1.0", "0.76", "0.7"), (0, 3, 6, 9)
-CONTROLS = ("random", "oracle", "random-weights", "random-blocks")
-WEIGHTS = {"random-weights": "random", "random-blocks": "random-blocks"}  # controls of full depth
 NAMES = ("table1.csv", "table1.md", "table1.tex")
 
 
@@ -63,8 +61,7 @@ def _rows(parser: Parser) -> None:
     add("--span", nargs="+", default=(), metavar="SPAN", help="default: all of the upstream's own")
     depths = "fixed exits; default 0 3 6 9, as far as the upstream has them"
     add("--depths", nargs="+", type=int, metavar="K", help=depths)
-    controls = f"of {', '.join(CONTROLS)}; default random"
-    add("--controls", nargs="*", default=["random"], metavar="NAME", help=controls)
+    add_controls(parser, ["random"], "random")
     seed = "default 0, for a first look; a table to publish takes three: 0 1 2"
     add("--seed", nargs="+", default=["0"], metavar="N", help=seed)
 
@@ -88,9 +85,7 @@ def _check(args: Namespace) -> None:
     args.task = list(MINISUPERB) if "all" in args.task else list(dict.fromkeys(args.task))
     for task in args.task:
         tasks.get(task)
-    for control in args.controls:
-        if control not in CONTROLS:
-            raise UsageError(f"table1: --controls {control}: {did_you_mean(control, CONTROLS)}")
+    args.dealt, args.weights = split(args.controls, "table1")
     args.data, args.seed = corpora(args.data, args.task, "table1"), seeds(args.seed)
     if args.published is None and checkout():
         args.published = HERE / "results"
@@ -109,8 +104,7 @@ def parts(args: Namespace) -> "list[Part]":
     from ..registry import options_of
 
     known = options_of(args.upstream)
-    dealt = [control for control in args.controls if control not in WEIGHTS]
-    exits = ",".join([*map(str, _depths(args, known)), *dealt])
+    exits = ",".join([*map(str, _depths(args, known)), *args.dealt])
     out = []
     for task in args.task:
         for seed in args.seed:
@@ -119,9 +113,9 @@ def parts(args: Namespace) -> "list[Part]":
             if "front" in known:
                 config = _config(args, task, seed, {"front": "block_input"})
                 out.append(Part(f"{name}, block_input", config, _full))
-            for control in filter(WEIGHTS.get, args.controls):
-                config = _config(args, task, seed, {"weights": WEIGHTS[control]})
-                out.append(Part(f"{name}, {control}", config, _full))
+            for weights in args.weights:
+                config = _config(args, task, seed, {"weights": weights})
+                out.append(Part(f"{name}, weights {weights}", config, _full))
     return out
 
 

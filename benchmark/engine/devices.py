@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from ..errors import MachineError, UsageError
+from ..errors import MachineError, UsageError, first_line
 from ..report.result import Result
 from .timing import hardware, hardware_of
 
@@ -49,10 +49,9 @@ def _try(name: str) -> None:
     try:
         torch.ones(1, device=name).sum().item()
     except RuntimeError as error:
-        said = str(error).splitlines()[0]
         raise MachineError(
-            f"--device {name}: torch cannot compute there ({said}); try another of the "
-            f"{torch.cuda.device_count()}, or leave the flag out to run on the CPU"
+            f"--device {name}: torch cannot compute there ({first_line(error)}); try "
+            f"another of the {torch.cuda.device_count()}, or leave the flag out to run on the CPU"
         ) from error
 
 

@@ -26,6 +26,7 @@ from .cache_layout import Layout, means, padded, pieces
 from .cache_repair import prepare
 from .promises import Promises
 from .shards import Extracted, Shard, begin_manifest, finish
+from .threads import one_thread, small
 
 SPARE = 2 * 2**30  # bytes of disk that states must leave free
 LEAST = 2**26  # bytes of disk without which not even the evidence is written
@@ -73,7 +74,8 @@ def extract(
         clear_abandoned(folder, folder.with_suffix(".lock"))
         stored = _announce(job, [shard for shard in shards if shard.number not in there])
         begin_manifest(folder, about, what)
-        stored = _write_all(job, shards, there, stored)
+        with one_thread(device, small(upstream)):
+            stored = _write_all(job, shards, there, stored)
         finish(folder, about, what, shards, stored)
     except OSError as failure:
         raise MachineError(

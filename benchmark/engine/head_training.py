@@ -27,6 +27,7 @@ from .head_batches import batches
 from .head_files import begin, clear_finished, finished, save_best, set_damaged_aside
 from .heads import Downstream, Plan, example, side_by_side, small
 from .standardise import statistics
+from .threads import one_thread
 from .timing import hardware
 
 
@@ -167,7 +168,8 @@ def _train(group: HeadGroup, folder: Path) -> None:
     protocol, metric = group.setup.protocol, group.task.metrics[0]
     work = begin(folder, list(group.plans))
     rows = batches(group.train.items, protocol, group.seed)
-    with _threads(group):
+    few = small(group.task, group.setup, group.blocks)
+    with one_thread(group.device, few):
         done = trainer.train(
             group.heads,
             lambda i: group.loss(i, rows(i)),
@@ -190,18 +192,6 @@ def _train(group: HeadGroup, folder: Path) -> None:
             "protocol": asdict(replace(protocol, lr=plan.lr)),
         }
         save_best(folder, key, plan.name, work, metric, done, known)
-
-
-@contextlib.contextmanager
-def _threads(group: HeadGroup) -> Iterator[None]:
-    """One thread for small heads on a CPU, where more would wait for each other."""
-    threads = torch.get_num_threads()
-    if group.device == "cpu" and small(group.task, group.setup, group.blocks):
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _schedule(protocol: Protocol) -> trainer.Schedule:

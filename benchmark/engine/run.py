@@ -81,7 +81,7 @@ def _make(exp: Experiment, rows: Sequence[Row], parallel: bool, timings: Timings
     missing = sum(not head_files.finished(ev.folder, key) for key in ev.heads)
     numbers = [exp.rows.index(row) for row in rows]
     with workers(
-        worker_count(exp, missing) if parallel else 0, again, exp.config, numbers
+        worker_count(exp, missing, rows) if parallel else 0, again, exp.config, numbers
     ) as shared:
         train(ev, shared)
         ev = bounded(ev, shared)

@@ -1,12 +1,14 @@
-"""Several runs one after the other, as tables and figures of several tasks and seeds need them."""
+"""Several runs, as tables and figures of several tasks and seeds need them: what they record and
+train side by side first, then their rows one run after the other."""
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..report.result import Cell, Result
-from .experiment import Row, RunConfig
+from . import ahead
+from .experiment import Experiment, Row, RunConfig
 from .resolve import resolve
 from .rows import Timings
 from .run import results
@@ -37,10 +39,12 @@ def made(parts: Sequence[Part], what: str) -> tuple[list[Result], list[str]]:
     refused: dict[str, None] = {}
     taken: list[float] = []
     timings: Timings = {}
+    known: dict[int, Experiment] = {}
+    ahead.prepared(_jobs(parts, known), len(parts), what)
     for number, part in enumerate(parts, 1):
-        start, exp = time.monotonic(), resolve(part.config)
+        start, exp = time.monotonic(), known.get(number) or resolve(part.config)
         rows = [row for row in exp.rows if part.wanted(row)]
-        missing = sum(part.config.force or not row.path.exists() for row in rows)
+        missing = len(_missing(part, exp))
         if missing:
             of_time = left(taken, len(parts) - number + 1)
             print(
@@ -53,6 +57,31 @@ def made(parts: Sequence[Part], what: str) -> tuple[list[Result], list[str]]:
         if missing:
             taken.append(time.monotonic() - start)
     return list(found.values()), list(refused)
+
+
+def _jobs(parts: Sequence[Part], known: dict[int, Experiment]) -> Iterator[ahead.Job]:
+    """What is to be recorded and trained for parts.
+
+    Args:
+        known: gets the experiments by the number of their part, as far as they are small: one with
+            a large upstream is not held while others are made.
+    """
+    for number, part in enumerate(parts, 1):
+        exp = resolve(part.config)
+        if ahead.one_core(exp):
+            known[number] = exp
+            missing = [n for n in _missing(part, exp) if exp.rows[n].cell.exit != "unprocessed"]
+            # forced heads are forgotten first
+            if missing and not part.config.force and ahead.worth(exp, len(missing)):
+                yield ahead.Job(part.name, part.config, missing)
+
+
+def _missing(part: Part, exp: Experiment) -> list[int]:
+    """The numbers of the rows that are wanted and not there."""
+    rows = enumerate(exp.rows)
+    return [
+        n for n, row in rows if part.wanted(row) and (part.config.force or not row.path.exists())
+    ]
 
 
 def left(taken: Sequence[float], parts: int) -> str:

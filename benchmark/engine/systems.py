@@ -104,11 +104,20 @@ def defaults(task: str) -> tuple[list[System], list[str]]:
     return found, left_out
 
 
-def _lacking(system: System, task: str) -> str:
+def _unbuildable(system: System) -> str:
+    """Why it cannot be built, or "": it is tried."""
     try:
-        card = system.facts.card
+        _ = system.facts
     except BenchmarkError as error:
         return str(error)
+    return ""
+
+
+def _lacking(system: System, task: str) -> str:
+    """Why it is left out of a comparison where nobody has named it, or ""."""
+    if why := _unbuildable(system):
+        return why
+    card = system.facts.card
     if card.tasks and task not in card.tasks:
         return f"it is for {', '.join(card.tasks)} alone"
     return "its weights are random ones" if untrained(card.revision) else ""
@@ -203,10 +212,8 @@ def _with_other_weights(
     for system in backbones.values():
         for kind in weights:
             other = replace(system, settings={**system.settings, "weights": kind})
-            try:
-                other.facts  # noqa: B018  it is built to be asked
-            except BenchmarkError as error:
-                left_out.append(f"{other}: {error}")
+            if why := _unbuildable(other):
+                left_out.append(f"{other}: {why}")
                 continue
             name = f"{like.task}, seed {like.seed}, {other}"
             found.append(Part(name, _config(other, "", like), _full))

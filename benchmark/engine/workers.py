@@ -12,25 +12,33 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
 from . import heads
+from .controls import CONTROLS
+from .experiment import Row
 from .feature_cache import FeatureCache
 
-PATIENCE = 5.0  # seconds that a worker has to end by itself
-WORTH = 1000  # head updates in all, below which a process is not worth starting
+PATIENCE = 5.0  # seconds that workers have to end by themselves
+WORTH = 1000  # head updates, or slow scores, in all, below which a process is not worth starting
 
 
-def worker_count(run: Any, missing: int) -> int:
-    """How many workers are worth starting for so many heads that are to be trained."""
+def worker_count(run: Any, missing: int, rows: Sequence[Row]) -> int:
+    """How many workers are worth starting for so many heads that are to be trained, and for the
+    scores of these rows, of which a control needs those at every depth."""
     updates = missing * run.protocol.steps * run.protocol.accumulate
-    if run.config.device != "cpu" or updates < WORTH:
-        return 0
+    depths = [run.upstream.card.depth if row.cell.exit in CONTROLS else 1 for row in rows]
+    # a task selects by another score than its own where that is slow
+    slow = sum(depths) * len(run.splits["test"]) if run.task.select else 0
     small = heads.small(run.task, run.setup, run.upstream.card.depth)
-    return min(torch.get_num_threads(), missing) - 1 if small else 0
+    if run.config.device != "cpu" or not small or max(updates, slow) < WORTH:
+        return 0
+    shares = len(run.splits["test"]) if slow >= WORTH else missing
+    return min(torch.get_num_threads(), shares) - 1
 
 
 @contextlib.contextmanager
@@ -47,7 +55,10 @@ def workers(count: int, again: Callable[..., Any], *arguments: Any) -> Iterator[
     finally:
         torch.set_num_threads(threads)
         for worker in started:
-            worker.end()
+            worker.line.close()
+        until = time.monotonic() + PATIENCE
+        for worker in started:
+            worker.end(until)
 
 
 class Worker:
@@ -75,10 +86,10 @@ class Worker:
             print("a worker process ended early; its share is done here", file=sys.stderr)
             return None
 
-    def end(self) -> None:
-        """One that waits ends by itself when nobody can ask it any more; one at work is stopped."""
-        self.line.close()
-        self.process.join(PATIENCE)
+    def end(self, until: float) -> None:
+        """One that waits ends by itself, since its line is closed; one that is at work at the
+        monotonic time `until` is stopped."""
+        self.process.join(max(0.0, until - time.monotonic()))
         self.process.terminate()
         self.process.join()
 

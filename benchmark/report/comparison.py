@@ -19,23 +19,19 @@ from .leaderboard import aggregated, cell_of, row
 from .result import Result, measured
 
 CONTROLS = "controls"
-GROUPS = (
-    "adaptive",
-    "static",
-    "distilled",
-    "downsampled",
-    "pruned",
-)  # others follow, then controls
+# in this order; others follow, then controls
+GROUPS = ("adaptive", "static", "distilled", "downsampled", "pruned")
 NO_SYSTEM = ("unprocessed", "random", "oracle")  # exits that nobody could run
 FRONTS = {"front_macs": ("gmacs_per_s", False), "front_rtfx": ("rtfx", True)}
+SIZES = ("dim", "stride")  # of a state, and samples between two; rows of before do not say them
 COSTS = ("depth", "gmacs_per_s", "macs_saved", "rtfx", "params_m", "params_all_m", "peak_mib")
 
 
 def frame(results: Sequence[Result]) -> pd.DataFrame:
     """A line for each cell, over its seeds: frozen upstreams first, then by group and cost.
 
-    Columns: no (from 1, as the picture has it), group, kind, stepped, tuned_on, upstream, exit,
-    knob, value, span, seeds, metric, unit, higher_is_better (of the metric that ranks), every
+    Columns: no (from 1, as the picture has it), group, kind, stepped, SIZES, tuned_on, upstream,
+    exit, knob, value, span, seeds, metric, unit, higher_is_better (of the metric that ranks), every
     metric with its interval (<name>_low, _high), the columns of differences.py, COSTS, device,
     front_macs and front_rtfx (whether no other line of its part, frozen or tuned, is cheaper and at
     least as good), n, failed, task, protocol, corpus.
@@ -58,6 +54,7 @@ def frame(results: Sequence[Result]) -> pd.DataFrame:
 
 
 def group_of(result: Result) -> str:
+    """One of GROUPS, CONTROLS, or a kind that a plug-in has named."""
     if result.cell.exit in NO_SYSTEM or untrained(result.cell.revision):
         return CONTROLS
     return "adaptive" if adaptive(result) else str(result.detail.get("kind") or "static")
@@ -88,6 +85,7 @@ def _line(
         "group": group_of(first),
         "kind": first.detail.get("kind", ""),
         "stepped": first.detail.get("stepped", True),
+        **{name: first.detail.get(name) for name in SIZES},
         "tuned_on": first.tuned_on,
         "upstream": first.cell.upstream,
         "exit": _exit(first),

@@ -16,7 +16,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat, StrictBool, StrictStr, TypeAdapter
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FiniteFloat,
+    PositiveInt,
+    StrictBool,
+    StrictStr,
+    TypeAdapter,
+)
 from pydantic import ValidationError as Invalid
 
 from ..contract import Metric
@@ -88,6 +96,8 @@ class Detail(BaseModel):
     control: dict[str, Any] | None = None
     kind: StrictStr = ""
     stepped: StrictBool = True
+    dim: PositiveInt | None = None
+    stride: PositiveInt | None = None
 
 
 def text_of(path: Path) -> str:

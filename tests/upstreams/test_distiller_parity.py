@@ -126,12 +126,19 @@ def test_another_architecture_is_refused_in_a_sentence(tmp_path, change, sentenc
     torch.save(there | {"Distiller": change(there["Distiller"])}, path)
     with pytest.raises(UsageError) as refused:
         build_upstream("distilhubert.own", {"weights": str(path)})
-    assert sentence in str(refused.value) and "\n" not in str(refused.value)
+    said = str(refused.value)
+    assert sentence in said and "\n" not in said
+    assert said.endswith(f"--upstream s3prl:FOLDER/expert.py --set ckpt={path}")
 
 
-def test_heads_that_do_not_divide_the_width_are_refused(tmp_path):
+def test_heads_are_never_guessed(tmp_path):
     path = tmp_path / "distiller.ckpt"
     model = of_s3prl(SHAPE, path)
-    torch.save(model.state_dict(), path)  # does not state its 2 heads
-    with pytest.raises(UsageError, match="dim 32, which 12 heads do not divide"):
+    there = torch.load(path)
+    there["Config"]["distiller"]["encoder_attention_heads"] = 5
+    torch.save(there, path)
+    with pytest.raises(UsageError, match="dim 32, which 5 heads do not divide"):
+        build_upstream("distilhubert.own", {"weights": str(path)})
+    torch.save(model.state_dict(), path)  # tensors alone do not tell its 2 heads from 4
+    with pytest.raises(UsageError, match="does not state its heads and pre_norm, and no tag does"):
         build_upstream("distilhubert.own", {"weights": str(path)})

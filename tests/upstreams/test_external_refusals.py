@@ -145,7 +145,7 @@ def test_no_code_of_a_checkpoint_is_run(tmp_path):
 @pytest.mark.parametrize(
     "old, new, said",
     [
-        ("import torch\n", "import fairseq\n", "needs fairseq"),
+        ("import torch\n", "import fairseq.checkpoint_utils\n", "needs fairseq"),
         ("import torch\n", "import nobody_has_this\n", "No module named 'nobody_has_this'"),
         ("ckpt=None", "ckpt", "if it needs a checkpoint, add --set ckpt=FILE"),
         ("class UpstreamExpert", "class Other", "has no class UpstreamExpert"),

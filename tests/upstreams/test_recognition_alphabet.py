@@ -6,7 +6,7 @@ import pytest
 import torch
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from earlyexit_superb.tasks.shared import ctc_text
-from earlyexit_superb.upstreams.recognition import bpe
+from earlyexit_superb.upstreams.recognition import bpe, word_pieces
 from earlyexit_superb.upstreams.recognition.alphabet import CHARACTERS, LETTERS_31, Alphabet
 from helpers import installed
 from helpers.recognition import TEXTS
@@ -103,7 +103,7 @@ def test_small_letters_are_written_and_capitals_read(tmp_path):
 
 def test_pieces_are_read_where_sentencepiece_is_not_installed(pieces, monkeypatch):
     ids = pieces.encode("A DOG")
-    bpe._processor.cache_clear()
+    word_pieces.processor.cache_clear()
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
     read = Alphabet.from_header(pieces.header())
     assert read.decode(ids) == "A DOG"

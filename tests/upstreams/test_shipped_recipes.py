@@ -1,4 +1,5 @@
-"""The commands of docs/training.md have the settings that the cards of the shipped weights name."""
+"""The commands of docs/training.md have the settings that the cards of the shipped weights name,
+and so have the presets that shipped recognisers were trained by."""
 
 import json
 import shlex
@@ -8,6 +9,7 @@ from pathlib import Path
 import pages
 import pytest
 from earlyexit_superb.benchmark.engine import training_start
+from earlyexit_superb.benchmark.registry import build_upstream
 
 COMMANDS = [
     words
@@ -49,3 +51,15 @@ def test_a_command_gives_the_recipe_of_its_card(step):
     # older cards lack the fields that came later
     told = {name: value for name, value in card["recipe"].items() if name != "source"}
     assert {name: recipe[name] for name in told} == told
+
+
+@pytest.mark.parametrize("name", ["conformer_ctc.tiny"])
+def test_a_shipped_recogniser_is_what_its_preset_gives(name):
+    card = card_of(name)
+    preset = training_start.trainable(name)[1].presets[training_start.preset_of(name)]
+    told = json.loads(json.dumps(asdict(preset)))
+    assert {**card["recipe"], "source": ""} == {**told, "source": ""}
+    assert (pages.ROOT / "upstreams" / f"{name}.safetensors").stat().st_size < 4_000_000
+    built = build_upstream(name)
+    assert (built.card.revision, built.card.name) == (card["revision"], name)
+    assert built.card.tuned_on == card["tuned_on"] and built.card.tasks == ("asr",)

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...benchmark.errors import MachineError, UsageError, did_you_mean, require
+from ...benchmark.errors import UsageError, first_line, require
 from .hubert_shape import HubertShape
-from .hugging_face import first_line, hugging_face
+from .hugging_face import hugging_face
 from .shared_tensors import with_shared
+from .torchaudio_bundle import bundle
 from .transformer import TEMPERATURE
 
 FAMILIES = {  # fairseq's names of models: upstreams of this project
@@ -29,6 +30,8 @@ FAMILIES = {  # fairseq's names of models: upstreams of this project
 }
 # fields of fairseq's configurations of the model and of the task -> ours
 MODEL_FIELDS = {"encoder_attention_heads": "heads", "layer_norm_first": "pre_norm"}
+# what the configuration of s3prl's distiller means where it does not say so
+DISTILLER = {"encoder_attention_heads": 12, "layer_norm_first": False}
 TASK_FIELDS = {"normalize": "normalise_wav"}
 STATES = ("model_weight", "model", "state_dict", "Distiller")  # s3prl, fairseq, Lightning, s3prl
 
@@ -133,7 +136,7 @@ def _of_fairseq(blob: Mapping[str, Any], path: Path) -> dict[str, Any]:
     )
     config = blob["Config"] if isinstance(blob.get("Config"), Mapping) else {}
     if isinstance(config.get("distiller"), Mapping):  # s3prl's
-        model = config["distiller"]
+        model = DISTILLER | config["distiller"]
     for name, known, what in (
         ("logit_temp", TEMPERATURE, "softmax temperature"),
         ("activation_fn", "gelu", "activation"),
@@ -177,21 +180,11 @@ READERS = {
 
 
 def _bundle(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    pipelines = require("torchaudio.pipelines", "a torchaudio bundle", "torchaudio")
-    known = [n for n in dir(pipelines) if n.startswith(("HUBERT", "WAV2VEC2", "WAVLM"))]
-    if name not in known:
-        raise UsageError(f"weights: torchaudio has no bundle {name!r}: {did_you_mean(name, known)}")
-    try:
-        model = getattr(pipelines, name).get_model(dl_kwargs={"weights_only": True})
-    except (OSError, RuntimeError) as error:
-        raise MachineError(
-            f"weights: torchaudio:{name} is not here and its download failed "
-            f"({first_line(error)}); name a local file instead (a .pth with its state dict, or a "
-            "Hugging Face folder)"
-        ) from error
+    _, model = bundle(name, "weights: ")
     block = getattr(model, "model", model).encoder.transformer.layers[0]
     facts = {
-        "family": name.partition("_")[0].lower(),
+        # the others are wav2vec 2.0, whatever they are called
+        "family": next((of for of in ("hubert", "wavlm") if of in name.lower()), "wav2vec2"),
         "heads": block.attention.num_heads,
         "pre_norm": block.layer_norm_first,
         "normalise_wav": bool(getattr(model, "normalize_waveform", False)),

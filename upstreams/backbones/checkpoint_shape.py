@@ -5,6 +5,7 @@ promises and against what the network here can compute.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -17,9 +18,11 @@ PROMISED = (
     *("dim", "depth", "heads", "ffn", "conv_dim", "conv_norm", "pos_kernel", "pos_groups"),
     *("pre_norm", "pos_layers", "buckets", "feature_norm"),
 )
+UNSEEN = ("heads", "pre_norm")  # the sizes of tensors do not tell them
+OTHERWISE = "tag that fits, or distilhubert.own, which has the sizes of a HuBERT's weights"
 ALONE = {  # what tells families apart
-    "buckets": "buckets of distances are wavlm's alone",
-    "pos_layers": "several positional convolutions are data2vec's alone",
+    "buckets": "upstream that fits: buckets of distances are wavlm's alone",
+    "pos_layers": "upstream that fits: several positional convolutions are data2vec's alone",
 }
 
 
@@ -36,7 +39,7 @@ def found_shape(
     except (KeyError, ValueError, TypeError, IndexError, ArithmeticError) as error:
         raise UsageError(
             f"weights: {source} holds no HuBERT or relative under any names known here (no "
-            f"{error.args[0]})"
+            f"{error.args[0]}){elsewhere(source)}"
         ) from error
     facts = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}  # JSON has lists
     _check_distances(stated["buckets"], facts.get("max_distance", asked.max_distance), source)
@@ -47,21 +50,25 @@ def found_shape(
             f"weights: {source} has {name} {stated[name]}, but its configuration says "
             f"{facts[name]}; copy both again"
         )
+    if unsaid := [name for name in UNSEEN if name not in (*promised, *facts, *stated)]:
+        raise UsageError(
+            f"weights: {source} does not state its {' and '.join(unsaid)}, and no tag does; name a "
+            "folder in which its config.json stands, or a checkpoint with its configuration"
+        )
     found = replace(asked, **facts | stated)
+    _check_convolutions(found, source)
     wrong = [name for name in promised if getattr(found, name) != getattr(asked, name)]
     if wrong:
         has = ", ".join(f"{name} {getattr(found, name)}" for name in wrong)
         wants = ", ".join(f"{name} {getattr(asked, name)}" for name in wrong)
-        hints = [f"upstream that fits: {hint}" for name, hint in ALONE.items() if name in wrong]
+        fits = next((fits for name, fits in ALONE.items() if name in wrong), OTHERWISE)
         raise UsageError(
-            f"weights: {source} has {has} where {wants} was asked for; choose the "
-            f"{(*hints, 'tag that fits')[0]}"
+            f"weights: {source} has {has} where {wants} was asked for; choose the {fits}"
         )
-    _check_convolutions(found, source)
     if found.dim % found.heads:
         raise UsageError(
-            f"weights: {source} has dim {found.dim}, which {found.heads} heads do not divide, and "
-            "does not state how many it has; name a folder in which its config.json stands"
+            f"weights: {source} has dim {found.dim}, which {found.heads} heads do not divide; copy "
+            "its configuration again"
         )
     return found
 
@@ -89,8 +96,19 @@ def _check_convolutions(shape: HubertShape, source: str) -> None:
     if not begins or any(s != 2 for s in strides[1:]) or not {2, 3} >= set(kernels[1:]):
         raise UsageError(
             f"weights: {source} has convolutions of kernels {kernels} and strides {strides}; the "
-            "network here knows 2 or 3 taps and stride 2 after the first"
+            f"network here knows 2 or 3 taps and stride 2 after the first{elsewhere(source)}"
         )
+
+
+def elsewhere(source: str) -> str:
+    """How a sentence ends that refuses a network with other layers than are known here."""
+    if source.startswith("torchaudio:"):
+        upstream = source
+    elif Path(source).expanduser().is_file():
+        upstream = f"s3prl:FOLDER/expert.py --set ckpt={source}"
+    else:
+        upstream = f"hf:{source}"
+    return f"; a network with layers of its own runs by its own code: --upstream {upstream}"
 
 
 def _stated_by_tensors(state: Mapping[str, Tensor]) -> dict[str, Any]:

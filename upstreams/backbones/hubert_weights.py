@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ...benchmark.errors import UsageError, require
 from ...benchmark.storage import atomic
 from .checkpoint_formats import read, safetensors_of
-from .checkpoint_shape import PROMISED, found_shape
+from .checkpoint_shape import PROMISED, elsewhere, found_shape
 from .hubert import HubertNet
 from .hubert_shape import HubertShape
 from .parameter_names import family_of, our_names, some
@@ -144,7 +144,7 @@ def _filled(shape: HubertShape, state: Mapping[str, Tensor], source: str) -> Hub
     with torch.device("meta"):  # initial values would be overwritten
         net = HubertNet(shape, with_head="head.label_embs_concat" in state)
     net.to_empty(device="cpu")
-    refuse_others(state, net.state_dict(), f"weights: {source}")
+    refuse_others(state, net.state_dict(), f"weights: {source}", elsewhere(source))
     net.load_state_dict(state)
     return net
 

@@ -14,7 +14,8 @@ from typing import Any
 from torch import Tensor
 
 from ...benchmark.audio import SAMPLE_RATE
-from ...benchmark.errors import MachineError, UsageError, require
+from ...benchmark.errors import UsageError, first_line, require
+from .hub import from_hub
 from .parameter_names import UNUSED, some
 
 FAMILIES = {  # of its models: upstreams of this project
@@ -49,34 +50,16 @@ OURS = re.compile(r"(^|\.)(encoder|feature_extractor|feature_projection)\.")
 def hugging_face(source: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """As `checkpoint_formats.read`, of a folder or an id."""
     transformers = require("transformers", "a Hugging Face model", "hf")
-    folder = Path(source).expanduser()
-    where = folder if folder.is_dir() else source
-    for local in (True, False):  # what is on disk already needs no network
-        try:
-            config = transformers.AutoConfig.from_pretrained(where, local_files_only=local)
-            facts = _of_config(config, source) | _heard(where, source, local)
-            model, info = transformers.AutoModel.from_pretrained(
-                where,
-                config=config,
-                local_files_only=local,
-                weights_only=True,
-                output_loading_info=True,
-            )
-            break
-        except UsageError:
-            raise
-        except Exception as error:
-            # no network, no such model, a damaged file: each fails in another way
-            if folder.is_dir():
-                raise UsageError(
-                    f"weights: {source} is not a whole Hugging Face folder ({first_line(error)})"
-                ) from error
-            if not local:
-                raise MachineError(
-                    f"weights: {source} is not here and its download failed "
-                    f"({first_line(error)}); name a local folder instead, fetched where there is "
-                    f"a network: hf download {source} --local-dir DIR"
-                ) from error
+
+    def loaded(where: Path | str, how: dict[str, bool]) -> tuple[Any, dict, dict[str, Any]]:
+        config = transformers.AutoConfig.from_pretrained(where, **how)
+        facts = _of_config(config, source) | _heard(where, source, how["local_files_only"])
+        model, info = transformers.AutoModel.from_pretrained(
+            where, config=config, weights_only=True, output_loading_info=True, **how
+        )
+        return model, info, facts
+
+    model, info, facts = from_hub(source, f"weights: {source}", loaded)
     _refuse_gaps(info["missing_keys"], info["unexpected_keys"], source)
     return model.state_dict(), facts
 
@@ -86,7 +69,7 @@ def _of_config(config: Any, source: str) -> dict[str, Any]:
     if config.model_type not in FAMILIES:
         raise UsageError(
             f"weights: {source} holds a {config.model_type}, none of {', '.join(FAMILIES)}; what "
-            "does not step here runs whole: --upstream hf:ID"
+            f"does not step here runs whole: --upstream hf:{source}"
         )
     for name, value in REQUIRED.items():
         theirs = getattr(config, name, value)
@@ -104,7 +87,7 @@ def _heard(where: Path | str, source: str, local: bool) -> dict[str, Any]:
     Raises:
         UsageError: it states another sample rate, or is damaged.
     """
-    paths = (_beside(where, name, local) for name in EXTRACTORS)
+    paths = (beside(where, name, local) for name in EXTRACTORS)
     path = next((path for path in paths if path is not None), None)
     if path is None:
         return {}
@@ -124,7 +107,7 @@ def _heard(where: Path | str, source: str, local: bool) -> dict[str, Any]:
     return {} if normalise is None else {"normalise_wav": bool(normalise)}
 
 
-def _beside(where: Path | str, name: str, local: bool) -> Path | None:
+def beside(where: Path | str, name: str, local: bool) -> Path | None:
     """A file of the model; None where the model has none. LocalEntryNotFoundError where nobody
     here knows whether it has one.
     """
@@ -157,7 +140,3 @@ def _refuse_gaps(missing: Iterable[str], unexpected: Iterable[str], source: str)
         raise UsageError(
             f"weights: {source} holds {some(unread)}, for which its config.json has no place"
         )
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...benchmark.contract import Upstream, UpstreamCard
-from ...benchmark.errors import BenchmarkError, UsageError
+from ...benchmark.errors import BenchmarkError, UsageError, first_line
 from .hubert_weights import content_hash
 from .measuring import SHORTEST, frame_rule, products
 
@@ -31,7 +31,7 @@ class WholeModel(Upstream):
     Args:
         net: the library's model, weights loaded.
         name, source, tuned_on: of the card.
-        frames: (stride, offset) where the model's frames are known, see `frame_rule`.
+        frames: (stride, offset) where the model's frames are known, see `measuring.frame_rule`.
         heard: samples that the model fills every utterance up to; 0 = none.
     Attributes:
         repeats_last: where the library gives fewer frames than the length promises, the last one
@@ -53,7 +53,7 @@ class WholeModel(Upstream):
         self.net, self.heard = net.eval().requires_grad_(False), heard
         self.said: str = name  # what sentences begin with
         self._products: dict[int, int] = {}
-        stride, self.offset = frames or frame_rule(lambda n: len(self._some(n)[0]), name)
+        stride, self.offset = frames or self.frame_rule()
         states = self._some(SHORTEST)
         self.card = UpstreamCard(
             name,
@@ -74,6 +74,10 @@ class WholeModel(Upstream):
         Returns: (1, T, D) of every depth.
         """
         raise NotImplementedError
+
+    def frame_rule(self) -> tuple[int, int]:
+        """(stride, offset), see `measuring.frame_rule`."""
+        return frame_rule(lambda samples: len(self._some(samples)[0]), self.said)
 
     def frames(self, lengths: Tensor) -> Tensor:
         heard = lengths.clamp(min=SHORTEST) + self.offset
@@ -131,10 +135,8 @@ class WholeModel(Upstream):
         except (BenchmarkError, MemoryError):
             raise
         except Exception as error:  # other models than meant fail in any way
-            first = (str(error).strip().splitlines() or [""])[0]
-            raise UsageError(
-                f"{self.said} fails on {samples} samples of audio ({type(error).__name__}: {first})"
-            ) from error
+            why = f"{type(error).__name__}: {first_line(error)}"
+            raise UsageError(f"{self.said} fails on {samples} samples of audio ({why})") from error
 
     def _noise(self, samples: int) -> Tensor:
         """(N,), seeded, where the model is."""

@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...benchmark.errors import BenchmarkError, MachineError, UsageError, listed, require
+from ...benchmark.audio import SAMPLE_RATE
+from ...benchmark.errors import UsageError, listed, require
 from ...benchmark.registry import as_type_of, spelled, upstreams
+from ..backbones.hub import from_hub
+from ..backbones.hugging_face import EXTRACTORS, beside
 from ..backbones.whole_model import WholeModel, label
 
-RATE = 16_000
-FULL = 30 * RATE  # samples that Whisper fills up to
+FULL = 30 * SAMPLE_RATE  # samples that Whisper fills up to
 ID = r"[\w-][\w.-]*(/[\w-][\w.-]*)?"
 UNUSED = ("masked_spec_embed",)  # a mask embedding may be missing: nothing is masked here
 
@@ -50,16 +52,16 @@ class HuggingFace(WholeModel):
         super().__init__(
             net,
             spelled(f"hf:{name}", "", normalise=(normalise, "")),
-            f"{type(net).__name__} of transformers",
-            f"labels ({', '.join(tuned)})" if tuned else "transcripts" if whisper else "",
-            (320, 319) if whisper else None,
-            FULL if whisper else 0,
+            source=f"{type(net).__name__} of transformers",
+            tuned_on=f"labels ({', '.join(tuned)})" if tuned else "transcripts" if whisper else "",
+            frames=(320, 319) if whisper else None,
+            heard=FULL if whisper else 0,
         )
 
     def all_states(self, wav: Tensor) -> list[Tensor]:
         if self.heard and len(wav) > self.heard:
-            raise UsageError(f"{self.said} hears 30 s at most, not {len(wav) / RATE:.1f} s")
-        given = self._extractor(wav.cpu().numpy(), sampling_rate=RATE, return_tensors="pt")
+            raise UsageError(f"{self.said} hears 30 s at most, not {len(wav) / SAMPLE_RATE:.1f} s")
+        given = self._extractor(wav.cpu().numpy(), sampling_rate=SAMPLE_RATE, return_tensors="pt")
         given = {name: value.to(wav.device) for name, value in given.items()}
         states = self.net(**given, output_hidden_states=True).hidden_states
         if not self.heard:
@@ -69,53 +71,33 @@ class HuggingFace(WholeModel):
 
 def _loaded(transformers: Any, model: str) -> tuple[Any, Any]:
     """The model in float32 and its feature extractor, None where it has none."""
-    folder = Path(model).expanduser()
-    where = folder if folder.is_dir() else model
-    for local in (True, False):  # what is on disk already needs no network
-        how = {"local_files_only": local, "trust_remote_code": False}
-        try:
-            return _net(transformers, model, where, how), _extractor(transformers, where, how)
-        except BenchmarkError:
-            raise
-        except Exception as error:  # no network, no such model, a damaged file: each in its own way
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            if "trust_remote_code" in str(error):
-                raise UsageError(
-                    f"hf:{model} brings code of its own, and no foreign code is run here"
-                ) from error
-            if folder.is_dir():
-                raise UsageError(f"hf:{model} cannot be loaded ({said})") from error
-            if not local:
-                raise MachineError(
-                    f"hf:{model} is not here and its download failed ({said}); name a local folder "
-                    f"instead, fetched where there is a network: hf download {model} "
-                    "--local-dir DIR"
-                ) from error
-    raise AssertionError("the last try returns or raises")
+
+    def loaded(where: Path | str, how: dict[str, bool]) -> tuple[Any, Any]:
+        config = transformers.AutoConfig.from_pretrained(where, **how)
+        with torch.random.fork_rng(devices=[]):
+            net, info = transformers.AutoModel.from_pretrained(
+                where, config=config, weights_only=True, output_loading_info=True, **how
+            )
+        hears = net.main_input_name
+        if hears not in ("input_values", "input_features"):
+            raise UsageError(
+                f"hf:{model} is a {config.model_type}, which hears no audio but {hears}"
+            )
+        # transformers has filled these with random values
+        absent = sorted(key for key in info["missing_keys"] if not key.endswith(UNUSED))
+        if absent:
+            raise UsageError(f"hf:{model} lacks weights: {listed(absent, 3)}")
+        # some are stored in half precision
+        return net.float(), _extractor(transformers, where, how)
+
+    return from_hub(model, f"hf:{model}", loaded)
 
 
-def _net(transformers: Any, model: str, where: Any, how: dict[str, bool]) -> Any:
-    config = transformers.AutoConfig.from_pretrained(where, **how)
-    with torch.random.fork_rng(devices=[]):
-        net, info = transformers.AutoModel.from_pretrained(
-            where, config=config, weights_only=True, output_loading_info=True, **how
-        )
-    if net.main_input_name not in ("input_values", "input_features"):
-        raise UsageError(
-            f"hf:{model} is a {config.model_type}, which hears no audio but {net.main_input_name}"
-        )
-    # transformers has filled these with random values
-    absent = sorted(key for key in info["missing_keys"] if not key.endswith(UNUSED))
-    if absent:
-        raise UsageError(f"hf:{model} lacks weights: {listed(absent, 3)}")
-    return net.float()  # some are stored in half precision
-
-
-def _extractor(transformers: Any, where: Any, how: dict[str, bool]) -> Any:
-    try:
-        return transformers.AutoFeatureExtractor.from_pretrained(where, **how)
-    except OSError:
+def _extractor(transformers: Any, where: Path | str, how: dict[str, bool]) -> Any:
+    stated = (beside(where, name, how["local_files_only"]) for name in EXTRACTORS)
+    if not any(stated):
         return None
+    return transformers.AutoFeatureExtractor.from_pretrained(where, **how)
 
 
 def _hearing(transformers: Any, extractor: Any, model: str, normalise: str) -> Any:
@@ -126,7 +108,7 @@ def _hearing(transformers: Any, extractor: Any, model: str, normalise: str) -> A
             "normalised audio; add --set normalise=yes or normalise=no"
         )
     extractor = extractor or transformers.Wav2Vec2FeatureExtractor()
-    if extractor.sampling_rate != RATE:
+    if extractor.sampling_rate != SAMPLE_RATE:
         raise UsageError(
             f"hf:{model} hears {extractor.sampling_rate} Hz, and every task here has 16 kHz"
         )

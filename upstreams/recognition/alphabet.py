@@ -14,6 +14,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from ...benchmark.errors import UsageError
+from .word_pieces import processor
 
 SPACE = "\u2581"  # how sentencepiece writes the beginning of a word
 HEADER = "alphabet"  # the key in a file's header
@@ -59,12 +60,21 @@ class Alphabet:
         if not words:
             raise UsageError("an empty transcript is nothing to learn from; leave it out")
         if self.pieces:
-            from .bpe import encode
-
-            return encode(self, " ".join(words))
+            return self._pieces_of(" ".join(words))
         if strange := sorted(set("".join(words)) - self.letters):
             raise self.lacks(strange)
         return [self._ids[letter] for letter in self._space.join(words)]
+
+    def _pieces_of(self, text: str) -> list[int]:
+        """A model whose pieces have no capitals is asked for small letters: transcripts here are in
+        capitals."""
+        found = processor(self.pieces, self.name)
+        written = text if self._has_capitals else text.lower()
+        ids = found.encode(written)
+        if found.unk_id() in ids:
+            known = set("".join(self.symbols)) | {" "}
+            raise self.lacks(sorted(set(written) - known) or [written])
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Ids, repeats and blanks dropped -> upper-case words with single spaces between them."""
@@ -99,6 +109,11 @@ class Alphabet:
         return frozenset(
             s for i, s in enumerate(self.symbols) if i != self.boundary and not self.silent(i)
         )
+
+    @cached_property
+    def _has_capitals(self) -> bool:
+        pieces = (s for i, s in enumerate(self.symbols) if not self.silent(i))
+        return any(letter.isupper() for piece in pieces for letter in piece)
 
     def header(self) -> dict[str, str]:
         """All of it as strings, for a file's header."""

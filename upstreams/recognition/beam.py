@@ -12,7 +12,6 @@ from torch import Tensor
 from ...benchmark.errors import UsageError, require
 from .alphabet import Alphabet
 
-WHY = "beam search"
 THRESHOLD = 50.0  # how far a hypothesis may lie behind the best; torchaudio's own
 
 
@@ -47,8 +46,8 @@ def additions(frames: int, symbols: int, count: int) -> int:
 
 @lru_cache(maxsize=4)
 def _decoder(alphabet: Alphabet, count: int):
-    require("flashlight.lib.text.decoder", WHY, "lm")
-    factory = require("torchaudio.models.decoder", WHY, "lm")
+    require("flashlight.lib.text.decoder", "beam search", "lm")
+    factory = require("torchaudio.models.decoder", "beam search", "lm")
     blank = alphabet.symbols[alphabet.blank]
     return factory.ctc_decoder(
         lexicon=None,

@@ -5,14 +5,11 @@ The model's file travels in `Alphabet.pieces`, so nothing is looked for on a dis
 
 import io
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 
 from ...benchmark.errors import UsageError, did_you_mean, require
 from .alphabet import NAMED, Alphabet
-
-WHY = "writing with word pieces"
-MARKS = ("<pad>", "<unk>", "<s>", "</s>")  # ids 0 to 3 of the models that are learned here
+from .word_pieces import processor
 
 
 def alphabet_of(spec: str) -> Alphabet:
@@ -40,7 +37,7 @@ def from_pieces(model: bytes, name: str, where: str = "") -> Alphabet:
         model: as its file holds it; where: that is, for people.
     Raises: UsageError: it is no such model, or has neither mark.
     """
-    found = _processor(model, where or name)
+    found = processor(model, where or name)
     blank = next((i for i in (found.pad_id(), found.bos_id()) if i >= 0), -1)
     if blank < 0:
         raise UsageError(
@@ -56,11 +53,12 @@ def from_pieces(model: bytes, name: str, where: str = "") -> Alphabet:
 
 
 def learn(texts: Iterable[str], size: int, name: str = "bpe") -> Alphabet:
-    """Byte-pair encoding learned from transcripts: `size` pieces, MARKS among them.
+    """Byte-pair encoding learned from transcripts: `size` pieces, the first four of them marks
+    (padding, unknown, beginning, end).
 
     Raises: UsageError: the transcripts do not hold so many.
     """
-    spm = require("sentencepiece", WHY, "bpe")
+    spm = require("sentencepiece", "writing with word pieces", "bpe")
     out = io.BytesIO()
     ids = {f"{what}_id": i for i, what in enumerate(("pad", "unk", "bos", "eos"))}
     try:
@@ -82,39 +80,5 @@ def learn(texts: Iterable[str], size: int, name: str = "bpe") -> Alphabet:
     return from_pieces(out.getvalue(), name)
 
 
-def encode(alphabet: Alphabet, text: str) -> list[int]:
-    """The ids of a text's pieces. UsageError names the characters that no piece has.
-
-    A model whose pieces have no capitals is asked for small letters: transcripts here are in
-    capitals.
-    """
-    found = _processor(alphabet.pieces, alphabet.name)
-    written = text if _has_capitals(alphabet) else text.lower()
-    ids = found.encode(written)
-    if found.unk_id() in ids:
-        known = set("".join(alphabet.symbols)) | {" "}
-        raise alphabet.lacks(sorted(set(written) - known) or [written])
-    return ids
-
-
-@lru_cache(maxsize=8)
-def _processor(model: bytes, where: str):
-    spm = require("sentencepiece", WHY, "bpe")
-    found = spm.SentencePieceProcessor()
-    try:
-        found.LoadFromSerializedProto(model)
-        found.get_piece_size()
-    except (RuntimeError, OSError) as error:
-        raise UsageError(
-            f"alphabet {where} is no sentencepiece model or a damaged one; copy it again"
-        ) from error
-    return found
-
-
 def _is_mark(found, i: int) -> bool:
     return found.is_control(i) or found.is_unknown(i) or found.is_unused(i) or found.is_byte(i)
-
-
-def _has_capitals(alphabet: Alphabet) -> bool:
-    pieces = (s for i, s in enumerate(alphabet.symbols) if not alphabet.silent(i))
-    return any(letter.isupper() for piece in pieces for letter in piece)

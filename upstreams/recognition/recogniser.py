@@ -100,7 +100,8 @@ class Recogniser(Upstream):
     def scores(self, depth: int, state: Tensor, frames: Tensor) -> Tensor:
         """(B, T, D) at `depth`, (B,) valid frames -> (B, T, V) log-probabilities of a batch;
         gradients pass. What stands behind a row's end means nothing."""
-        return self.heads[str(depth)](state, frames).log_softmax(-1)
+        # in full precision, whatever a training multiplies in
+        return self.heads[str(depth)](state, frames).float().log_softmax(-1)
 
     def answer(self, depth: int, state: Tensor, frames: Tensor) -> Sequence[Tensor]:
         """One (T, V) tensor of log-probabilities a row."""

@@ -102,7 +102,7 @@ class Learner(nn.Module):
                 states = _asked(walk, set(depths))
             for depth, state in states.items():
                 state = F.dropout(state, recipe.head_dropout, self.training)
-                scores[depth] = recogniser.scores(depth, state, frames.to(device)).float()
+                scores[depth] = recogniser.scores(depth, state, frames.to(device))
         return Heard(states, scores, frames)
 
     def _precision(self, device: str) -> contextlib.AbstractContextManager:

@@ -237,5 +237,30 @@ ZAIEM = {
     "paper-two-stage": ZAIEM_TWO_STAGE,
     "paper-removal": ZAIEM_REMOVAL,
 }
-CONFORMER_CTC = {"paper": CONFORMER_CTC_PAPER}
-CONFORMER_AED = {"paper": CONFORMER_AED_PAPER}
+CONFORMER_CTC_TINY = RecognitionRecipe(
+    source="this project: for the built-in sentences and minutes on two cores; loss, optimiser and "
+    "schedule of the publication, masks and speeds of Conformer-AED's",
+    per="symbol",
+    steps=1200,
+    batch=8,
+    every=150,
+    optimiser="adamw",
+    lr=2e-3,
+    head_lr=2e-3,
+    betas=(0.9, 0.98),
+    eps=1e-9,
+    weight_decay=5e-4,
+    clip=1.0,
+    schedule="noam",
+    warmup=200,
+    mask_prob=0.05,
+    mask_width=10,
+    channel_prob=0.1,
+    channel_width=8,
+    speeds=(0.9, 1.0, 1.1),
+)
+CONFORMER_CTC = {"tiny": CONFORMER_CTC_TINY, "paper": CONFORMER_CTC_PAPER}
+CONFORMER_AED = {
+    "tiny": replace(CONFORMER_CTC_TINY, ctc=0.3, per="utterance"),
+    "paper": CONFORMER_AED_PAPER,
+}
