@@ -90,7 +90,7 @@ def test_the_cards_are_of_the_shipped_weights(tiny):
         tiny.card.revision
         == f"{card('daisy.tiny')['backbone_revision']}+{card('daisy.tiny')['revision']}"
     )
-    assert sum(p.stat().st_size for p in UPSTREAMS.glob("*.safetensors")) <= 24 * 2**20
+    assert sum(p.stat().st_size for p in UPSTREAMS.glob("*.safetensors")) <= 30 * 2**20
 
 
 def test_what_the_card_says_was_measured(tiny):
