@@ -59,9 +59,9 @@ def test_the_bias_goes_into_the_fused_attention(clips, monkeypatch):
     net, given = load("random", SMALL_WAVLM)[0], []
     fused = functional.scaled_dot_product_attention
 
-    def spy(q, k, v, attn_mask):
+    def spy(q, k, v, attn_mask, dropout_p):
         given.append(attn_mask)
-        return fused(q, k, v, attn_mask=attn_mask)
+        return fused(q, k, v, attn_mask=attn_mask, dropout_p=dropout_p)
 
     monkeypatch.setattr(functional, "scaled_dot_product_attention", spy)
     padded(net, clips)
