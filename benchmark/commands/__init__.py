@@ -12,6 +12,7 @@ VERBS = {  # name: what --help says of it
     "compare": "print the paired difference of two rows; with --task, all systems in one table",
     "leaderboard": "rebuild the tables from the JSONs of a results folder",
     "table1": "make and print DAISY's Table 1, the published numbers beside it",
+    "paper": "make and print a table or figure of another paper, its numbers beside ours",
     "midpoints": "hold DAISY's thresholds at rho 1 against the released ones",
     "probe": "score every depth by itself, beside random weights",
     "figure": "draw a figure of DAISY's paper from the rows of a results folder",

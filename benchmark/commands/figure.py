@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 
 from ..errors import need_all
 from .parser import LOCAL, Parser
@@ -80,19 +81,29 @@ def _settle(args: Namespace) -> None:
 
 
 def made(module, results: Path, out: Path, options) -> list[Path]:
-    """Write a figure's CSV, PNG and SVG. What is drawn is what the CSV says, read back."""
+    """Write a figure's CSV, PNG and SVG."""
+    table = module.frame(results, options)
+    return files(module.NAME, table, module.draw, out, getattr(module, "TABLES", {}))
+
+
+def files(name: str, shown, draw: Callable, out: Path, further=MappingProxyType({})) -> list[Path]:
+    """<name>.csv, .png and .svg. What is drawn is what the CSV says, read back.
+
+    Args:
+        shown: a data frame; draw: of it, read back, a matplotlib figure.
+        further: name -> what else follows from the table.
+    """
     import pandas as pd
 
     from ..report.figures import style
     from ..storage import write_text
 
-    text = module.frame(results, options).to_csv(index=False, lineterminator="\n")
+    text = shown.to_csv(index=False, lineterminator="\n")
     table = pd.read_csv(io.StringIO(text), float_precision="round_trip")
-    figure = module.draw(table)
-    paths = [out / f"{module.NAME}{end}" for end in (".csv", ".png", ".svg")]
+    figure = draw(table)
+    paths = [out / f"{name}{end}" for end in (".csv", ".png", ".svg")]
     write_text(paths[0], text)
-    further = getattr(module, "TABLES", {})  # name -> what else follows from the table
-    for name, of in further.items():
-        paths.insert(1, out / f"{module.NAME}_{name}.csv")
+    for kind, of in further.items():
+        paths.insert(1, out / f"{name}_{kind}.csv")
         write_text(paths[1], of(table).to_csv(index=False, lineterminator="\n"))
     return [*paths[:-2], *(style.save(figure, path) for path in paths[-2:])]

@@ -155,9 +155,9 @@ class Experiment:
             for value, span in product(self.values, chosen_in):
                 cell = self._cell(upstream, exit, usual, upstream.knob, value, span)
                 rows.append(Row(cell, usual, budget=budget, max_loss=max_loss))
-        for taus in self.extra.taus:
-            cell = self._cell(upstream, f"tau {'/'.join(map(str, taus))}", usual)
-            rows.append(Row(cell, usual, taus=taus))
+        for taus, (name, batch) in product(self.extra.taus, {"": 0, **self.extra.batches}.items()):
+            exit = ", ".join(filter(None, (f"tau {'/'.join(map(str, taus))}", name)))
+            rows.append(Row(self._cell(upstream, exit, usual), usual, taus=taus, batch=batch))
         if self.task.unprocessed:
             rows.insert(0, Row(self._cell(None, "unprocessed")))
         return [replace(row, path=row.cell.path(self.config.results)) for row in rows]

@@ -46,9 +46,9 @@ def made(parts: Sequence[Part], what: str) -> tuple[list[Result], list[str]]:
         rows = [row for row in exp.rows if part.wanted(row)]
         missing = len(_missing(part, exp))
         if missing:
-            left = _left(taken, len(parts) - number + 1)
+            of_time = left(taken, len(parts) - number + 1)
             print(
-                f"{what}: {number} of {len(parts)}, {part.name}: {missing} rows to make{left}",
+                f"{what}: {number} of {len(parts)}, {part.name}: {missing} rows to make{of_time}",
                 file=sys.stderr,
             )
         of_part, sentences = results(exp, True, rows, timings)
@@ -84,7 +84,7 @@ def _missing(part: Part, exp: Experiment) -> list[int]:
     ]
 
 
-def _left(taken: Sequence[float], parts: int) -> str:
+def left(taken: Sequence[float], parts: int) -> str:
     """What is still to be done, if it takes as long as what was done."""
     if not taken:
         return ""

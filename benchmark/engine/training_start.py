@@ -46,15 +46,8 @@ class TrainingConfig:
 @prints_to_stderr()
 def train(config: TrainingConfig) -> Path:
     """Train what `config` asks for; the finished weights. A finished training is not repeated."""
-    plugin, training = trainable(config.upstream)
+    training, preset, recipe, options, teachers = settled(config)
     name, tag = named(config.upstream)
-    preset = config.preset or preset_of(config.upstream)
-    if preset not in training.presets:
-        raise UsageError(
-            f"train {name} has no preset {preset!r}: {did_you_mean(preset, training.presets)} "
-            f"(run_benchmark.py train {config.upstream} --list)"
-        )
-    recipe, options, teachers = _sorted_settings(config, plugin, training.presets[preset])
     data = _data(config, training)
     teacher = _teacher(config, training, teachers)
     work = config.out / name
@@ -65,6 +58,22 @@ def train(config: TrainingConfig) -> Path:
         if not finished:
             training.train(recipe, data, run)
     return run.weights
+
+
+def settled(
+    config: TrainingConfig,
+) -> tuple[Training, str, Recipe, dict[str, object], dict[str, str]]:
+    """How it is trained, the preset, the recipe with its settings, the options of the upstream and
+    those of the teacher: all that can be checked before any data is read."""
+    plugin, training = trainable(config.upstream)
+    preset = config.preset or preset_of(config.upstream)
+    if preset not in training.presets:
+        raise UsageError(
+            f"train {named(config.upstream)[0]} has no preset {preset!r}: "
+            f"{did_you_mean(preset, training.presets)} "
+            f"(run_benchmark.py train {config.upstream} --list)"
+        )
+    return training, preset, *_sorted_settings(config, plugin, training.presets[preset])
 
 
 def trainable(spec: str) -> tuple[type[Upstream], Training]:

@@ -9,8 +9,6 @@ from helpers.libraries import library, unlike_new
 
 SMALL = ConformerShape(dim=16, depth=3, heads=2, ffn=24, kernel=7, mels=20)
 CTC = ConformerShape()  # Conformer-CTC of the paper
-AED = ConformerShape(dim=144, heads=4, ffn=1024)  # Conformer-AED
-SPLIT = ConformerShape(parallel=((0, 2), (10, 12)))  # Splitformer
 
 
 def net_of(shape: ConformerShape) -> ConformerNet:

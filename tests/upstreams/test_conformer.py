@@ -6,7 +6,7 @@ import pytest
 import torch
 from earlyexit_superb.upstreams.backbones.conformer_shape import frame_counts, macs_to
 from earlyexit_superb.upstreams.backbones.measuring import products
-from helpers.conformer import AED, CTC, SMALL, SPLIT, net_of, of_torchaudio, states_of_torchaudio
+from helpers.conformer import CTC, SMALL, net_of, of_torchaudio, states_of_torchaudio
 from helpers.hubert import alone_and_together, close, padded, states
 from torch import nn
 
@@ -89,7 +89,7 @@ def test_frames_and_shortest():
         assert states(net, [torch.zeros(n)])[0].shape[1] == frame_counts(n, SMALL)
 
 
-@pytest.mark.parametrize("samples", [800, 8000, 12_345])
+@pytest.mark.parametrize("samples", [800, 12_345])
 @EACH
 def test_costs_are_those_that_torch_counts(shape, samples):
     net = net_of(shape)
@@ -102,17 +102,6 @@ def test_costs_are_those_that_torch_counts(shape, samples):
 
         transforms = (max(samples, 960) // 160 + 1) * 10 * 1024
         assert macs_to(shape, samples, depth) == products(forward) + transforms
-
-
-def count(net):
-    return sum(p.numel() for p in net.parameters())
-
-
-def test_parameters_of_the_published_encoders():
-    """12 blocks of 2.574 M and the convolutions; see conformer_ctc.py for the whole."""
-    assert count(net_of(CTC)) == 31_141_376
-    assert count(net_of(SPLIT)) == 31_141_376 + 2 * 2_573_568
-    assert count(net_of(AED)) == 9_032_928
 
 
 def test_a_split_branch_hears_every_other_frame(clips):

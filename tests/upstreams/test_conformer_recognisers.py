@@ -23,7 +23,7 @@ WAVS[1, 9000:] = 0
 @pytest.fixture(scope="module")
 def aed():
     """It writes ends now and then, which a new decoder hardly does."""
-    model = ConformerAED().eval()
+    model = ConformerAED(weights="random").eval()
     with torch.no_grad():
         for head in model.heads.values():
             head.decoder.output.weight.mul_(8)
@@ -40,29 +40,26 @@ def test_parameters_of_the_papers():
     whose second one is of a single decoder of another library."""
     base, split = size("conformer_ctc.base"), size("conformer_ctc.base", split="yes")
     assert (base, split) == (31_536_128, 36_683_264)
-    assert size("conformer_ctc.base", head="tied") == base - 5 * 257 * 256
-    one = size("conformer_aed.base", single="12")
-    assert one == size("conformer_aed.base", head="tied") == 13_059_152
-    assert size("conformer_aed.base") == 33_190_272
+    one = size("conformer_aed.base", head="tied")
+    assert one == 13_059_152
     assert abs(base / 31.0e6 - 1) < 0.02 and abs(one / 13.3e6 - 1) < 0.02
 
 
-@pytest.mark.parametrize("name", ["conformer_ctc", "conformer_aed"])
-def test_the_tiny_ones_are_small_enough_to_ship(name):
-    assert 2 * size(f"{name}.tiny") < 4e6
+def test_the_tiny_ones_are_small_enough_to_ship():
+    assert max(2 * size(f"{name}.tiny") for name in ("conformer_ctc", "conformer_aed")) < 4e6
 
 
 def test_exits_and_singles():
-    assert ConformerCTC().exits == (2, 4, 6, 8, 10)
-    alone = ConformerCTC(single=4)
+    assert ConformerCTC(weights="random").exits == (2, 4, 6, 8, 10)
+    alone = ConformerCTC(weights="random", single=4)
     assert alone.exits == () and alone.knob is None and alone.card.depth == 4
-    assert list(ConformerAED(single=3).heads) == ["3"]
+    assert list(ConformerAED(weights="random", single=3).heads) == ["3"]
     assert (beside(12), beside(2)) == (((0, 2), (10, 12)), ((0, 2),))
 
 
 @pytest.mark.parametrize("criterion", ["entropy", "similarity", "patience"])
 def test_a_decoder_writes_only_where_an_utterance_leaves(aed, criterion, monkeypatch):
-    model = ConformerAED(criterion=criterion).eval()
+    model = ConformerAED(weights="random", criterion=criterion).eval()
     calls, alone = Counter(), type(model.heads["2"]).transcripts
     for depth, head in model.heads.items():
 
@@ -105,7 +102,7 @@ def test_the_loss_of_a_decoder_is_the_chain_of_its_symbols(aed):
 
 
 def test_every_parameter_learns():
-    model = ConformerAED().train()
+    model = ConformerAED(weights="random").train()
     frames, loss = model.frames(LENGTHS), 0
     for depth, state in enumerate(model.states(WAVS, LENGTHS)):
         if depth in (*model.exits, 12):
@@ -119,21 +116,23 @@ def test_every_parameter_learns():
 
 @torch.no_grad()
 def test_an_answer_costs_what_torch_counts_for_so_many_symbols():
-    model = ConformerAED(symbols_per_second=7.0).eval()
+    model = ConformerAED(weights="random", symbols_per_second=7.0).eval()
     head = model.heads["12"]
     head.decoder.output.bias[0] = -1e6  # it never ends by itself
     states = torch.randn(1, int(model.frames(torch.tensor([16_000]))), 72)
     counted = products(lambda: head.decoder.greedy(states, limits=(8,)))
     assert model.answer_macs(16_000, 12) == counted
     assert model.evidence_macs(16_000, 2) == products(lambda: head(states, None))
-    assert ConformerAED(criterion="similarity").evidence_macs(16_000, 2) == 3 * 24 * 72
+    assert (
+        ConformerAED(weights="random", criterion="similarity").evidence_macs(16_000, 2)
+        == 3 * 24 * 72
+    )
     assert "7 symbols a second" in model.card.source
 
 
-@pytest.mark.parametrize("cls", [ConformerCTC, ConformerAED])
-@pytest.mark.parametrize("head", ["separate", "tied"])
+@pytest.mark.parametrize(("cls", "head"), [(ConformerCTC, "separate"), (ConformerAED, "tied")])
 def test_weights_go_to_a_file_and_come_back(tmp_path, cls, head):
-    model = cls(head=head, seed=3).half().float().eval()  # as a file holds it
+    model = cls(weights="random", head=head, seed=3).half().float().eval()  # as a file holds it
     path = tmp_path / "w.safetensors"
     weights.save(model, model.described, path, "some speech")
     again = build_upstream(cls.called, {"weights": str(path), "head": head})
@@ -146,7 +145,7 @@ def test_weights_go_to_a_file_and_come_back(tmp_path, cls, head):
     assert torch.equal(model.scores(12, ours, None), again.scores(12, ours, None))
     with pytest.raises(UsageError, match="heads"):
         build_upstream(cls.called, {"weights": str(path), "single": "4", "head": head})
-    with pytest.raises(UsageError, match="another trunk"):
+    with pytest.raises(UsageError, match="in its trunk"):
         build_upstream(cls.called, {"weights": str(path), "features": "power_mel", "head": head})
 
 
@@ -177,16 +176,20 @@ def test_numbered_pieces():
 
 
 def test_power_is_heard_as_the_authors_code_does():
-    plain, theirs = ConformerCTC(), ConformerCTC(features="power_mel")
+    plain = ConformerCTC(weights="random")
+    theirs = ConformerCTC(weights="random", features="power_mel")
     loud, quiet = (next(iter(theirs.states(WAVS * gain, LENGTHS))) for gain in (1.0, 0.5))
     assert not torch.allclose(loud, quiet, atol=1e-2)
     assert plain.card.name != theirs.card.name
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["conformer_ctc", "conformer_aed"])
-def test_one_step_and_one_answer_at_the_published_size(name):
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("conformer_ctc", 31_536_128), ("conformer_aed", 33_190_272)]
+)
+def test_one_step_and_one_answer_at_the_published_size(name, parameters):
     model = build_upstream(f"{name}.base", {"weights": "random"})
+    assert sum(p.numel() for p in model.parameters()) == parameters
     left = run_until_exit(model, WAVS, LENGTHS, Exit((2, 4, 12), 1e6))
     assert left.depth.tolist() == [2, 2] and len(left.walked) == 3
     assert all(isinstance(model.decode(answer, "asr"), str) for answer in left.answers)

@@ -1,11 +1,12 @@
 """The early-exit Conformers learn by the loop of all systems that spell."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
+from earlyexit_superb.upstreams import conformer_aed
 from earlyexit_superb.upstreams.backbones.conformer_shape import ConformerShape, spectrum_frames
 from earlyexit_superb.upstreams.backbones.conformer_trunk import ConformerTrunk
 from earlyexit_superb.upstreams.conformer_aed import ConformerAED
@@ -17,8 +18,7 @@ from helpers.conformer import SMALL
 from helpers.spelling import RECIPE, run_in, said, transcribed
 from torch import nn
 
-SHAPE = replace(SMALL, depth=4, dim=24, heads=2, ffn=48, strides=(2, 2))
-# twice as many frames a letter: a corpus of a few seconds has to do
+SHAPE = replace(SMALL, depth=4, dim=24, ffn=48)
 RECIPES = {
     "ctc": replace(RECIPE, layerdrop=0.0, mask_width=4, channel_prob=0.2, channel_width=3),
     "aed": replace(RECIPE, layerdrop=0.0, ctc=0.3, mask_prob=0.0),
@@ -38,8 +38,6 @@ SYSTEMS = {"ctc": SmallCTC, "aed": SmallAED}
 
 @pytest.fixture(autouse=True)
 def small_decoders(monkeypatch):
-    from earlyexit_superb.upstreams import conformer_aed
-
     monkeypatch.setattr(conformer_aed, "DECODERS", {"small": 1})
     monkeypatch.setattr(conformer_aed, "RATES", {"small": 8.0})
 
@@ -68,6 +66,7 @@ def test_it_is_trained_and_its_class_reads_it(tmp_path, kind):
     assert files.read(str(tmp_path / "small.safetensors")).header["system"] == built.called
 
 
+@pytest.mark.slow
 def test_split_ones_and_singles_are_trained_too(tmp_path):
     split = tune(tmp_path / "split", "ctc", split=True)
     assert split.trunk.net.shape.parallel == ((0, 2), (2, 4))
@@ -121,6 +120,4 @@ def test_it_learns_to_spell_and_every_exit_does(tmp_path, kind):
 
 def test_shapes_of_a_file_come_back_from_json():
     shape = ConformerShape(parallel=((0, 2),), strides=(2, 1))
-    from dataclasses import asdict
-
     assert ConformerShape(**json.loads(json.dumps(asdict(shape)))) == shape

@@ -51,7 +51,8 @@ def test_it_is_trained_and_its_class_reads_it(tmp_path):
     same(before, load_file(tune(tmp_path)))  # nothing is left to do
 
 
-@pytest.mark.parametrize("die_at", [4, 9])
+# in the second stage, and in the first
+@pytest.mark.parametrize("die_at", [9, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path, monkeypatch, die_at):
     recipe = replace(
         RECIPE,

@@ -33,7 +33,7 @@ def test_means_are_those_of_torch_and_of_fairseq():
         of[per] = averaged(each, TARGETS, replace(RECIPE, per=per), batch()).item()
     flat, sizes = torch.tensor([i for target in TARGETS for i in target]), torch.tensor([3, 1, 4])
     given = (log_probs.transpose(0, 1), flat, FRAMES, sizes)
-    torchs = {kind: float(F.ctc_loss(*given, 0, kind, True)) for kind in ("mean", "sum")}
+    torchs = {kind: F.ctc_loss(*given, 0, kind, True).item() for kind in ("mean", "sum")}
     assert of["symbol"] == pytest.approx(torchs["mean"], rel=1e-5)
     assert of["batch"] == pytest.approx(torchs["sum"], rel=1e-5)
     assert of["utterance"] == pytest.approx(torchs["sum"] / 3, rel=1e-5)
@@ -72,7 +72,7 @@ def test_exits_are_added_with_lambda_and_learn_from_the_last_one():
     def loss(**changes):
         recipe = replace(RECIPE, **changes)
         [stage] = stages_of(recipe, (1, 2, 3))
-        return float(total(recipe, heard, batch(), recogniser, stage.weights))
+        return total(recipe, heard, batch(), recogniser, stage.weights).item()
 
     assert loss() == pytest.approx(float(sum(each.values())), rel=1e-5)
     assert loss(lambda_=0.2) == pytest.approx(float(each[3] + (each[1] + each[2]) / 5), rel=1e-5)

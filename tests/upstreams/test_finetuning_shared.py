@@ -53,6 +53,7 @@ def test_two_processes_end_as_one(tmp_path):
             torch.testing.assert_close(value, together[name][key], atol=2e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_verb_tunes_and_the_system_answers_with_what_it_wrote(small_builtins, tmp_path, capsys):
     words = ["train", "hubert_ee.tiny", "--task", "asr", "--out", str(tmp_path), "--set"]
     few = ["steps=1", "every=1", "batch=2", "dev_limit=2", "branch=linear"]

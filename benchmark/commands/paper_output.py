@@ -1,0 +1,108 @@
+"""What the verb `paper` prints and writes: a table, a figure, and which there are."""
+
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..engine.paper_weights import Conditions
+    from ..report.paper_table import Made
+    from ..report.papers.shape import Line, Paper
+
+
+def table(
+    paper: "Paper",
+    number: str,
+    lines: "Sequence[Line]",
+    asked: "Conditions",
+    printed: "pd.DataFrame",
+    out: Path,
+) -> list[Path]:
+    """Print a table and write its files; their paths."""
+    from ..engine.paper_rows import rows
+    from ..report import paper_claims, paper_table
+    from ..report.paper_text import About, texts
+    from ..storage import write_text
+
+    of = paper.tables[number]
+    made, found, lacking = rows(lines, asked, curves=True)
+    numbers = paper_table.numbers(made, printed)
+    told = paper_claims.claims(made, of, found)
+    about = About(paper, number, lacking, how(made, asked), asked.size, asked.aimed)
+    markdown, tex = texts(about, numbers, told)
+    name = f"paper_{paper_table.name_of(paper.name, 'table', number)}"
+    csv, differences = (one.to_csv(index=False, lineterminator="\n") for one in (numbers, told))
+    files = {".csv": csv, "_differences.csv": differences, ".md": markdown, ".tex": tex}
+    paths = [out / f"{name}{end}" for end in files]
+    for path, text in zip(paths, files.values(), strict=True):
+        write_text(path, text)
+    print(markdown, end="")
+    return paths
+
+
+def figure(
+    paper: "Paper",
+    number: str,
+    lines: "Sequence[Line]",
+    asked: "Conditions",
+    printed: "pd.DataFrame",
+    out: Path,
+) -> list[Path]:
+    """Draw a figure, print what it leaves out, and write its files; their paths."""
+    from ..engine.paper_rows import rows
+    from ..report.paper_table import name_of
+    from .figure import files
+
+    of = paper.figures[number]
+    made, _, lacking = rows(lines, asked, curves=False)
+    module = import_module(f"..report.figures.{of.kind}", __package__)
+    name = f"paper_{name_of(paper.name, 'figure', number)}"
+    shown = module.frame(made, printed)
+    print("\n".join([f"Figure {number} of {paper.reference}: {of.title}.", *of.notes, *lacking]))
+    return files(name, shown, module.draw, out)
+
+
+def how(made: "Sequence[Made]", asked: "Conditions") -> dict[str, str]:
+    """Training -> its upstream and what it was asked for, in words."""
+    from ..engine.paper_weights import config
+
+    out = {}
+    for one in made:
+        if of := one.line.training if one.rows else None:
+            given = asked.given.get(of.name)
+            words = [f"{k}={v}" for k, v in config(of, asked, asked.seeds[0]).settings.items()]
+            trained = f"preset {of.preset_at(asked.size)}, {' '.join(words)}".rstrip(", ")
+            told = f"weights {Path(given).name}" if given else trained
+            out[of.name] = f"{of.model.spec(asked.size)}, {told}"
+    return out
+
+
+# ---- what there is -------------------------------------------------------------------------------
+
+
+def described(paper: "Paper") -> Iterator[str]:
+    """The lines that say which tables and figures there are."""
+    yield f"{paper.name}: {paper.reference}"
+    for kind, known in (("table", paper.tables), ("figure", paper.figures)):
+        for number, of in known.items():
+            trainings = {line.training.name for line in of.lines if line.training}
+            yield f"  --{kind} {number}  {of.title}; {len(trainings)} trainings"
+
+
+def trainings(paper: "Paper") -> Iterator[str]:
+    """The lines that say which weights they take, as `--weights` names them."""
+    from ..report.papers.shape import PUBLISHED, SMALL
+
+    yield "trainings:"
+    every = [*paper.tables.values(), *paper.figures.values()]
+    known = [line.training for of in every for line in of.lines if line.training]
+    for of in dict.fromkeys(known):
+        words = [f"{k}={v}" for k, v in {**of.recipe, **of.options(PUBLISHED)}.items()]
+        small = [f"{k}={v}" for k, v in {**of.recipe, **of.options(SMALL)}.items()]
+        yield (
+            f"  {of.name}: {of.model.spec(SMALL)} {' '.join(small)}, or {of.model.spec(PUBLISHED)} "
+            f"by preset {of.preset} {' '.join(words)}"
+        ).rstrip()

@@ -1,0 +1,159 @@
+"""From the lines of a paper's table to rows: the runs behind them, made where they are missing."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from ..contract import Upstream
+from ..extras import install
+from ..registry import build_upstream
+from ..report.paper_table import Made
+from ..report.papers.shape import Line
+from ..report.result import Result
+from .experiment import Row, RunConfig
+from .paper_weights import TASK, Conditions, weights
+from .several import Part, made
+
+KNOB = "target_depth"  # of every system that spells
+Place = tuple[str, float | None]  # a row's exit, and the value of the knob where it has one
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of one system and seed.
+
+    Attributes:
+        part: its run.
+        name, revision: of its upstream, as its rows have them.
+        places: of each of its lines.
+        unit: (a, b): a published threshold x is the evidence a x + b.
+    """
+
+    part: Part
+    name: str
+    revision: str
+    places: Mapping[Line, Place]
+    unit: tuple[float, float]
+
+
+def rows(
+    lines: Sequence[Line], asked: Conditions, curves: bool
+) -> tuple[list[Made], list[Result], list[str]]:
+    """The rows of every line, made where they are missing; all rows that they may be held against;
+    and a sentence for each line that has none.
+
+    Args:
+        curves: with the fixed exits of what leaves by itself, and the same exits dealt out anew.
+    """
+    left_out = {line: why for line in lines if (why := _lacking(line))}
+    usable = [line for line in lines if line not in left_out]
+    known = weights((line.training for line in usable), asked)
+    systems: dict[tuple[str, str], list[Line]] = {}
+    for line in usable:
+        systems.setdefault((line.training.name, line.criterion), []).append(line)
+    of_runs = [
+        _asked(of, known[of[0].training.name, seed], asked, seed, curves)
+        for of in systems.values()
+        for seed in asked.seeds
+    ]
+    found, refused = made([one.part for one in of_runs], f"paper {asked.paper}")
+    for sentence in refused:
+        print(f"notice: {sentence}", file=sys.stderr)
+    cells = {_key(result): result for result in found}
+    out = [_of_line(line, of_runs, cells, left_out.get(line, "")) for line in lines]
+    return out, found, list(dict.fromkeys(left_out.values()))
+
+
+def _lacking(line: Line) -> str:
+    """Why a line has no rows here, or ""."""
+    if line.lacking:
+        return line.lacking
+    absent = [m for m in line.needs if find_spec(m.split(".")[0]) is None]
+    if not absent:
+        return ""
+    extras = ",".join(dict.fromkeys(line.needs[module] for module in absent))
+    return f"{line.group or line.label}: needs {', '.join(absent)}; run: {install(extras)}"
+
+
+def _asked(lines: Sequence[Line], file: str, asked: Conditions, seed: int, curves: bool) -> Asked:
+    """The run of lines that share weights and a criterion."""
+    first = lines[0]
+    spec = first.training.model.spec(asked.size)
+    options = {**first.training.options(asked.size), "criterion": first.criterion}
+    options |= {"weights": file} if file else {}
+    built = build_upstream(spec, options)
+    places = {line: place(line, built, asked) for line in lines}
+    values = tuple(dict.fromkeys(value for _, value in places.values() if value is not None))
+    words, wanted = [word for at in places.values() for word in _words(at)], set(places.values())
+    adaptive = any(line.adaptive for line in lines)
+    if adaptive and curves:
+        words.append("static")
+        wanted |= {("full", None), *((f"depth {k}", None) for k in built.exits)}
+    if adaptive and asked.batch:
+        words.append(f"batch:{asked.batch}")
+    elif adaptive and curves:
+        words.append("random")
+        wanted |= {("random", value) for value in values}
+
+    def is_wanted(row: Row) -> bool:
+        return (row.cell.exit, row.cell.value) in wanted
+
+    config = RunConfig(
+        upstream=spec,
+        task=TASK,
+        knobs={KNOB: values} if values else {},
+        data=asked.data,
+        seed=seed,
+        device=asked.device,
+        results=asked.results,
+        settings={**asked.protocol, **options, "exits": ",".join(dict.fromkeys(words))},
+    )
+    part = Part(f"{first.training.name}, {first.criterion}, seed {seed}", config, is_wanted)
+    at_zero = built.published(0.0)
+    unit = (built.published(1.0) - at_zero, at_zero)
+    return Asked(part, built.card.name, built.card.revision, places, unit)
+
+
+def place(line: Line, built: Upstream, asked: Conditions) -> Place:
+    """The row that a line is."""
+    model = line.training.model
+    together = f"batches of {asked.batch}" if asked.batch else ""
+    if line.block is not None:
+        block = model.block(line.block, asked.size)
+        return ("full" if block == built.card.depth else f"depth {block}"), None
+    if not line.adaptive:
+        return "full", None
+    if line.threshold is None or asked.aimed:
+        aim = model.mean_depth(line.aim, asked.size)
+        return together or "adaptive", aim
+    return ", ".join(filter(None, (f"tau {tau(line, built)}", together))), None
+
+
+def tau(line: Line, built: Upstream) -> float:
+    """A published threshold as evidence; what a float adds to a printed number is left out."""
+    return round(float(built.published(line.threshold)), 10)
+
+
+def _words(at: Place) -> Iterable[str]:
+    """What `exits` must say for a row to be there."""
+    exit, _ = at
+    kind, _, rest = exit.partition(" ")
+    if kind == "depth":
+        yield rest
+    elif kind == "tau":
+        yield f"tau:{rest.partition(',')[0]}"
+
+
+def _key(result: Result) -> tuple:
+    cell = result.cell
+    return cell.upstream, cell.revision, cell.seed, cell.exit, cell.value
+
+
+def _of_line(
+    line: Line, of_runs: Sequence[Asked], cells: Mapping[tuple, Result], lacking: str
+) -> Made:
+    mine = [one for one in of_runs if line in one.places]
+    keys = [(one.name, one.revision, one.part.config.seed, *one.places[line]) for one in mine]
+    found = tuple(cells[key] for key in keys if key in cells)
+    return Made(line, found, mine[0].unit if mine else (1.0, 0.0), lacking)

@@ -1,0 +1,135 @@
+"""The weights behind a paper's table: each of its trainings, made where it is missing."""
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..config import short_hash
+from ..errors import UsageError, did_you_mean
+from ..registry import build_upstream, untrained
+from ..report.papers.shape import PUBLISHED, SMALL, Training
+from .several import left
+from .training_start import TrainingConfig, named, settled, train
+
+TASK = "asr"  # what the systems of these papers answer
+SHIPPED = "shipped"  # in the place of a file: what the upstream comes with
+Weights = Mapping[tuple[str, int], str]  # (training, seed) -> the option `weights` of its upstream
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How a paper's rows are made.
+
+    Attributes:
+        paper: its name.
+        size: of every system, one of `shape.SIZES`.
+        data: the corpus, of trainings and rows; None = the built-in one.
+        results: of rows; trainings go to `trained` in it.
+        recipe: fields of every training's recipe; protocol: of the rows'.
+        given: training -> its weights, SHIPPED or a file, for one seed.
+        aimed: thresholds are set for mean exits on the training split; else they are the published
+            ones.
+        batch: utterances that leave together; 0 = each by itself.
+    """
+
+    paper: str
+    size: str = SMALL
+    seeds: tuple[int, ...] = (0,)
+    data: Path | None = None
+    device: str = "cpu"
+    results: Path = Path("results/local")
+    recipe: Mapping[str, str] = field(default_factory=dict)
+    protocol: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, str] = field(default_factory=dict)
+    aimed: bool = True
+    batch: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size == PUBLISHED and self.data is None:
+            raise UsageError(
+                f"paper {self.paper}: --preset {PUBLISHED} trains systems of published size, which "
+                "the built-in corpus is too small for; name a corpus: --data LibriSpeech"
+            )
+        if self.given and len(self.seeds) > 1:
+            raise UsageError(
+                f"paper {self.paper}: --weights names the weights of one training, so it goes with "
+                "one --seed"
+            )
+
+
+def weights(trainings: Iterable[Training], asked: Conditions) -> Weights:
+    """The weights of every training and seed; how far it is goes to stderr.
+
+    Raises: UsageError about what cannot be trained, or is given and is no training of these.
+    """
+    by_name = {one.name: one for one in trainings}
+    found = {(name, asked.seeds[0]): _given(by_name, name, asked) for name in asked.given}
+    wanted = [(of, seed) for of in by_name.values() for seed in asked.seeds]
+    configs = {
+        (of.name, seed): config(of, asked, seed)
+        for of, seed in wanted
+        if (of.name, seed) not in found
+    }
+    for one in configs.values():
+        settled(one)  # a recipe that cannot be is said before the first training
+    missing = sum(not file_of(one).exists() for one in configs.values())
+    taken: list[float] = []
+    for (name, seed), one in configs.items():
+        start, is_new = time.monotonic(), not file_of(one).exists()
+        if is_new:
+            print(
+                f"paper: training {len(taken) + 1} of {missing}, {name}, seed {seed}"
+                f"{left(taken, missing - len(taken))}",
+                file=sys.stderr,
+            )
+        found[name, seed] = str(train(one))
+        taken += [time.monotonic() - start] * is_new
+    return found
+
+
+def config(training: Training, asked: Conditions, seed: int) -> TrainingConfig:
+    """A training in a folder that no other recipe and no other data share."""
+    spec, preset = training.model.spec(asked.size), training.preset_at(asked.size)
+    settings = {**training.recipe, **training.options(asked.size), **asked.recipe}
+    told = short_hash([spec, preset, settings, asked.data and asked.data.resolve()])
+    folder = asked.results / "trained" / asked.paper / f"{training.name}-{told}" / f"seed-{seed}"
+    return TrainingConfig(
+        spec,
+        folder,
+        preset,
+        (asked.data,) if asked.data else (),
+        task=TASK,
+        settings=settings,
+        seed=seed,
+        device=asked.device,
+    )
+
+
+def file_of(one: TrainingConfig) -> Path:
+    return one.out / f"{named(one.upstream)[0]}.safetensors"
+
+
+def _given(by_name: Mapping[str, Training], name: str, asked: Conditions) -> str:
+    """The option `weights` of what a user gave for a training."""
+    if name not in by_name:
+        raise UsageError(
+            f"paper {asked.paper}: --weights {name}: no training that is asked for is called so; "
+            f"{did_you_mean(name, by_name)}"
+        )
+    of, file = by_name[name], asked.given[name]
+    if file != SHIPPED:
+        if not Path(file).is_file():
+            raise UsageError(f"paper {asked.paper}: --weights {name}={file}: there is no such file")
+        return file
+    spec, options = of.model.spec(asked.size), of.options(asked.size)
+    if untrained(build_upstream(spec, options).card.revision):
+        words = [f"{key}={value}" for key, value in {**of.recipe, **options}.items()]
+        line = ["run_benchmark.py train", spec, "--preset", of.preset_at(asked.size)]
+        line += ["--task", TASK, "--out DIR", *(["--set", *words] if words else [])]
+        raise UsageError(
+            f"paper {asked.paper}: --weights {name}={SHIPPED}: none are shipped for {spec}, whose "
+            f"own are random; leave it out, or train them ({' '.join(line)}) and name the file"
+        )
+    return ""

@@ -1,0 +1,86 @@
+"""The poster table of Zaiem et al., 2023 (arXiv:2303.06740): exits by entropy, by similarity, and
+by similarity in two steps, beside fewer blocks and a shortened input.
+
+The baseline is the first step of two, at its end. Numbers of layer removal are in the paper and not
+on the poster, and could not be read; those of downsampling are in SpeechBrain's README.
+"""
+
+from .shape import Line, Model, Paper, Table, Training
+
+MODEL = Model("zaiem", "large", blocks=24, first=13, small_first=7)
+JOINT = Training("joint", MODEL, recipe={"strategy": "joint"})
+TWO_STEPS = Training("two_steps", MODEL, "paper-two-stage", {"strategy": "two_stage"})
+ENTROPY = "Early Exit: Entropy Threshold"
+SIMILARITY = "Early Exit: Layer Sim. Threshold"
+IN_STEPS = "Two Steps EE: Layer Sim. Threshold"
+KEPT = (22, 20, 18, 16, 14, 12)
+SHORTER = ("CL2", "CL3", "CL4", "AV2", "AV3", "AV4", "SD2", "SD3", "SD4")
+CONTROLS = "Controls: fixed exits"
+NOT_TUNED = (
+    "Downsampling: no recipe here tunes an encoder behind a shortened input on transcripts; "
+    "upstream `downsampled` has the three methods in front of frozen or distilled ones"
+)
+
+
+def exits(
+    group: str, training: Training, criterion: str, known: dict[float, float]
+) -> tuple[Line, ...]:
+    """
+    Args:
+        known: threshold -> the mean exit printed beside it, which thresholds of one's own aim at.
+    """
+    return tuple(
+        Line(f"{x:g}", group, training, criterion=criterion, threshold=x, aim=mean)
+        for x, mean in known.items()
+    )
+
+
+def removal(keep: int) -> Line:
+    training = Training(f"first-{keep}-blocks", MODEL, "paper-removal", single=keep)
+    return Line(str(keep), "Layer removal: blocks kept", training)
+
+
+def fixed(name: str, training: Training, k: int) -> Line:
+    """The same whatever the criterion is, and recorded with the lines of this one."""
+    label = f"{name}, exit {k}"
+    return Line(label, CONTROLS, training, criterion="similarity", block=k, control=True)
+
+
+BASELINE = Line("Full Model", "Baseline", TWO_STEPS, criterion="similarity")
+FIXED = (14, 18, 22, 24)  # exits, of which the last is worse where all learn together
+JOINTLY = tuple(fixed("joint", JOINT, k) for k in FIXED)
+STEPWISE = tuple(fixed("two steps", TWO_STEPS, k) for k in FIXED)
+PAIRED = "joint minus two steps"
+
+POSTER = Table(
+    title="Exits by entropy and by similarity of layers, fewer blocks and a shortened input",
+    heading="Technique",
+    measures=("depth", "wer", "cer", "gmacs_per_s", "rtf", "gpu_s", "cpu_s", "params_m"),
+    lines=(
+        BASELINE,
+        *exits(ENTROPY, JOINT, "entropy", {0.06: 13.80, 0.03: 17.61, 0.025: 20.52, 0.01: 23.98}),
+        *exits(
+            SIMILARITY, JOINT, "similarity", {0.92: 15.97, 0.95: 17.18, 0.965: 21.44, 0.98: 24.0}
+        ),
+        *exits(
+            IN_STEPS, TWO_STEPS, "similarity", {0.955: 13.97, 0.96: 14.52, 0.97: 21.46, 0.98: 23.0}
+        ),
+        *map(removal, KEPT),
+        *(Line(name, "Downsampling", lacking=NOT_TUNED) for name in SHORTER),
+        *JOINTLY,
+        *STEPWISE,
+    ),
+    pairs=tuple((PAIRED, *pair) for pair in zip(JOINTLY, STEPWISE, strict=True)),
+    notes=(
+        "Seconds there: all of test-clean, batches of four that leave together; here every "
+        "utterance leaves by itself unless --batch says otherwise.",
+        "Decoding is greedy; that with a 4-gram language model is in published_zaiem_table1.csv.",
+    ),
+)
+
+PAPER = Paper(
+    "zaiem",
+    "Fine-tuning strategies for faster inference (Zaiem et al., 2023, arXiv:2303.06740)",
+    {"1": POSTER},
+    {},
+)
