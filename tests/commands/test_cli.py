@@ -63,6 +63,7 @@ def test_the_flags_of_run_are_frozen():
         "figure",
         "compare",
         "midpoints",
+        "paper",
     }
 
 
@@ -140,7 +141,7 @@ DAISY = "--upstream daisy --task se"
         (
             "train layer_similarity --data x --out y",
             2,
-            "layer_similarity has nothing to train; upstreams with a recipe: daisy, ",
+            "layer_similarity has nothing to train; upstreams with a recipe: conformer_aed, conformer_ctc, daisy, ",
         ),
         ("train hubert.tiny --data nowhere --out y", 2, "there is no folder nowhere"),
         ("data noisy --speech nowhere --noise nowhere --out x", 2, "nowhere"),
