@@ -17,7 +17,7 @@ import torch
 from ..contract import SAMPLE_RATE, Item
 from ..engine import cost, heads, workers
 from ..engine.cache_layout import pieces, size
-from ..engine.controls import CONTROLS
+from ..engine.controls import scores_needed
 from ..engine.experiment import Experiment, Row, RunConfig
 from ..engine.extract import SPARE
 from ..engine.resolve import resolve
@@ -99,7 +99,7 @@ def plan(config: RunConfig) -> Plan:
     lines = list(_lines(run, counts))
     if not counts.rows:
         return Plan([*lines, "every row of this run is there already: nothing would be done"], {})
-    processes = 1 + workers.worker_count(run, counts.heads)
+    processes = 1 + workers.worker_count(run, counts.heads, counts.scores)
     test, dev = run.splits["test"], run.splits["dev"]
     upstream = _upstream_probe(run)
     step, look, score = (0.0, 0.0, 0.0) if run.answers else _head_probe(run)
@@ -137,7 +137,6 @@ def counted(run: Experiment) -> Counts:
     trained = {(row.normalise, row.depth, row.cell.value, row.taus, row.alone) for row in rows}
     if run.answers:
         trained = set()
-    controlled, places = [r for r in rows if r.cell.exit in CONTROLS], len(leaving(run.upstream))
     last = run.upstream.card.depth
     early = [row for row in rows if row.depth != last and not row.replayed_only]
     protocol, splits = run.protocol, run.splits
@@ -148,7 +147,7 @@ def counted(run: Experiment) -> Counts:
     state_bytes = sum(size(run.upstream, of, keep) for of in splits.values())
     return Counts(
         rows=len(rows),
-        scores=len(rows) - len(controlled) + len({row.cell.value for row in controlled}) * places,
+        scores=scores_needed(rows, len(leaving(run.upstream))),
         heads=len(trained) * len(run.recipe.rates),
         exits=1 + len({_exit(row) for row in early}),
         state_bytes=state_bytes,

@@ -24,6 +24,13 @@ CONTROLS = ("oracle", "random")
 RESOLUTION = 1e6  # steps of a score that the oracle tells apart, a unit of the metric
 
 
+def scores_needed(rows: Sequence[Any], places: int) -> int:
+    """How many scores each test utterance gets for rows: one a row; controls need those at every
+    one of `places` depths, and share them where they share a head."""
+    controlled = [row for row in rows if row.cell.exit in CONTROLS]
+    return len(rows) - len(controlled) + len({row.cell.value for row in controlled}) * places
+
+
 @dataclass(frozen=True)
 class Extra:
     """What `--set exits=...` adds to a table."""

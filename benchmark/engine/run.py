@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import need_all
+from ..exiting import leaving
 from ..extras import EXTRAS
 from ..foreign import prints_to_stderr
 from ..report import leaderboard
@@ -12,6 +13,7 @@ from ..report.result import FIX, Result
 from ..storage import writable
 from . import head_files
 from .bounded import bounded
+from .controls import scores_needed
 from .devices import made_elsewhere
 from .evaluation import Evaluation, evaluation
 from .experiment import Experiment, Row, RunConfig
@@ -80,9 +82,9 @@ def _make(exp: Experiment, rows: Sequence[Row], parallel: bool, timings: Timings
     believe_older(ev)
     missing = sum(not head_files.finished(ev.folder, key) for key in ev.heads)
     numbers = [exp.rows.index(row) for row in rows]
-    with workers(
-        worker_count(exp, missing, rows) if parallel else 0, again, exp.config, numbers
-    ) as shared:
+    scores = scores_needed(rows, len(leaving(exp.upstream)))
+    count = worker_count(exp, missing, scores) if parallel else 0
+    with workers(count, again, exp.config, numbers) as shared:
         train(ev, shared)
         ev = bounded(ev, shared)
         utterances = score(ev, shared)

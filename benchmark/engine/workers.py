@@ -13,27 +13,24 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 from . import heads
-from .controls import CONTROLS
-from .experiment import Row
 from .feature_cache import FeatureCache
 
 PATIENCE = 5.0  # seconds that workers have to end by themselves
 WORTH = 1000  # head updates, or slow scores, in all, below which a process is not worth starting
 
 
-def worker_count(run: Any, missing: int, rows: Sequence[Row]) -> int:
-    """How many workers are worth starting for so many heads that are to be trained, and for the
-    scores of these rows, of which a control needs those at every depth."""
+def worker_count(run: Any, missing: int, scores: int) -> int:
+    """How many workers are worth starting for so many heads that are to be trained, and so many
+    scores of each test utterance."""
     updates = missing * run.protocol.steps * run.protocol.accumulate
-    depths = [run.upstream.card.depth if row.cell.exit in CONTROLS else 1 for row in rows]
     # a task selects by another score than its own where that is slow
-    slow = sum(depths) * len(run.splits["test"]) if run.task.select else 0
+    slow = scores * len(run.splits["test"]) if run.task.select else 0
     small = heads.small(run.task, run.setup, run.upstream.card.depth)
     if run.config.device != "cpu" or not small or max(updates, slow) < WORTH:
         return 0

@@ -141,7 +141,8 @@ DAISY = "--upstream daisy --task se"
         (
             "train layer_similarity --data x --out y",
             2,
-            "layer_similarity has nothing to train; upstreams with a recipe: conformer_aed, conformer_ctc, daisy, ",
+            "layer_similarity has nothing to train; upstreams with a recipe: conformer_aed, "
+            "conformer_ctc, daisy, ",
         ),
         ("train hubert.tiny --data nowhere --out y", 2, "there is no folder nowhere"),
         ("data noisy --speech nowhere --noise nowhere --out x", 2, "nowhere"),

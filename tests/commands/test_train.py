@@ -77,7 +77,7 @@ def test_options_of_the_upstream_and_of_the_teacher_reach_them(speech, tmp_path)
         ({"preset": "quik"}, "train student has no preset 'quik': did you mean quick?"),
         (
             {"upstream": "layer_similarity"},
-            "layer_similarity has nothing to train; upstreams with a recipe: daisy, ",
+            "layer_similarity has nothing to train; upstreams with a recipe: conformer_aed, ",
         ),
         ({"upstream": "hubert.base"}, "no preset was made for it"),
         ({"upstream": "hubert.tiny", "teacher": TOY}, "has no teacher; leave out --teacher"),

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from earlyexit_superb.benchmark.engine import ahead, several, workers
+from earlyexit_superb.benchmark.engine.controls import scores_needed
 from earlyexit_superb.benchmark.engine.experiment import RunConfig
 from earlyexit_superb.benchmark.engine.resolve import resolve
 from earlyexit_superb.benchmark.engine.several import Part, made
@@ -131,4 +132,4 @@ def test_slow_scores_are_worth_workers(worth, random, count, corpus, tmp_path, m
     rows = [row for row in exp.rows if (row.cell.exit == "random") is random][:1]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(workers, "WORTH", worth)
-    assert workers.worker_count(exp, 0, rows) == count
+    assert workers.worker_count(exp, 0, scores_needed(rows, 3)) == count

@@ -57,7 +57,7 @@ def test_a_head_does_not_depend_on_those_trained_beside_it(finished, corpus, tmp
 def test_workers_change_no_number_and_what_a_dead_one_left_is_done(
     killed, finished, corpus, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(run, "worker_count", lambda asked, missing, rows: 1)
+    monkeypatch.setattr(run, "worker_count", lambda asked, missing, scores: 1)
     asked = []
 
     def ask(self, what, *arguments):
