@@ -261,6 +261,6 @@ CONFORMER_CTC_TINY = RecognitionRecipe(
 )
 CONFORMER_CTC = {"tiny": CONFORMER_CTC_TINY, "paper": CONFORMER_CTC_PAPER}
 CONFORMER_AED = {
-    "tiny": replace(CONFORMER_CTC_TINY, ctc=0.3, per="utterance"),
+    "tiny": replace(CONFORMER_CTC_TINY, ctc=0.3, per="utterance", every=300),
     "paper": CONFORMER_AED_PAPER,
 }
