@@ -20,6 +20,7 @@ The paper rescores with a language model, which is left out.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,6 +67,8 @@ class ConformerAED(FromScratch):
     """
 
     called = "conformer_aed"
+    compared = ({},)
+    shipped = {"tiny": str(Path(__file__).with_name("conformer_aed.tiny.safetensors"))}
     paper = "Wright et al., 2023, training dynamic models using early exits, arXiv:2309.09546"
     shapes = SHAPES
     trained_by = Training(

@@ -53,7 +53,7 @@ def test_a_command_gives_the_recipe_of_its_card(step):
     assert {name: recipe[name] for name in told} == told
 
 
-@pytest.mark.parametrize("name", ["conformer_ctc.tiny"])
+@pytest.mark.parametrize("name", ["conformer_ctc.tiny", "conformer_aed.tiny"])
 def test_a_shipped_recogniser_is_what_its_preset_gives(name):
     card = card_of(name)
     preset = training_start.trainable(name)[1].presets[training_start.preset_of(name)]
