@@ -17,7 +17,12 @@ MAKE = {"sid": sounds.people, "asr": sounds.spoken_list, "ss": sounds.mixed}
 FEW = [word.replace("steps=6", "steps=2").replace("eval_every=3", "eval_every=2") for word in STEPS]
 
 
-@pytest.mark.parametrize("task", NEEDED)
+SLOW = {"asr", "ss"}  # se and sid take both ways through a device
+
+
+@pytest.mark.parametrize(
+    "task", [pytest.param(t, marks=[pytest.mark.slow] * (t in SLOW)) for t in NEEDED]
+)
 def test_a_run_of_every_task(task, gpus, corpus, tmp_path, own_cache, capsys):
     """Everything is computed there; what a CPU would say, up to the order of its sums."""
     installed("lightning_fabric", *NEEDED[task])
