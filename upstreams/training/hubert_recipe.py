@@ -47,6 +47,11 @@ class HubertRecipe(Recipe):
     block_unmasked: float = setting(
         0.1, "as mfcc_unmasked; the mean is over all open frames, those without units too"
     )
+    block_deep: float = setting(
+        0.0,
+        "weight of the same prediction by earlier blocks, block k of L with k / L times this, each "
+        "by a head of its own that is dropped afterwards; 0: by the last block alone",
+    )
     level: float = setting(
         0.0, "weight of the squared log of state 0's mean square, which keeps it at 1; 0 = free"
     )

@@ -11,24 +11,21 @@ Three stages, each resumable, each warm-started from the one before:
 Units are always those of clean speech; a part of each batch is heard with noise, so the blocks
 learn to see through it. In stage 3 the last block, or every block, must also still tell the clean
 convolution output (`carry`), so that deep states keep some of what speech sounded like. HuBERT has
-no such term.
+no such term. Earlier blocks may have to predict the units, too (`deep`), as in ILS-SSL (Wang et
+al., 2022): units are otherwise named in the upper half alone, and entropy is flat below it.
 
 `warm=FILE` goes on from trained weights instead of stages 1 and 2: units of that model's middle
 block, then stage 3.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch import Tensor
 
 from ...benchmark import distributed, trainer
 from ...benchmark.contract import SAMPLE_RATE, TrainingData, TrainingRun
@@ -37,10 +34,11 @@ from ...benchmark.storage import write_text
 from ..backbones.hubert import HubertNet
 from ..backbones.hubert_shape import STRIDE, HubertShape
 from ..backbones.hubert_weights import content_hash, load, save
-from .front_end import front_end, half, initialise
+from .front_end import front_end, half
 from .heard import Heard
 from .hubert_recipe import HubertRecipe
-from .masked_crops import Crops, Draw
+from .masked_crops import Draw
+from .masked_predictor import Predictor, look
 from .pretraining_data import Pool
 from .units import Features, mfcc, units_of
 
@@ -54,11 +52,13 @@ class Stage:
     units: int
     unmasked: float
     carry: float
+    deep: float
 
     @classmethod
     def of(cls, recipe: HubertRecipe, name: str) -> "Stage":
         fields = ("steps", "units", "unmasked", "carry")
-        return cls(name, *(getattr(recipe, f"{name}_{field}") for field in fields))
+        deep = recipe.block_deep if name == "block" else 0.0
+        return cls(name, *(getattr(recipe, f"{name}_{field}") for field in fields), deep)
 
 
 def train(recipe: HubertRecipe, data: TrainingData, run: TrainingRun, shape: HubertShape) -> None:
@@ -152,50 +152,6 @@ def _levelled(net: HubertNet, heard: Heard, device: str) -> None:
     projection.bias /= size
 
 
-class Predictor(nn.Module):
-    """A network that predicts units at masked frames, and tells what its convolutions gave.
-
-    Its blocks and projections begin as those of `warm`; the units' embeddings are new.
-
-    Args:
-        every: whether every block tells, not the last alone.
-    """
-
-    def __init__(self, shape: HubertShape, warm: HubertNet, every: bool):
-        super().__init__()
-        self.net = HubertNet(shape)
-        self.mask_embedding = nn.Parameter(torch.empty(shape.dim).uniform_())
-        tellers = shape.depth if every else 1
-        self.carried = nn.ModuleList(nn.Linear(shape.dim, shape.conv_dim) for _ in range(tellers))
-        initialise(self.net)
-        state = {k: v for k, v in warm.state_dict().items() if not k.startswith("head.label")}
-        self.net.load_state_dict(state, strict=False)
-        self.net.feature_extractor.requires_grad_(False)
-
-    def states(self, x: Tensor, mask: Tensor) -> list[Tensor]:
-        """(B, T, C) convolution outputs, (B, T) -> (B, T, D): projected, and of every block."""
-        projection = self.net.feature_projection
-        with _plain_products(x):
-            x = projected = projection.projection(projection.layer_norm(x))
-            x = torch.where(mask[..., None], self.mask_embedding.to(x.dtype), x)
-            return [projected, *self.net.blocks(self.net.position(x), None)]
-
-    def carry_error(self, states: list[Tensor], crops: Crops) -> Tensor:
-        """() squared, summed over frames that are not masked; mean over channels and tellers."""
-        clean = F.layer_norm(crops.clean, crops.clean.shape[-1:])
-        tellers = zip(self.carried, states[-len(self.carried) :], strict=True)
-        errors = [
-            (tell(state).float() - clean)[~crops.mask].square().mean(-1).sum()
-            for tell, state in tellers
-        ]
-        return torch.stack(errors).mean()
-
-
-def _plain_products(x: Tensor) -> AbstractContextManager:
-    """Attention as matrix products on a CPU, which bf16 suits there."""
-    return sdpa_kernel(SDPBackend.MATH) if x.device.type == "cpu" else nullcontext()
-
-
 def _predict(
     stage: Stage,
     recipe: HubertRecipe,
@@ -206,23 +162,19 @@ def _predict(
 ) -> HubertNet:
     torch.manual_seed(run.seed)
     shape = replace(warm.shape, units=stage.units)
-    model = Predictor(shape, warm, recipe.carry_all).to(run.device)
+    model = Predictor(shape, warm, recipe.carry_all, stage.deep > 0).to(run.device)
     draw = Draw(recipe, heard, units, run.device)
 
     def loss(i: int) -> Tensor:
         crops = draw(np.random.default_rng(trainer.step_seed(run.seed, i)))
         with half(run.device):
             states = model.states(crops.heard, crops.mask)
-            logits, carry = model.net.head(states[-1]), model.carry_error(states, crops)
-        target, mask = crops.units.flatten(), crops.mask.flatten()
-        ce = F.cross_entropy(logits.flatten(0, 1).float(), target, reduction="none")
+            carry = model.carry_error(states, crops)
+            naming = model.naming_error(states, crops, stage.unmasked, stage.deep)
         level = states[0].float().square().mean().log().square()
         # sums over frames are shared among the processes, of which the mean is taken
-        return recipe.level * level + distributed.rank_and_size()[1] * (
-            ce[mask].sum() / crops.masked
-            + stage.unmasked * ce[~mask].sum() / crops.opened
-            + stage.carry * carry / crops.opened
-        )
+        shares = distributed.rank_and_size()[1]
+        return recipe.level * level + shares * (naming + stage.carry * carry / crops.opened)
 
     learners = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
@@ -237,7 +189,7 @@ def _predict(
         seed=run.seed,
         device=run.device,
         what=f"hubert, {stage.name} units: {heard.pool.hours:.1f} h",
-        validate=lambda: _look(model, draw.held_out(run.seed), run.device),
+        validate=lambda: look(model, draw.held_out(run.seed), run.device),
     )
     return model.net.eval()
 
@@ -245,19 +197,3 @@ def _predict(
 def _schedule(stage: Stage, recipe: HubertRecipe) -> trainer.Schedule:
     factor = trainer.warm_then_linear(stage.steps, recipe.warmup, floor=0.02)
     return trainer.Schedule(stage.steps, recipe.every, clip=5.0, factor=factor)
-
-
-def _look(model: Predictor, batches: Iterator[Crops], device: str) -> dict[str, float]:
-    """On held-out clean speech: how often each second block's output names the right unit."""
-    depth = model.net.shape.depth
-    right, masked, open_right, opened, errors = np.zeros(depth), 0, 0, 0, []
-    for crops in batches:
-        with half(device):
-            states = [x.float() for x in model.states(crops.heard, crops.mask)[1:]]
-        errors.append(float(model.carry_error(states, crops)) / crops.opened)
-        hits = [model.net.head(x).argmax(-1) == crops.units for x in states]
-        right += [int(hit[crops.mask].sum()) for hit in hits]
-        open_right += int(hits[-1][~crops.mask].sum())
-        masked, opened = masked + crops.masked, opened + crops.opened
-    named = {f"masked@{k}": right[k - 1] / masked for k in range(2, depth + 1, 2)}
-    return {**named, "unmasked": open_right / opened, "carry_error": float(np.mean(errors))}
