@@ -5,73 +5,24 @@ of the waveform before the convolutions by 2, 3 or 4: `conv` (one learned convol
 padding), `average` (means of 10 samples, of 12 at 4, padding 2) or `resample` (to 16 kHz / factor,
 fed as if it were 16 kHz). There WavLM Large is fine-tuned behind it and 50.1 / 65.1 / 75.1 % of the
 multiply-accumulates are saved; here the backbone is frozen, or learns to give the states of the
-full rate again (`run_benchmark.py train downsampled.conv2`, training/downsampling.py).
+full rate again (`run_benchmark.py train downsampled.conv2`, training/downsampling.py). Tuned on
+transcripts with it: the option `shorten` of the systems that spell (recognition/finetuned.py).
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor, nn
-
-from ..benchmark.contract import Training, TrainingData, TrainingRun, Upstream
-from ..benchmark.contract.wrapper import WaveformTransform
+from ..benchmark.contract import Training, TrainingData, TrainingRun
 from ..benchmark.errors import UsageError
-from ..benchmark.registry import build_upstream, spelled, upstreams
+from ..benchmark.registry import build_upstream, upstreams
 from .backbones import waveform_filters
 from .backbones.branched import Branched
 from .backbones.hubert_weights import content_hash
+from .backbones.shortened import Shortened
 from .backbones.waveform_filters import FACTORS, METHODS, ShorteningFilter
 from .training.downsampling_recipe import PRESETS, DownsamplingRecipe
 
 UNTRAINED = "untrained"  # as `trained`
-
-
-class Shortened(WaveformTransform):
-    """`inner` behind a filter, each utterance by itself: padding and neighbours cannot enter.
-
-    Args:
-        trained: what the name says of its weights; revision: of them.
-    """
-
-    def __init__(
-        self, inner: Upstream, shorten: ShorteningFilter, trained: str = "", revision: str = ""
-    ):
-        kind = f"{shorten.method}{shorten.factor}"
-        super().__init__(
-            inner,
-            name=spelled(
-                "downsampled",
-                kind,
-                backbone=(inner.card.name, "hubert.tiny"),
-                trained=(trained, ""),
-            ),
-            revision="+".join(filter(None, (inner.card.revision, kind, revision))),
-        )
-        self.shorten, self.trained, self.revision = shorten, trained, revision
-        self.card = replace(
-            self.card,
-            stride=shorten.factor * inner.card.stride,
-            source=f"Zaiem et al., 2023, arXiv:2303.06740, around {inner.card.source}",
-            kind="downsampled",
-        )
-
-    def around(self, inner: Upstream) -> "Shortened":
-        return Shortened(inner, self.shorten, self.trained, self.revision).eval()
-
-    def with_blocks(self, blocks: Sequence[int]) -> "Shortened":
-        return self.around(self.inner.with_blocks(blocks))
-
-    def heard(self, lengths: Tensor) -> Tensor:
-        return self.shorten.heard(lengths)
-
-    def transform(self, wavs: Tensor, lengths: Tensor) -> Tensor:
-        rows = zip(wavs, lengths.tolist(), strict=True)
-        return nn.utils.rnn.pad_sequence([self.shorten(wav[:n]) for wav, n in rows], True)
-
-    def transform_macs(self, samples: int) -> int:
-        return self._heard(samples) * self.shorten.size
 
 
 def train(recipe: DownsamplingRecipe, data: TrainingData, run: TrainingRun) -> None:

@@ -43,7 +43,7 @@ class HubertEE(Finetuned):
     """
     Args:
         tag: tiny or base.
-        weights, criterion, alphabet, seed: as `Finetuned`.
+        weights, criterion, alphabet, seed, shorten, per_frame: as `Finetuned`.
         branch: light (one block) or paper (two blocks and a map back, as large as the paper says),
             or linear, which the paper found to do badly.
         single: the blocks of a model with one linear head, at its end, which is the paper's
@@ -58,7 +58,7 @@ class HubertEE(Finetuned):
         about="HuBERT and its branches, on transcripts",
         presets=recognition_presets.HUBERT_EE,
         train=train,
-        options=("weights", "branch", "single"),
+        options=("weights", "branch", "single", "shorten", "per_frame"),
         labels="needed",
     )
 
@@ -71,6 +71,8 @@ class HubertEE(Finetuned):
         single: int = 0,
         alphabet: str = "",
         seed: int = 0,
+        shorten: str = "",
+        per_frame: int = 1,
     ):
         last = blocks_left(single, self.encoder_of(tag).shape_of(tag).depth, self.called)
         known = BRANCHES[tag] | {"linear": LINEAR}
@@ -79,4 +81,5 @@ class HubertEE(Finetuned):
         self.own = {"branch": (branch, "light"), "single": (single, 0)}
         branches = {} if single else dict.fromkeys(PLACES, known[branch])
         shapes = branches | {last: LINEAR}
-        super().__init__(tag, weights, criterion, alphabet, seed, shapes, keep=single)
+        more = {"keep": single, "shorten": shorten, "per_frame": per_frame}
+        super().__init__(tag, weights, criterion, alphabet, seed, shapes, **more)

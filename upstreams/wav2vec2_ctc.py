@@ -32,7 +32,7 @@ class Wav2Vec2CTC(Finetuned):
     """
     Args:
         tag: base, or tiny, whose trunk is hubert.tiny: no wav2vec 2.0 of that size is trained here.
-        weights, criterion, alphabet, seed: as `Finetuned`.
+        weights, criterion, alphabet, seed, shorten, per_frame: as `Finetuned`.
         head: separate or tied.
         single: the blocks of a model with one exit, at its end, which the paper compares with; 0 =
             all blocks and exits.
@@ -46,7 +46,7 @@ class Wav2Vec2CTC(Finetuned):
         about="wav2vec 2.0 and a linear head at every second block, on transcripts",
         presets=recognition_presets.WAV2VEC2_CTC,
         train=train,
-        options=("weights", "head", "single"),
+        options=("weights", "head", "single", "shorten", "per_frame"),
         labels="needed",
     )
 
@@ -59,6 +59,8 @@ class Wav2Vec2CTC(Finetuned):
         single: int = 0,
         alphabet: str = "",
         seed: int = 0,
+        shorten: str = "",
+        per_frame: int = 1,
     ):
         if head not in HEADS:
             raise UsageError(f"wav2vec2_ctc: head is {' or '.join(HEADS)}, not {head!r}")
@@ -66,5 +68,7 @@ class Wav2Vec2CTC(Finetuned):
         self.own = {"head": (head, "separate"), "single": (single, 0)}
         places = [last] if single else range(EVERY, last + 1, EVERY)
         shapes = dict.fromkeys(places, HeadShape())
-        tied = head == "tied"
-        super().__init__(tag, weights, criterion, alphabet, seed, shapes, tied, single)
+        more = {"keep": single, "shorten": shorten, "per_frame": per_frame}
+        super().__init__(
+            tag, weights, criterion, alphabet, seed, shapes, tied=head == "tied", **more
+        )

@@ -3,7 +3,8 @@
 
 It leaves by the symbols' entropy, or where a block changes little any more (`--set
 criterion=similarity`), which runs one head alone. Their two steps, the encoder first and then the
-heads, are a way to train it. Heads read the residual stream as it is: the norm that ends a pre-norm
+heads, are a way to train it; a shortened input (`--set shorten=conv2`) with heads that give two
+scores a frame from factor 3 on (`per_frame=2`) is another system of theirs. Heads read the residual stream as it is: the norm that ends a pre-norm
 encoder is left out, after block 24 too, as in their experiments' code
 (salah-zaiem/speeding_inferences).
 """
@@ -31,7 +32,7 @@ class Zaiem(Finetuned):
     """
     Args:
         tag: large, or tiny, whose trunk is hubert.tiny: no WavLM of that size is trained here.
-        weights, criterion, alphabet, seed: as `Finetuned`.
+        weights, criterion, alphabet, seed, shorten, per_frame: as `Finetuned`.
         single: the blocks of a model with one exit, at its end: their layer removal, and with all
             blocks their baseline; 0 = all blocks and exits.
     """
@@ -45,7 +46,7 @@ class Zaiem(Finetuned):
         about="WavLM and the heads of its upper half, on transcripts",
         presets=recognition_presets.ZAIEM,
         train=train,
-        options=("weights", "single"),
+        options=("weights", "single", "shorten", "per_frame"),
         labels="needed",
     )
 
@@ -57,9 +58,12 @@ class Zaiem(Finetuned):
         single: int = 0,
         alphabet: str = "",
         seed: int = 0,
+        shorten: str = "",
+        per_frame: int = 1,
     ):
         last = blocks_left(single, self.encoder_of(tag).shape_of(tag).depth, self.called)
         self.own = {"single": (single, 0)}
         places = [last] if single else range(last // 2 + 1, last + 1)
         shapes = dict.fromkeys(places, HeadShape("dnn"))
-        super().__init__(tag, weights, criterion, alphabet, seed, shapes, keep=single)
+        more = {"keep": single, "shorten": shorten, "per_frame": per_frame}
+        super().__init__(tag, weights, criterion, alphabet, seed, shapes, **more)

@@ -19,8 +19,9 @@ from earlyexit_superb.benchmark.exiting import Exit, leaving, replay, run_until_
 from earlyexit_superb.benchmark.registry import build_upstream
 from earlyexit_superb.upstreams import downsampled
 from earlyexit_superb.upstreams.backbones.hubert_shape import frame_counts, macs_to
+from earlyexit_superb.upstreams.backbones.shortened import Shortened
 from earlyexit_superb.upstreams.backbones.waveform_filters import ShorteningFilter
-from earlyexit_superb.upstreams.downsampled import Downsampled, Shortened
+from earlyexit_superb.upstreams.downsampled import Downsampled
 from earlyexit_superb.upstreams.hubert import SHAPES
 from helpers import ROOT, TOY, wav
 from safetensors.torch import load_file

@@ -63,7 +63,7 @@ def test_processes_together_lose_what_one_loses(monkeypatch):
 def test_exits_are_added_with_lambda_and_learn_from_the_last_one():
     recogniser = Small()
     every = {depth: scores(depth) for depth in (1, 2, 3)}
-    heard = Heard({}, every, FRAMES)
+    heard = Heard({}, every, FRAMES, FRAMES)
     each = {
         depth: averaged(ctc(every[depth], FRAMES, TARGETS, 0), TARGETS, RECIPE, batch())
         for depth in every

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from earlyexit_superb.upstreams.backbones.pretrained import PretrainedEncoder
+from earlyexit_superb.upstreams.backbones.shortened import Shortened
 from earlyexit_superb.upstreams.backbones.waveform_filters import ShorteningFilter
-from earlyexit_superb.upstreams.downsampled import Shortened
 from earlyexit_superb.upstreams.training import trunk_walk
 from earlyexit_superb.upstreams.training.disturbed import chunked, span_rows, spans, sped
 from helpers.hubert import SMALL, SMALL_LARGE, SMALL_WAVLM, close

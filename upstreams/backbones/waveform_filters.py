@@ -5,6 +5,7 @@ Each method of Zaiem et al. (2023, arXiv:2303.06740) is one finite impulse respo
 project's own resampler (scipy.signal.resample_poly; theirs is torchaudio's).
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,13 +29,17 @@ class ShorteningFilter(nn.Module):
 
     `conv` starts as the average, in the middle of its taps. It has no bias, which the
     normalisation of every backbone known here would remove.
+
+    Attributes:
+        learns: whether its taps do.
     """
 
     def __init__(self, method: str, factor: int):
         super().__init__()
         self.method, self.factor = method, factor
         taps, self.padding = _taps(method, factor)
-        self.weight = nn.Parameter(taps[None, None], requires_grad=method == "conv")
+        self.learns = method == "conv"
+        self.weight = nn.Parameter(taps[None, None], requires_grad=self.learns)
         # samples below which there is no output: shorter audio is zero-padded
         self.shortest = len(taps) - 2 * self.padding
 
@@ -66,6 +71,20 @@ def _taps(method: str, factor: int) -> tuple[Tensor, int]:
         return average, AVERAGE_PADDING
     before = (CONV_TAPS - count) // 2
     return F.pad(average, (before, CONV_TAPS - count - before)), 0
+
+
+def filter_of(kind: str, who: str) -> ShorteningFilter:
+    """The filter that a word such as conv2 names, as it starts.
+
+    Raises: UsageError: there is none of that method and factor; `who` asks.
+    """
+    said = re.fullmatch(r"([a-z]+)(\d)", kind)
+    if not said or said[1] not in METHODS or int(said[2]) not in FACTORS:
+        raise UsageError(
+            f"{who}: shorten is {', '.join(METHODS)} with a factor of 2, 3 or 4, such as conv2, or "
+            f"nothing for the full rate, not {kind!r}"
+        )
+    return ShorteningFilter(said[1], int(said[2]))
 
 
 def load(source: str, kind: str, shorten: ShorteningFilter, backbone: nn.Module, known: str) -> str:

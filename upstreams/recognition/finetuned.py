@@ -18,6 +18,8 @@ from ..backbones.checkpoint_shape import found_shape
 from ..backbones.hubert import HubertNet
 from ..backbones.hubert_shape import HubertShape
 from ..backbones.pretrained import PretrainedEncoder
+from ..backbones.shortened import Shortened
+from ..backbones.waveform_filters import filter_of
 from . import heads
 from .alphabet import CHARACTERS, Alphabet
 from .bpe import alphabet_of
@@ -41,6 +43,9 @@ class Finetuned(Recogniser):
         shapes: of the heads, by depth.
         tied: all heads are one.
         keep: blocks of the encoder that are left, its first ones; 0 = all.
+        shorten: the filter before the encoder, which is trained with it, as
+            `waveform_filters.filter_of` takes it; "" = none.
+        per_frame: scores that a frame gives.
     Attributes:
         called, paper, letters: the plug-in's name, the source, the alphabet of its publication.
         encoders: by tag, the class whose tag of the same name is the trunk.
@@ -57,6 +62,7 @@ class Finetuned(Recogniser):
     shipped: ClassVar[Mapping[str, str]] = MappingProxyType({})
     raw: ClassVar[bool] = False
     own: Mapping[str, tuple[Any, Any]] = MappingProxyType({})
+    makes_room = "fewer samples left out (shorten) or more scores a frame (--set per_frame=2)"
     stand_in = {"weights": "random"}
 
     def __init__(
@@ -69,7 +75,12 @@ class Finetuned(Recogniser):
         shapes: Mapping[int, heads.HeadShape],
         tied: bool = False,
         keep: int = 0,
+        shorten: str = "",
+        per_frame: int = 1,
     ):
+        if per_frame < 1:
+            raise UsageError(f"{self.called}: per_frame is at least 1 score, not {per_frame}")
+        before = filter_of(shorten, self.called) if shorten else None
         weights = weights or self._usual(tag)
         stored = read(weights) if is_stored(weights) else None
         asked = alphabet_of(alphabet) if alphabet else None
@@ -77,9 +88,11 @@ class Finetuned(Recogniser):
         # what a file's tensors replace is not drawn at random first
         with torch.device("meta") if stored else nullcontext():
             trunk = self._trunk(tag, weights, seed, keep, stored)
-            bank = heads.new(shapes, trunk.card.dim, len(letters), seed, tied)
+            bank = heads.new(shapes, trunk.card.dim, per_frame * len(letters), seed, tied)
         sizes = json.loads(json.dumps(asdict(trunk.net.shape)))
-        about = described(self.called, sizes, bank, letters)
+        more = {"shorten": shorten, "per_frame": str(per_frame) if per_frame > 1 else ""}
+        about = described(self.called, sizes, bank, letters, **more)
+        trunk = Shortened(trunk, before) if before else trunk
         if stored:
             revision = fill(stored, about, trunk, bank)
         else:
@@ -97,11 +110,15 @@ class Finetuned(Recogniser):
                 criterion=(criterion, "entropy"),
                 alphabet=(alphabet, ""),
                 seed=(seed, 0),
+                shorten=(shorten, ""),
+                per_frame=(per_frame, 1),
                 **self.own,
             ),
             revision=revision,
             source=self.paper,
             tuned_on=stored.tuned_on if stored else "",
+            kind=trunk.card.kind,
+            per_frame=per_frame,
         )
         self.described = about
 

@@ -1,7 +1,9 @@
 """An upstream that spells: a trunk that steps, and a head at each of its exits and at the end.
 
 What an exit answers is its symbols' log-probabilities; a criterion reads them, or the states, for
-evidence. Where the states alone decide, a head is run only where an utterance leaves.
+evidence. Where the states alone decide, a head is run only where an utterance leaves. A widened
+head gives several scores a frame, one after the other, where a shortened input leaves CTC too few
+frames (Zaiem et al., 2023, salah-zaiem/speeding_inferences: downsampled_train.py, `upsampling`).
 
 On a CPU every row runs by itself and without padding, as the trunk does, so neighbours do not even
 change the last bit; elsewhere, and where gradients flow, heads run the padded batch with a mask.
@@ -30,17 +32,21 @@ class Recogniser(Upstream):
     Args:
         trunk: an upstream that computes its depths one at a time.
         heads: by depth as text, the last depth among them; each maps (B, T, D) states and (B,)
-            frames to (B, T, V) logits, has `symbols` = V, and counts its `macs(frames)`.
-        alphabet: of the heads' V symbols.
+            frames to (B, T, per_frame * V) logits, has `symbols` = per_frame * V, and counts its
+            `macs(frames)`.
+        alphabet: of V symbols.
         criterion: as `criteria.criterion` takes it.
         name, revision, source, tuned_on, kind: of the card.
+        per_frame: scores that a frame gives.
     Attributes:
+        makes_room: what gives CTC more scores for a transcript, as a sentence ends.
         divides: whether its publication divides entropies by the number of symbols.
     """
 
     knob = "target_depth"
     answers = ("asr",)
     divides = False
+    makes_room = "more frames a second"
 
     def __init__(
         self,
@@ -54,9 +60,11 @@ class Recogniser(Upstream):
         source: str,
         tuned_on: str,
         kind: str = "",
+        per_frame: int = 1,
     ):
         super().__init__()
         self.trunk, self.heads, self.alphabet = stepping(trunk), heads, alphabet
+        self.per_frame = per_frame
         self.criterion = criteria.criterion(criterion, alphabet)
         *self._exits, last = sorted(map(int, heads))
         if last != trunk.card.depth or self._exits[:1] == [0]:
@@ -64,18 +72,21 @@ class Recogniser(Upstream):
                 f"{name}: its heads are at {', '.join(heads)}, and {trunk.card.name} ends at depth "
                 f"{trunk.card.depth}, which needs one; none may be at 0"
             )
-        other = [head.symbols for head in heads.values() if head.symbols != len(alphabet)]
+        width = per_frame * len(alphabet)
+        other = [head.symbols for head in heads.values() if head.symbols != width]
         if other:
+            times = f", {per_frame} times a frame" if per_frame > 1 else ""
             raise UsageError(
                 f"{name}: its heads tell {other[0]} symbols apart, and the alphabet "
-                f"{alphabet.name} has {len(alphabet)}; name the alphabet that it was trained with"
+                f"{alphabet.name} has {len(alphabet)}{times}; name the alphabet that it was "
+                "trained with"
             )
         self.card = replace(
             trunk.card,
             name=name,
             revision=revision,
             source=source,
-            evidence=self.criterion.unit if self._exits else "",
+            evidence=self._unit() if self._exits else "",
             tuned_on=tuned_on,
             tasks=self.answers,
             kind=kind,
@@ -94,24 +105,30 @@ class Recogniser(Upstream):
     def frames(self, lengths: Tensor) -> Tensor:
         return self.trunk.frames(lengths)
 
+    def scored(self, frames: Tensor) -> Tensor:
+        """(B,) valid frames -> (B,) valid scores."""
+        return frames * self.per_frame
+
     def states(self, wavs: Tensor, lengths: Tensor) -> Generator[Tensor, Tensor | None, None]:
         return self.trunk.states(wavs, lengths)
 
     def scores(self, depth: int, state: Tensor, frames: Tensor) -> Tensor:
-        """(B, T, D) at `depth`, (B,) valid frames -> (B, T, V) log-probabilities of a batch;
-        gradients pass. What stands behind a row's end means nothing."""
+        """(B, T, D) at `depth`, (B,) valid frames -> (B, T * per_frame, V) log-probabilities of a
+        batch; gradients pass. What stands behind a row's end means nothing."""
+        logits = self.heads[str(depth)](state, frames)
         # in full precision, whatever a training multiplies in
-        return self.heads[str(depth)](state, frames).float().log_softmax(-1)
+        return laid_out(logits, self.per_frame).float().log_softmax(-1)
 
     def answer(self, depth: int, state: Tensor, frames: Tensor) -> Sequence[Tensor]:
-        """One (T, V) tensor of log-probabilities a row."""
+        """One (T * per_frame, V) tensor of log-probabilities a row."""
         return self.rows_of_scores(depth, state, frames)
 
     def rows_of_scores(self, depth: int, state: Tensor, frames: Tensor) -> Sequence[Tensor]:
-        """`scores` without padding: one (T, V) tensor a row."""
+        """`scores` without padding: one (T * per_frame, V) tensor a row."""
         if state.device.type != "cpu" or torch.is_grad_enabled():
             scores = self.scores(depth, state, frames)  # before the host waits for the counts
-            return [row[:n] for row, n in zip(scores, frames.tolist(), strict=True)]
+            counts = self.scored(frames).tolist()
+            return [row[:n] for row, n in zip(scores, counts, strict=True)]
         rows = zip(state, frames.split(1), frames.tolist(), strict=True)
         return [self.scores(depth, row[None, :n], one)[0] for row, one, n in rows]
 
@@ -163,7 +180,20 @@ class Recogniser(Upstream):
             return 3 * frames * self.card.dim
         if self.criterion.reads == "exits":
             return self.scores_macs(samples, before) if before else 0
-        return beam.additions(frames, len(self.alphabet), self.criterion.search)
+        scored = frames * self.per_frame
+        return beam.additions(scored, len(self.alphabet), self.criterion.search)
+
+    def _unit(self) -> str:
+        """Of evidence: means over scores are not over frames where a frame has several."""
+        if self.per_frame == 1 or self.criterion.reads == "states":
+            return self.criterion.unit
+        return f"{self.criterion.unit}, each frame giving {self.per_frame}"
 
     def _frames(self, samples: int) -> int:
         return int(self.frames(torch.tensor([samples]))[0])
+
+
+def laid_out(logits: Tensor, per_frame: int) -> Tensor:
+    """(B, T, per_frame * V) -> (B, T * per_frame, V): the scores of a frame one after the other."""
+    rows, frames, width = logits.shape
+    return logits.reshape(rows, frames * per_frame, width // per_frame)

@@ -1,13 +1,13 @@
 """A recogniser's weights: one safetensors file that stands alone.
 
-Its tensors are those of trunk and heads; its header says what they are of: the system, the trunk's
-sizes, the heads by depth, the alphabet (a word-piece model included), and the labelled data that
-they were tuned on. fp16 in the file, float32 in memory; the revision is a hash of the latter.
+Its tensors are those of trunk, heads and a filter that was learned before the trunk; its header says
+what they are of: the system, the trunk's sizes, the heads by depth, what shortens the input, the
+alphabet (a word-piece model included), and the labelled data that they were tuned on. fp16 in the file, float32 in memory; the revision is a hash of the latter.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ...benchmark.errors import UsageError
 from ..backbones import hubert_weights
 from ..backbones.checkpoint_formats import safetensors_of
 from ..backbones.shared_tensors import with_shared, without_shared
+from ..backbones.shortened import Shortened
 from .alphabet import HEADER, Alphabet
 from .heads import are_tied
 from .recogniser import Recogniser
@@ -37,6 +38,8 @@ class Description:
         heads: by depth as text, what each is.
         tied: whether all heads are one.
         alphabet: that they write with.
+        more: options of which a file says nothing where they are "": what shortens the input, and
+            how many scores a frame gives.
     """
 
     system: str
@@ -44,19 +47,33 @@ class Description:
     heads: Mapping[str, Any]
     tied: bool
     alphabet: Alphabet
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def header(self) -> dict[str, str]:
         said = {"system": self.system} | self.alphabet.header()
         said |= {"trunk": json.dumps(dict(self.trunk)), "heads": json.dumps(dict(self.heads))}
-        return said | {"tied": json.dumps(self.tied)}
+        said |= {"tied": json.dumps(self.tied)}
+        return said | {name: value for name, value in self.more.items() if value}
 
 
 def described(
-    system: str, trunk: Mapping[str, Any], heads: nn.ModuleDict, alphabet: Alphabet
+    system: str,
+    trunk: Mapping[str, Any],
+    heads: nn.ModuleDict,
+    alphabet: Alphabet,
+    **more: str,
 ) -> Description:
     """Of heads whose `shape` is a dataclass."""
     shapes = {depth: asdict(head.shape) for depth, head in heads.items()}
-    return Description(system, trunk, shapes, are_tied(heads), alphabet)
+    return Description(system, trunk, shapes, are_tied(heads), alphabet, more)
+
+
+def parts(trunk: Upstream, heads: nn.ModuleDict) -> nn.ModuleDict:
+    """What has a place in a file, by the names that it has there, whatever is around the trunk."""
+    if not isinstance(trunk, Shortened):
+        return nn.ModuleDict({"trunk": trunk, "heads": heads})
+    learned = {"shorten": trunk.shorten} if trunk.shorten.learns else {}
+    return nn.ModuleDict({"trunk": trunk.inner, "heads": heads, **learned})
 
 
 def save(
@@ -77,7 +94,8 @@ def save(
             them (`hubert.tiny`).
         metadata: more strings for the header.
     """
-    tensors = _without_ties(hubert_weights.stored(model, dtype), about)
+    whole = parts(model.trunk, model.heads)
+    tensors = _without_ties(hubert_weights.stored(whole, dtype), about)
     tensors, shared = without_shared(tensors, without, _trunk_of)
     header = about.header() | shared | metadata | {"tuned_on": tuned_on}
     hubert_weights.write_tensors(tensors, path, header)
@@ -130,7 +148,7 @@ def fill(stored: Stored, about: Description, trunk: Upstream, heads: nn.ModuleDi
     Raises: UsageError: the file is of another system, trunk, alphabet or other heads.
     """
     _refuse_another(stored, about)
-    whole = nn.ModuleDict({"trunk": trunk, "heads": heads}).to_empty(device="cpu")
+    whole = parts(trunk, heads).to_empty(device="cpu")
     wanted = _without_ties(whole.state_dict(), about)
     hubert_weights.refuse_others(stored.tensors, wanted, f"weights: {stored.path}")
     whole.load_state_dict(stored.tensors, strict=False)  # tied heads are stored once
@@ -150,6 +168,12 @@ def _refuse_another(stored: Stored, about: Description) -> None:
             f"weights: {path} writes with the alphabet {theirs.name} of {len(theirs)} symbols, not "
             f"with {ours.name} of {len(ours)}; leave alphabet out, or train it with that one"
         )
+    there = {name: stored.header.get(name, "") for name in about.more}
+    if there != about.more:
+        raise UsageError(
+            f"weights: {path} was trained with {_options(there)}, and {_options(about.more)} is "
+            "asked for; name the options that it was trained with"
+        )
     for key, what in (("heads", "heads"), ("tied", "tying of heads"), ("trunk", "trunk")):
         there, asked = _json(stored, key), json.loads(wanted[key])
         if there != asked:
@@ -168,6 +192,12 @@ def _json(stored: Stored, key: str) -> Any:
             f"weights: the header of {stored.path} does not say its {key}, or is damaged; copy it "
             "again"
         ) from error
+
+
+def _options(more: Mapping[str, str]) -> str:
+    """As --set takes them."""
+    said = " ".join(f"{name}={value}" for name, value in more.items() if value)
+    return said or f"no {' and no '.join(more)}"
 
 
 def _difference(there: Any, wanted: Any) -> str:

@@ -80,7 +80,8 @@ class Transcripts:
     """The training and the dev split of a corpus, as far as `recogniser` can learn from them.
 
     Left out of training, with their number in a notice: utterances and transcripts longer than the
-    recipe takes, and transcripts that CTC cannot write in the frames of their audio.
+    recipe takes, and transcripts that CTC cannot write in the scores that the frames of their audio
+    give.
 
     Raises:
         UsageError: a transcript that is empty or that the alphabet cannot write; nothing is left.
@@ -99,7 +100,8 @@ class Transcripts:
         splits = data.corpus.splits
         targets = _written(self.alphabet, splits["train"], run.name)
         frames = recogniser.frames(torch.tensor([item.samples for item in splits["train"]]))
-        enough = frames >= torch.tensor([self.alphabet.frames_needed(t) for t in targets])
+        scored, self._makes_room = recogniser.scored(frames), recogniser.makes_room
+        enough = scored >= torch.tensor([self.alphabet.frames_needed(t) for t in targets])
         self.items = self._usable(splits["train"], enough.tolist(), run.name)
         self.dev_items = _thinned(splits["dev"], recipe.dev_limit)
         if not self.dev_items:
@@ -200,7 +202,7 @@ class Transcripts:
             raise UsageError(
                 f"train {who}: no utterance of {self.name} is left to learn from: {len(short)} of "
                 f"{len(items)} transcripts need more frames than their audio has, {long} are too "
-                "long; take other speech, more frames a second, or longest=0 most=0"
+                f"long; take other speech, {self._makes_room}, or longest=0 most=0"
             )
         return kept
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...benchmark.errors import UsageError
+from ..backbones.shortened import Shortened
 from ..recognition.recogniser import Recogniser
 from . import trunk_walk
 from .distillation_student import hold_front, left_in
@@ -70,12 +71,19 @@ class Learner(nn.Module):
         return (*self.recogniser.exits, self.last)
 
     def backbone(self) -> Iterable[nn.Parameter]:
+        """With the filter before it, which the heads' group has."""
         yield from self.recogniser.trunk.parameters()
         if self.filling is not None:
             yield self.filling
 
-    def heads(self) -> Iterable[nn.Parameter]:
-        return self.recogniser.heads.parameters()
+    def groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Those that learn as the backbone does, and those that learn as the heads do: a filter
+        before it is as new as they are (salah-zaiem/speeding_inferences: hparams/sig_down8000.yaml,
+        `model`)."""
+        trunk, heads = self.recogniser.trunk, list(self.recogniser.heads.parameters())
+        taps = list(trunk.shorten.parameters()) if isinstance(trunk, Shortened) else []
+        new = {id(p) for p in taps}
+        return [p for p in self.backbone() if id(p) not in new], [*heads, *taps]
 
     def hear(
         self, batch: Transcribed, depths: Iterable[int], device: str, frozen: bool = False
@@ -103,7 +111,7 @@ class Learner(nn.Module):
             for depth, state in states.items():
                 state = F.dropout(state, recipe.head_dropout, self.training)
                 scores[depth] = recogniser.scores(depth, state, frames.to(device))
-        return Heard(states, scores, frames)
+        return Heard(states, scores, frames, recogniser.scored(frames))
 
     def _precision(self, device: str) -> contextlib.AbstractContextManager:
         return half(device) if self.recipe.precision == "bf16" else contextlib.nullcontext()

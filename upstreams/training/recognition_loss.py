@@ -19,15 +19,15 @@ from .recognition_data import Transcribed
 from .recognition_recipe import RecognitionRecipe
 
 
-def ctc(log_probs: Tensor, frames: Tensor, targets: Sequence[Sequence[int]], blank: int) -> Tensor:
-    """(B, T, V) log-probabilities, (B,) valid frames -> (B,): -log of the probability of each
+def ctc(log_probs: Tensor, scored: Tensor, targets: Sequence[Sequence[int]], blank: int) -> Tensor:
+    """(B, T, V) log-probabilities, (B,) valid ones -> (B,): -log of the probability of each
     target; 0 where it does not fit, without a gradient."""
     device = log_probs.device
     symbols = torch.tensor([i for target in targets for i in target], dtype=torch.long)
     return F.ctc_loss(
         log_probs.float().transpose(0, 1),
         symbols.to(device),
-        frames.cpu(),
+        scored.cpu(),
         torch.tensor([len(target) for target in targets]),
         blank,
         reduction="none",
@@ -40,13 +40,14 @@ class Heard:
     """What the exits make of a batch.
 
     Attributes:
-        states, scores: by depth, (B, T, D) and (B, T, V) log-probabilities.
-        frames: (B,) valid ones.
+        states, scores: by depth, (B, T, D) and (B, T * per_frame, V) log-probabilities.
+        frames, scored: (B,) valid frames, and valid scores.
     """
 
     states: Mapping[int, Tensor]
     scores: Mapping[int, Tensor]
     frames: Tensor
+    scored: Tensor
 
 
 def total(
@@ -84,7 +85,7 @@ def _of_exit(
     recogniser: Recogniser,
 ) -> Tensor:
     """(B,): CTC's loss, or its share of it beside the cross entropy of the head's own decoder."""
-    found = ctc(heard.scores[depth], heard.frames, targets, recogniser.alphabet.blank)
+    found = ctc(heard.scores[depth], heard.scored, targets, recogniser.alphabet.blank)
     if recipe.ctc == 1:
         return found
     head = recogniser.heads[str(depth)]
@@ -94,7 +95,7 @@ def _of_exit(
 
 def transcripts(heard: Heard, depth: int, alphabet: Alphabet) -> list[list[int]]:
     """The greedy ids that an exit writes for every row."""
-    rows = zip(heard.scores[depth].detach(), heard.frames.tolist(), strict=True)
+    rows = zip(heard.scores[depth].detach(), heard.scored.tolist(), strict=True)
     return [alphabet.greedy(row[:count]) for row, count in rows]
 
 

@@ -130,8 +130,8 @@ class StageTraining:
             head.requires_grad_(int(depth) in stage.weights)
 
     def _optimiser(self) -> torch.optim.Optimizer:
-        parts, stage = (self.learner.backbone(), self.learner.heads()), self.stage
-        return optimiser(self.recipe, *parts, stage.head_lr, stage.head_optimiser)
+        stage, groups = self.stage, self.learner.groups()
+        return optimiser(self.recipe, *groups, stage.head_lr, stage.head_optimiser)
 
     def _schedule(self) -> trainer.Schedule:
         recipe, steps = self.recipe, self.stage.steps

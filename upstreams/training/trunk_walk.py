@@ -69,7 +69,8 @@ def states(
         dropout: of what enters the first block of a HuBERT or a relative.
     """
     if isinstance(trunk, WaveformTransform):
-        wavs, lengths = trunk.transform(wavs, lengths), trunk.heard(lengths)
+        with torch.autocast(wavs.device.type, enabled=False):  # a waveform stays as fine as it is
+            wavs, lengths = trunk.transform(wavs, lengths), trunk.heard(lengths)
         return states(trunk.inner, wavs, lengths, changes, dropout)
     if encoder_of(trunk) is not None:
         return _of_encoder(trunk, wavs, lengths, changes, dropout)
