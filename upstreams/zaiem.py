@@ -3,10 +3,10 @@
 
 It leaves by the symbols' entropy, or where a block changes little any more (`--set
 criterion=similarity`), which runs one head alone. Their two steps, the encoder first and then the
-heads, are a way to train it; a shortened input (`--set shorten=conv2`) with heads that give two
-scores a frame from factor 3 on (`per_frame=2`) is another system of theirs. Heads read the residual stream as it is: the norm that ends a pre-norm
+heads, are a way to train it. Heads read the residual stream as it is: the norm that ends a pre-norm
 encoder is left out, after block 24 too, as in their experiments' code
-(salah-zaiem/speeding_inferences).
+(salah-zaiem/speeding_inferences). Their downsamplings have one head at the end, which gives two
+scores a frame from factor 3 on: `--set single=24 shorten=conv3 per_frame=2`.
 """
 
 from ..benchmark.contract import Training, TrainingData, TrainingRun

@@ -42,9 +42,10 @@ class Small(Finetuned):
         alphabet: str = "",
         seed: int = 0,
         head: str = "separate",
+        **more,
     ):
         shapes = dict.fromkeys((1, 2, 3), HeadShape())
-        super().__init__(tag, weights, criterion, alphabet, seed, shapes, head == "tied")
+        super().__init__(tag, weights, criterion, alphabet, seed, shapes, head == "tied", **more)
 
 
 def said(text: str) -> torch.Tensor:

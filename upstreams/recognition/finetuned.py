@@ -62,7 +62,9 @@ class Finetuned(Recogniser):
     shipped: ClassVar[Mapping[str, str]] = MappingProxyType({})
     raw: ClassVar[bool] = False
     own: Mapping[str, tuple[Any, Any]] = MappingProxyType({})
-    makes_room = "fewer samples left out (shorten) or more scores a frame (--set per_frame=2)"
+    makes_room = (
+        "more scores a frame (--set per_frame=2), a smaller factor where the input is shortened"
+    )
     stand_in = {"weights": "random"}
 
     def __init__(

@@ -1,8 +1,9 @@
 """A recogniser's weights: one safetensors file that stands alone.
 
-Its tensors are those of trunk, heads and a filter that was learned before the trunk; its header says
-what they are of: the system, the trunk's sizes, the heads by depth, what shortens the input, the
-alphabet (a word-piece model included), and the labelled data that they were tuned on. fp16 in the file, float32 in memory; the revision is a hash of the latter.
+Its tensors are those of trunk and heads, and of a filter that was learned before the trunk; its
+header says what they are of: the system, the trunk's sizes, the heads by depth, what shortens the
+input, the alphabet (a word-piece model included), and the labelled data that they were tuned on.
+fp16 in the file, float32 in memory; the revision is a hash of the latter.
 """
 
 import json
