@@ -3,9 +3,10 @@ HuBERT, distilled from the states of its blocks 4, 8 and 12 (sec. 3).
 
 A static small model: what a system that exits must beat. Tags: `tiny` (2 blocks distilled from
 hubert.tiny, shipped), `base` (2 blocks, 23.49 M parameters, as published), `base8` (8 blocks, the
-baseline of HuBERT-EE, arXiv:2204.06328, table 3; no weights were published), `own` (whatever sizes
-its weights have: other distilled models whose architecture is a HuBERT's). `run_benchmark.py train
-distilhubert.<tag>` (training/distillation.py) makes the first three.
+baseline of HuBERT-EE, arXiv:2204.06328, table 3; no weights were published), `tiny8` (the same of
+hubert.tiny, not shipped), `own` (whatever sizes its weights have: other distilled models whose
+architecture is a HuBERT's). `run_benchmark.py train distilhubert.<tag>` (training/distillation.py)
+makes all but the last.
 """
 
 from dataclasses import replace
@@ -35,7 +36,7 @@ def train(recipe: DistillationRecipe, data: TrainingData, run: TrainingRun) -> N
     shape = DistilHubert.shape_of(run.tag)
     if run.tag == OWN:
         raise UsageError(
-            f"train {run.name}: a student has the sizes of a tag; choose tiny, base or base8"
+            f"train {run.name}: a student has the sizes of a tag; choose tiny, tiny8, base or base8"
         )
     distillation.train(recipe, data, run, distillation.Pupil(range(1, shape.depth + 1)), shape)
 
@@ -48,6 +49,7 @@ class DistilHubert(PretrainedEncoder):
     family, kind = "distilhubert", "distilled"
     shapes = {
         "tiny": replace(SHAPES["tiny"], depth=2, units=0),
+        "tiny8": replace(SHAPES["tiny"], depth=8, units=0),
         "base": PUBLISHED,
         "base8": replace(PUBLISHED, depth=8),
         OWN: PUBLISHED,
@@ -62,6 +64,7 @@ class DistilHubert(PretrainedEncoder):
         about="a HuBERT's first blocks, which learn to tell the states of its deeper ones",
         presets=DISTILHUBERT,
         train=train,
+        labels="optional",
         teacher="needed",
     )
 
@@ -74,6 +77,15 @@ class DistilHubert(PretrainedEncoder):
             )
         self.promised = () if tag == OWN else EITHER  # before the weights are loaded
         super().__init__(tag, weights, front, seed)
+
+    @classmethod
+    def depth_of(cls, tag: str) -> int:
+        if tag == OWN:
+            raise UsageError(
+                "distilhubert.own has the sizes of its weights, and a backbone is named before "
+                "they are read; name a tag with sizes: distilhubert.base8"
+            )
+        return super().depth_of(tag)
 
     def _read(self, source: str, shape: HubertShape, seed: int) -> tuple[HubertNet, str]:
         return hubert_weights.load(source, shape, seed, "hubert", self.promised)

@@ -10,6 +10,7 @@ from ..benchmark.contract import Training, TrainingData, TrainingRun
 from ..benchmark.errors import UsageError, did_you_mean
 from ..benchmark.registry import upstreams
 from .hubert import Hubert
+from .layerdrop import kept
 from .recognition.finetuned import PRETRAINED, Finetuned, blocks_left
 from .recognition.heads import HeadShape
 from .training import recognition_presets
@@ -48,6 +49,10 @@ class HubertEE(Finetuned):
             or linear, which the paper found to do badly.
         single: the blocks of a model with one linear head, at its end, which is the paper's
             backbone where it is 12; 0 = all blocks and exits.
+        backbone: a smaller HuBERT in the place of the tag's, with one exit: distilhubert.base8 is
+            the paper's DistilHuBERT-8L.
+        prune: the rate at which a model with one exit that was tuned with layer drop is pruned
+            (layerdrop.py, `kept`), which is the paper's LayerDrop.
     """
 
     called = "hubert_ee"
@@ -58,7 +63,7 @@ class HubertEE(Finetuned):
         about="HuBERT and its branches, on transcripts",
         presets=recognition_presets.HUBERT_EE,
         train=train,
-        options=("weights", "branch", "single", "shorten", "per_frame"),
+        options=("weights", "branch", "single", "shorten", "per_frame", "backbone"),
         labels="needed",
     )
 
@@ -73,13 +78,23 @@ class HubertEE(Finetuned):
         seed: int = 0,
         shorten: str = "",
         per_frame: int = 1,
+        backbone: str = "",
+        prune: float = 0.0,
     ):
-        last = blocks_left(single, self.encoder_of(tag).shape_of(tag).depth, self.called)
+        blocks = self.blocks_of(tag, backbone)
+        last = blocks_left(single, blocks, self.called)
+        if not single and blocks <= PLACES[-1]:
+            raise UsageError(
+                f"hubert_ee: its branches are after blocks 5, 8 and 11, and {backbone} has "
+                f"{blocks}; give it one exit: --set single={blocks}"
+            )
         known = BRANCHES[tag] | {"linear": LINEAR}
         if branch not in known:
             raise UsageError(f"hubert_ee: branch {branch!r}: {did_you_mean(branch, known)}")
-        self.own = {"branch": (branch, "light"), "single": (single, 0)}
+        self.own = {"branch": (branch, "light"), "single": (single, 0), "prune": (prune, 0.0)}
         branches = {} if single else dict.fromkeys(PLACES, known[branch])
         shapes = branches | {last: LINEAR}
-        more = {"keep": single, "shorten": shorten, "per_frame": per_frame}
+        more = {"keep": single, "shorten": shorten, "per_frame": per_frame, "backbone": backbone}
         super().__init__(tag, weights, criterion, alphabet, seed, shapes, **more)
+        if prune:
+            self.leave_out(prune, kept(last, prune))

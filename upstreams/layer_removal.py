@@ -54,6 +54,7 @@ class LayerRemoval(PretrainedEncoder):
         presets=LAYER_REMOVAL,
         train=train,
         options=("keep",),
+        labels="optional",
         teacher="needed",
     )
 
@@ -61,6 +62,10 @@ class LayerRemoval(PretrainedEncoder):
         self.blocks = kept(self.shape_of(tag).depth, keep)  # before the weights are loaded
         self.own = {"keep": (keep, KEEP)}
         super().__init__(tag, weights, seed=seed)
+
+    @classmethod
+    def depth_of(cls, tag: str) -> int:
+        return len(kept(cls.shape_of(tag).depth, KEEP))
 
     def _read(self, source: str, shape: HubertShape, seed: int) -> tuple[HubertNet, str]:
         return load_kept(source, shape, self.blocks, seed, self.family)

@@ -68,6 +68,7 @@ class LayerDrop(PretrainedEncoder):
         about="a whole HuBERT, which learns its own last state with blocks left out at random",
         presets=LAYERDROP,
         train=train,
+        labels="optional",
         teacher="needed",
     )
 
@@ -75,6 +76,10 @@ class LayerDrop(PretrainedEncoder):
         self.blocks = kept(self.shape_of(tag).depth, p)  # before the weights are loaded
         self.own = {"p": (p, RATE)}
         super().__init__(tag, weights, seed=seed)
+
+    @classmethod
+    def depth_of(cls, tag: str) -> int:
+        return len(kept(cls.shape_of(tag).depth, RATE))
 
     def _read(self, source: str, shape: HubertShape, seed: int) -> tuple[HubertNet, str]:
         return load_kept(source, shape, self.blocks, seed, self.family)

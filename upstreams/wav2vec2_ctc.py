@@ -64,7 +64,7 @@ class Wav2Vec2CTC(Finetuned):
     ):
         if head not in HEADS:
             raise UsageError(f"wav2vec2_ctc: head is {' or '.join(HEADS)}, not {head!r}")
-        last = blocks_left(single, self.encoder_of(tag).shape_of(tag).depth, self.called)
+        last = blocks_left(single, self.blocks_of(tag), self.called)
         self.own = {"head": (head, "separate"), "single": (single, 0)}
         places = [last] if single else range(EVERY, last + 1, EVERY)
         shapes = dict.fromkeys(places, HeadShape())

@@ -61,7 +61,7 @@ class Zaiem(Finetuned):
         shorten: str = "",
         per_frame: int = 1,
     ):
-        last = blocks_left(single, self.encoder_of(tag).shape_of(tag).depth, self.called)
+        last = blocks_left(single, self.blocks_of(tag), self.called)
         self.own = {"single": (single, 0)}
         places = [last] if single else range(last // 2 + 1, last + 1)
         shapes = dict.fromkeys(places, HeadShape("dnn"))

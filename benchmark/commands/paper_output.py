@@ -67,16 +67,19 @@ def figure(
 
 def how(made: "Sequence[Made]", asked: "Conditions") -> dict[str, str]:
     """Training -> its upstream and what it was asked for, in words."""
-    from ..engine.paper_weights import config
+    from ..engine.paper_weights import config, needed
 
+    trainings = [one.line.training for one in made if one.rows and one.line.training]
     out = {}
-    for one in made:
-        if of := one.line.training if one.rows else None:
-            given = asked.given.get(of.name)
-            words = [f"{k}={v}" for k, v in config(of, asked, asked.seeds[0]).settings.items()]
-            trained = f"preset {of.preset_at(asked.size)}, {' '.join(words)}".rstrip(", ")
-            told = f"weights {Path(given).name}" if given else trained
-            out[of.name] = f"{of.model.spec(asked.size)}, {told}"
+    for of in dict.fromkeys(one for training in trainings for one in needed(training, asked)):
+        settings = dict(config(of, asked, asked.seeds[0]).settings)
+        begins = f", from {of.start.name}" if settings.pop("weights", "") else ""
+        words = " ".join(f"{k}={v}" for k, v in settings.items())
+        taught = f", teacher {of.teacher.spec(asked.size)}" if of.teacher else ""
+        trained = f"preset {of.preset_at(asked.size)}, {words}".rstrip(", ") + taught + begins
+        given = asked.given.get(of.name)
+        told = f"weights {Path(given).name}" if given else trained
+        out[of.name] = f"{of.model.spec(asked.size)}, {told}"
     return out
 
 
@@ -88,8 +91,9 @@ def described(paper: "Paper") -> Iterator[str]:
     yield f"{paper.name}: {paper.reference}"
     for kind, known in (("table", paper.tables), ("figure", paper.figures)):
         for number, of in known.items():
-            trainings = {line.training.name for line in of.lines if line.training}
-            yield f"  --{kind} {number}  {of.title}; {len(trainings)} trainings"
+            known = [line.training for line in of.lines if line.training]
+            count = len({one.name for training in known for one in training.chain})
+            yield f"  --{kind} {number}  {of.title}; {count} trainings"
 
 
 def trainings(paper: "Paper") -> Iterator[str]:
@@ -99,10 +103,10 @@ def trainings(paper: "Paper") -> Iterator[str]:
     yield "trainings:"
     every = [*paper.tables.values(), *paper.figures.values()]
     known = [line.training for of in every for line in of.lines if line.training]
-    for of in dict.fromkeys(known):
+    for of in dict.fromkeys(one for training in known for one in training.chain):
         words = [f"{k}={v}" for k, v in {**of.recipe, **of.options(PUBLISHED)}.items()]
         small = [f"{k}={v}" for k, v in {**of.recipe, **of.options(SMALL)}.items()]
         yield (
             f"  {of.name}: {of.model.spec(SMALL)} {' '.join(small)}, or {of.model.spec(PUBLISHED)} "
             f"by preset {of.preset} {' '.join(words)}"
-        ).rstrip()
+        ).rstrip() + (f", from {of.start.name}" if of.start else "")

@@ -49,9 +49,10 @@ def rows(
     left_out = {line: why for line in lines if (why := _lacking(line))}
     usable = [line for line in lines if line not in left_out]
     known = weights((line.training for line in usable), asked)
-    systems: dict[tuple[str, str], list[Line]] = {}
+    systems: dict[tuple, list[Line]] = {}
     for line in usable:
-        systems.setdefault((line.training.name, line.criterion), []).append(line)
+        own = tuple(line.options.items())
+        systems.setdefault((line.training.name, line.criterion, own), []).append(line)
     of_runs = [
         _asked(of, known[of[0].training.name, seed], asked, seed, curves)
         for of in systems.values()
@@ -77,10 +78,11 @@ def _lacking(line: Line) -> str:
 
 
 def _asked(lines: Sequence[Line], file: str, asked: Conditions, seed: int, curves: bool) -> Asked:
-    """The run of lines that share weights and a criterion."""
+    """The run of lines that share weights, options and a criterion."""
     first = lines[0]
     spec = first.training.model.spec(asked.size)
-    options = {**first.training.options(asked.size), "criterion": first.criterion}
+    options = {**first.training.options(asked.size), **first.options}
+    options |= {"criterion": first.criterion}
     options |= {"weights": file} if file else {}
     built = build_upstream(spec, options)
     places = {line: place(line, built, asked) for line in lines}

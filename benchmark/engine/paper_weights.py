@@ -11,7 +11,7 @@ from ..errors import UsageError, did_you_mean
 from ..registry import build_upstream, untrained
 from ..report.papers.shape import PUBLISHED, SMALL, Training
 from .several import left
-from .training_start import TrainingConfig, named, settled, train
+from .training_start import TrainingConfig, named, settled, train, trainable
 
 TASK = "asr"  # what the systems of these papers answer
 SHIPPED = "shipped"  # in the place of a file: what the upstream comes with
@@ -64,9 +64,11 @@ def weights(trainings: Iterable[Training], asked: Conditions) -> Weights:
 
     Raises: UsageError about what cannot be trained, or is given and is no training of these.
     """
-    by_name = {one.name: one for one in trainings}
+    trainings = tuple(trainings)
+    by_name = {one.name: one for of in trainings for one in of.chain}
     found = {(name, asked.seeds[0]): _given(by_name, name, asked) for name in asked.given}
-    wanted = [(of, seed) for of in by_name.values() for seed in asked.seeds]
+    some = dict.fromkeys(one for of in trainings for one in needed(of, asked))
+    wanted = [(of, seed) for of in some for seed in asked.seeds]
     configs = {
         (of.name, seed): config(of, asked, seed)
         for of, seed in wanted
@@ -90,10 +92,15 @@ def weights(trainings: Iterable[Training], asked: Conditions) -> Weights:
 
 
 def config(training: Training, asked: Conditions, seed: int) -> TrainingConfig:
-    """A training in a folder that no other recipe and no other data share."""
+    """A training in a folder that no other recipe, no other data and no other start share."""
     spec, preset = training.model.spec(asked.size), training.preset_at(asked.size)
-    settings = {**training.recipe, **training.options(asked.size), **asked.recipe}
-    told = short_hash([spec, preset, settings, asked.data and asked.data.resolve()])
+    settings = {**training.recipe, **training.options(asked.size), **_fields(training, asked)}
+    parts = [spec, preset, settings, asked.data and asked.data.resolve()]
+    if start := _start(training, asked, seed):
+        within = start.is_relative_to(asked.results)
+        parts.append(start.relative_to(asked.results) if within else start.resolve())
+        settings = {**settings, "weights": str(start)}
+    told = short_hash(parts)
     folder = asked.results / "trained" / asked.paper / f"{training.name}-{told}" / f"seed-{seed}"
     return TrainingConfig(
         spec,
@@ -101,10 +108,36 @@ def config(training: Training, asked: Conditions, seed: int) -> TrainingConfig:
         preset,
         (asked.data,) if asked.data else (),
         task=TASK,
+        teacher=training.teacher.spec(asked.size) if training.teacher else "",
         settings=settings,
         seed=seed,
         device=asked.device,
     )
+
+
+def needed(training: Training, asked: Conditions) -> tuple[Training, ...]:
+    """A training behind those that it begins with, as far as their weights are not given."""
+    if training.start is None or training.name in asked.given:
+        return (training,)
+    return (*needed(training.start, asked), training)
+
+
+def _start(training: Training, asked: Conditions, seed: int) -> Path | None:
+    """The weights that a training begins with; None = what the upstream has."""
+    if training.start is None:
+        return None
+    given = asked.given.get(training.start.name)
+    if given:
+        return None if given == SHIPPED else Path(given)
+    return file_of(config(training.start, asked, seed))
+
+
+def _fields(training: Training, asked: Conditions) -> Mapping[str, str]:
+    """What is said of every training's recipe: of a distillation's, as far as it has the fields."""
+    if training.teacher is None:
+        return asked.recipe
+    recipe = trainable(training.model.spec(asked.size))[1].presets[training.preset_at(asked.size)]
+    return {key: value for key, value in asked.recipe.items() if hasattr(recipe, key)}
 
 
 def file_of(one: TrainingConfig) -> Path:

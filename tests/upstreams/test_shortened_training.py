@@ -122,7 +122,7 @@ def test_weights_of_another_width_or_filter_are_refused(tmp_path):
     weights = str(tune(tmp_path, recipe=TWO, options=SHORT))
     for options, asked in (
         ({"shorten": "conv2"}, "shorten=conv2 is asked for"),
-        ({}, "no shorten and no per_frame is asked for"),
+        ({}, "none of shorten, per_frame, backbone is asked for"),
         ({"shorten": "conv3", "per_frame": 2}, "shorten=conv3 per_frame=2 is asked for"),
     ):
         sentence = f"was trained with shorten=conv2 per_frame=2, and {asked}; name the options"

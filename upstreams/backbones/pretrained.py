@@ -17,6 +17,7 @@ from ...benchmark.contract import Upstream, UpstreamCard
 from ...benchmark.errors import UsageError, did_you_mean
 from ...benchmark.registry import spelled
 from . import hubert_weights
+from .checkpoint_shape import PROMISED
 from .hubert_shape import HubertShape, frame_counts, macs_to
 
 RANDOM_BLOCKS = "random-blocks"  # as weights: the control that tells what the blocks learned
@@ -54,6 +55,7 @@ class PretrainedEncoder(Upstream):
         family: the upstream's name.
         shapes: by tag; published: by tag, where its weights are, as `hubert_weights.load` takes it.
         source, kind: of the card.
+        promised: the fields of a shape that weights must have, see `checkpoint_shape.PROMISED`.
         own: options of a subclass, as `spelled` takes them; set before `__init__`.
     """
 
@@ -62,6 +64,7 @@ class PretrainedEncoder(Upstream):
     published: ClassVar[Mapping[str, str]]
     source: ClassVar[str]
     kind: ClassVar[str] = ""
+    promised: Sequence[str] = PROMISED
     own: Mapping[str, tuple[Any, Any]] = MappingProxyType({})
     stand_in = {"weights": "random"}
 
@@ -108,6 +111,11 @@ class PretrainedEncoder(Upstream):
             raise UsageError(f"{cls.family} has no tag {tag!r}: {did_you_mean(tag, cls.shapes)}")
         return cls.shapes[tag]
 
+    @classmethod
+    def depth_of(cls, tag: str) -> int:
+        """The blocks that a tag has where no option says otherwise."""
+        return cls.shape_of(tag).depth
+
     def _load(
         self, tag: str, weights: str, shape: HubertShape, seed: int
     ) -> tuple[hubert_weights.HubertNet, str]:
@@ -127,7 +135,7 @@ class PretrainedEncoder(Upstream):
         self, source: str, shape: HubertShape, seed: int
     ) -> tuple[hubert_weights.HubertNet, str]:
         """The network at `source`, and its revision; a subclass may make another one of it."""
-        return hubert_weights.load(source, shape, seed, self.family)
+        return hubert_weights.load(source, shape, seed, self.family, self.promised)
 
     def frames(self, lengths: Tensor) -> Tensor:
         return frame_counts(lengths, self.net.shape)

@@ -4,16 +4,17 @@ Each is a subclass that names the encoder of a tag and the heads at its depths.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 
 from ...benchmark.errors import UsageError, did_you_mean
-from ...benchmark.registry import spelled
+from ...benchmark.registry import spelled, upstream_class, upstreams
 from ..backbones.checkpoint_shape import found_shape
 from ..backbones.hubert import HubertNet
 from ..backbones.hubert_shape import HubertShape
@@ -26,6 +27,7 @@ from .bpe import alphabet_of
 from .recogniser import Recogniser
 from .weights import TRUNK, Stored, described, fill, is_stored, read
 
+SMALL = "tiny"  # the tag of a backbone that names none
 PRETRAINED = "pretrained"  # as weights: the published encoder under new heads
 
 
@@ -46,6 +48,7 @@ class Finetuned(Recogniser):
         shorten: the filter before the encoder, which is trained with it, as
             `waveform_filters.filter_of` takes it; "" = none.
         per_frame: scores that a frame gives.
+        backbone: another encoder of the project in the place of the tag's, such as a distilled one.
     Attributes:
         called, paper, letters: the plug-in's name, the source, the alphabet of its publication.
         encoders: by tag, the class whose tag of the same name is the trunk.
@@ -79,6 +82,7 @@ class Finetuned(Recogniser):
         keep: int = 0,
         shorten: str = "",
         per_frame: int = 1,
+        backbone: str = "",
     ):
         if per_frame < 1:
             raise UsageError(f"{self.called}: per_frame is at least 1 score, not {per_frame}")
@@ -89,10 +93,11 @@ class Finetuned(Recogniser):
         letters = asked or (stored.alphabet if stored else self.letters)
         # what a file's tensors replace is not drawn at random first
         with torch.device("meta") if stored else nullcontext():
-            trunk = self._trunk(tag, weights, seed, keep, stored)
+            trunk = self._trunk(tag, weights, seed, keep, stored, backbone)
             bank = heads.new(shapes, trunk.card.dim, per_frame * len(letters), seed, tied)
         sizes = json.loads(json.dumps(asdict(trunk.net.shape)))
         more = {"shorten": shorten, "per_frame": str(per_frame) if per_frame > 1 else ""}
+        more["backbone"] = backbone
         about = described(self.called, sizes, bank, letters, **more)
         trunk = Shortened(trunk, before) if before else trunk
         if stored:
@@ -114,6 +119,7 @@ class Finetuned(Recogniser):
                 seed=(seed, 0),
                 shorten=(shorten, ""),
                 per_frame=(per_frame, 1),
+                backbone=(backbone, ""),
                 **self.own,
             ),
             revision=revision,
@@ -130,6 +136,38 @@ class Finetuned(Recogniser):
             raise UsageError(f"{cls.called} has no tag {tag!r}: {did_you_mean(tag, cls.encoders)}")
         return cls.encoders[tag]
 
+    @classmethod
+    def encoder_for(cls, tag: str, backbone: str = "") -> tuple[type[PretrainedEncoder], str]:
+        """The class of the trunk and its tag. UsageError: the backbone is no such encoder."""
+        if not backbone:
+            return cls.encoder_of(tag), tag
+        found = upstream_class(backbone)
+        if not issubclass(found, PretrainedEncoder):
+            raise UsageError(
+                f"{cls.called}: {backbone} has no blocks and convolutions to tune; a backbone is a "
+                "HuBERT or a relative, such as distilhubert.base8"
+            )
+        return found, upstreams.split(backbone)[1].get("tag", SMALL)
+
+    @classmethod
+    def blocks_of(cls, tag: str, backbone: str = "") -> int:
+        """The blocks of the whole trunk."""
+        found, its_tag = cls.encoder_for(tag, backbone)
+        return found.depth_of(its_tag)
+
+    def leave_out(self, rate: float, blocks: Sequence[int]) -> None:
+        """Run these blocks of the trunk alone, and behind them the only head, of weights that were
+        tuned with others left out at random (Fan et al., 2020)."""
+        if self.exits:
+            raise UsageError(
+                f"{self.called}: prune leaves out blocks of a model with one exit, at its end; add "
+                f"--set single={self.card.depth} prune={rate:g}, and weights that were so trained"
+            )
+        [head] = self.heads.values()
+        self.trunk = self.trunk.with_blocks(blocks)
+        self.heads = nn.ModuleDict({str(len(blocks)): head})
+        self.card = replace(self.card, depth=len(blocks), kind="pruned")
+
     def _usual(self, tag: str) -> str:
         """What `weights` is where nobody says."""
         self.encoder_of(tag)
@@ -144,19 +182,24 @@ class Finetuned(Recogniser):
         )
 
     def _trunk(
-        self, tag: str, weights: str, seed: int, keep: int, stored: Stored | None
+        self, tag: str, weights: str, seed: int, keep: int, stored: Stored | None, backbone: str
     ) -> PretrainedEncoder:
         """The encoder, without the head that its pre-training had; of the sizes that a file
         states."""
-        cls = self.encoder_of(tag)
-        shape = cls.shape_of(tag)
-        tap = "residual" if self.raw and shape.pre_norm else "block"
+        cls, its_tag = self.encoder_for(tag, backbone)
+        residual = self.raw and cls.shape_of(its_tag).pre_norm
         source = "random" if stored else weights.removeprefix(PRETRAINED)
-        trunk = cls(tag, weights=source, seed=seed, tap=tap)
+        if backbone and not source and its_tag not in cls.published:
+            raise UsageError(
+                f"{self.called}: {backbone} has no published weights to begin with; make them "
+                f"(run_benchmark.py train {backbone} --list) and name the file: --set weights=FILE"
+            )
+        taken = {"tap": "residual"} if residual else {}
+        trunk = cls(its_tag, weights=source, seed=seed, **taken)
         if keep:
             trunk = trunk.with_blocks(range(1, keep + 1))
         if stored:
-            shape = _shape_in(stored, replace(shape, depth=keep or shape.depth))
+            shape = _shape_in(stored, trunk.net.shape, trunk.promised)
             trunk.net = HubertNet(shape, with_head=False)
             trunk.card = replace(trunk.card, stride=shape.stride)
         trunk.net.head = None
@@ -172,7 +215,7 @@ def blocks_left(single: int, last: int, who: str) -> int:
     return single or last
 
 
-def _shape_in(stored: Stored, asked: HubertShape) -> HubertShape:
+def _shape_in(stored: Stored, asked: HubertShape, promised: Sequence[str]) -> HubertShape:
     """What a file says of its trunk. UsageError: it is not what is asked for."""
     try:
         facts = json.loads(stored.header["trunk"])
@@ -186,4 +229,4 @@ def _shape_in(stored: Stored, asked: HubertShape) -> HubertShape:
         for name, tensor in stored.tensors.items()
         if name.startswith(TRUNK)
     }
-    return found_shape(state, facts, asked, str(stored.path))
+    return found_shape(state, facts, asked, str(stored.path), promised)

@@ -39,8 +39,8 @@ class Description:
         heads: by depth as text, what each is.
         tied: whether all heads are one.
         alphabet: that they write with.
-        more: options of which a file says nothing where they are "": what shortens the input, and
-            how many scores a frame gives.
+        more: options of which a file says nothing where they are "": what shortens the input, how
+            many scores a frame gives, another encoder.
     """
 
     system: str
@@ -198,7 +198,7 @@ def _json(stored: Stored, key: str) -> Any:
 def _options(more: Mapping[str, str]) -> str:
     """As --set takes them."""
     said = " ".join(f"{name}={value}" for name, value in more.items() if value)
-    return said or f"no {' and no '.join(more)}"
+    return said or f"none of {', '.join(more)}"
 
 
 def _difference(there: Any, wanted: Any) -> str:

@@ -161,6 +161,18 @@ ZAIEM_REMOVAL = replace(
     second_optimiser="",
     second_lr=0.0,
 )
+ZAIEM_DOWNSAMPLING = replace(
+    ZAIEM_REMOVAL,
+    source="Zaiem et al., 2023, downsampling: hparams/sig_down8000.yaml of their experiments, "
+    "which their page gives for all three methods (15 epochs of 4757 updates of 6, whose filter "
+    "learns with the head; 25 epochs in conv_downsampling/upsampled4.yaml), otherwise as the "
+    "baseline. "
+    "With --set single=24 shorten=conv2, from factor 3 on per_frame=2 (`upsampling`). Otherwise "
+    "here: the filter begins as the average",
+    steps=71_355,
+    batch=6,
+    every=4757,
+)
 
 # ---- Wright et al., Conformers -------------------------------------------------------------------
 
@@ -236,6 +248,7 @@ ZAIEM = {
     "paper": ZAIEM_PAPER,
     "paper-two-stage": ZAIEM_TWO_STAGE,
     "paper-removal": ZAIEM_REMOVAL,
+    "paper-downsampling": ZAIEM_DOWNSAMPLING,
 }
 CONFORMER_CTC_TINY = RecognitionRecipe(
     source="this project: for the built-in sentences and minutes on two cores; loss, optimiser and "

@@ -17,7 +17,7 @@ class Model:
 
     Attributes:
         upstream: the plug-in.
-        tag: of the published size; the other one's is `tiny`.
+        tag, small_tag: of the published size and of the other one.
         blocks, first: of the published size its depth and its first exit; small_blocks,
             small_first: those of the other.
     """
@@ -28,9 +28,10 @@ class Model:
     first: int = 2
     small_blocks: int = 12
     small_first: int = 2
+    small_tag: str = SMALL
 
     def spec(self, size: str) -> str:
-        return f"{self.upstream}.{self.tag if size == PUBLISHED else SMALL}"
+        return f"{self.upstream}.{self.tag if size == PUBLISHED else self.small_tag}"
 
     def block(self, published: int, size: str) -> int:
         """The block that stands as far down as the publication's block."""
@@ -56,7 +57,9 @@ class Training:
         preset: of the published size; the other one's is `tiny`.
         recipe: fields of either preset that differ here.
         single: the published number of blocks of a model with one exit, at its end; 0 = all.
-        sized: by size, further options of the upstream.
+        own: further options of the upstream; sized: by size, more of them.
+        start: makes the weights that it begins with; None = the upstream's own.
+        teacher: of a distillation, which learns from speech alone.
     """
 
     name: str
@@ -64,7 +67,15 @@ class Training:
     preset: str = "paper"
     recipe: Mapping[str, str] = field(default_factory=dict)
     single: int = 0
+    own: Mapping[str, str] = field(default_factory=dict)
     sized: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    start: "Training | None" = None
+    teacher: Model | None = None
+
+    @property
+    def chain(self) -> "tuple[Training, ...]":
+        """All that must be trained for it, in their order, itself last."""
+        return (*(self.start.chain if self.start else ()), self)
 
     def preset_at(self, size: str) -> str:
         return self.preset if size == PUBLISHED else SMALL
@@ -72,7 +83,7 @@ class Training:
     def options(self, size: str) -> dict[str, str]:
         """Of the upstream's constructor, in its training as in its runs."""
         single = {"single": str(self.model.block(self.single, size))} if self.single else {}
-        return {**self.sized.get(size, {}), **single}
+        return {**self.own, **self.sized.get(size, {}), **single}
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +95,7 @@ class Line:
     Attributes:
         label, group: the line and the part of the table that it stands in, as printed.
         training: of its weights; None where there are none, and `lacking` says why in a sentence.
+        options: of the upstream, in the runs alone.
         arm: one of the table's.
         criterion: as the upstream takes it.
         block: a fixed exit, by the published number.
@@ -97,6 +109,7 @@ class Line:
     label: str
     group: str = ""
     training: Training | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
     arm: str = ALL
     criterion: str = "entropy"
     block: int | None = None
