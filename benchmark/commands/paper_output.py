@@ -104,9 +104,10 @@ def trainings(paper: "Paper") -> Iterator[str]:
     every = [*paper.tables.values(), *paper.figures.values()]
     known = [line.training for of in every for line in of.lines if line.training]
     for of in dict.fromkeys(one for training in known for one in training.chain):
-        words = [f"{k}={v}" for k, v in {**of.recipe, **of.options(PUBLISHED)}.items()]
-        small = [f"{k}={v}" for k, v in {**of.recipe, **of.options(SMALL)}.items()]
-        yield (
-            f"  {of.name}: {of.model.spec(SMALL)} {' '.join(small)}, or {of.model.spec(PUBLISHED)} "
-            f"by preset {of.preset} {' '.join(words)}"
-        ).rstrip() + (f", from {of.start.name}" if of.start else "")
+        here, there = (
+            " ".join([of.model.spec(size), *(f"{k}={v}" for k, v in options.items())])
+            for size in (SMALL, PUBLISHED)
+            for options in [{**of.recipe, **of.options(size)}]
+        )
+        begins = f", from {of.start.name}" if of.start else ""
+        yield f"  {of.name}: {here}, or {there} by preset {of.preset}{begins}"

@@ -11,6 +11,7 @@ from earlyexit_superb.benchmark.exiting import leaving
 from earlyexit_superb.benchmark.registry import build_upstream
 from earlyexit_superb.benchmark.report.papers import PAPERS, hubert_ee, zaiem
 from earlyexit_superb.benchmark.report.papers.shape import PUBLISHED, SMALL
+from earlyexit_superb.upstreams.layerdrop import kept
 from earlyexit_superb.upstreams.training import recognition
 from helpers import papers
 
@@ -26,7 +27,7 @@ def systems(paper, size):
     """One line of everything that is built: upstream, options, criterion."""
     found = {}
     for line in lines_of(paper):
-        told = tuple(line.training.options(size).items())
+        told = tuple({**line.training.options(size), **line.options}.items())
         found.setdefault((line.training.model.spec(size), told, line.criterion), []).append(line)
     return found
 
@@ -35,8 +36,9 @@ def check_systems(paper, size):
     for (spec, options, criterion), lines in systems(paper, size).items():
         built = build_upstream(spec, {**dict(options), **RANDOM, "criterion": criterion})
         model = lines[0].training.model
-        single = dict(options).get("single")
-        assert built.card.depth == (int(single) if single else model.last(size)), spec
+        single, prune = (dict(options).get(name) for name in ("single", "prune"))
+        blocks = int(single) if single else model.last(size)
+        assert built.card.depth == len(kept(blocks, float(prune or 0))), spec
         if not single:
             first = model.first if size == PUBLISHED else model.small_first
             assert leaving(built)[0] == first, spec
@@ -103,6 +105,29 @@ def test_trainings_of_another_recipe_or_corpus_lie_apart(tmp_path):
     large = paper_weights.config(hubert_ee.TWO_STAGE, published, 1)
     assert (large.upstream, large.preset, large.seed) == ("hubert_ee.base", "paper", 1)
     assert large.settings == {"strategy": "two_stage", "branch": "paper"}
+
+
+def test_what_a_training_begins_with_is_trained_before_it_and_may_be_given(tmp_path):
+    asked = Conditions("hubert-ee", results=tmp_path, recipe={"steps": "2", "dev_limit": "3"})
+    student, tuned = paper_weights.needed(hubert_ee.DISTILLED, asked)
+    assert (student, tuned) == (hubert_ee.STUDENT, hubert_ee.DISTILLED)
+    first, second = (paper_weights.config(one, asked, 1) for one in (student, tuned))
+    assert (first.upstream, first.teacher, first.task) == (
+        "distilhubert.tiny8",
+        "hubert.tiny",
+        "asr",
+    )
+    assert first.settings == {"steps": "2"}  # dev_limit is no field of a distillation
+    assert second.settings["weights"] == str(paper_weights.file_of(first))
+    assert second.settings["backbone"] == "distilhubert.tiny8" and not second.teacher
+    elsewhere = replace(asked, results=tmp_path / "other")
+    assert paper_weights.config(tuned, elsewhere, 1).out.name == second.out.name
+    assert paper_weights.config(tuned, elsewhere, 1).out.parent.name == second.out.parent.name
+    given = replace(asked, given={student.name: str(tmp_path / "s.safetensors")})
+    other = paper_weights.config(tuned, given, 0)
+    assert other.settings["weights"] == given.given[student.name]
+    assert other.out.parent != paper_weights.config(tuned, asked, 0).out.parent
+    assert paper_weights.needed(tuned, replace(asked, given={tuned.name: "x"})) == (tuned,)
 
 
 def test_published_size_needs_a_corpus_and_given_weights_one_seed():

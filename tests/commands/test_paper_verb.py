@@ -19,7 +19,12 @@ def test_it_says_what_there_is(capsys):
     assert "  --table 2  WER on test-clean at each exit, by fine-tuning strategy" in said
     assert main(["paper", "zaiem"]) == 0
     said = capsys.readouterr().out
-    assert "first-22-blocks: zaiem.tiny single=11, or zaiem.large by preset paper-removal" in said
+    assert "first-22-blocks: zaiem.tiny single=11, or zaiem.large single=22 by preset" in said
+    assert "shorten=conv3 per_frame=2 single=24 by preset paper-downsampling" in said
+    assert main(["paper", "hubert-ee"]) == 0
+    said = capsys.readouterr().out
+    assert "distilled-8-blocks: distilhubert.tiny8, or distilhubert.base8 by preset paper" in said
+    assert "single=8 by preset paper, from distilled-8-blocks" in said
 
 
 @pytest.mark.parametrize(
@@ -91,7 +96,7 @@ def test_a_second_call_makes_nothing_and_gives_the_same_files(
         "hubert-ee --table 1",
         "hubert-ee --table 3",
         "early-exit-asr --table 2 --only wav2vec2",
-        "zaiem --table 1 --only exit baseline",
+        "zaiem --table 1 --only exit baseline cl3 sd2",
     ],
 )
 def test_papers_tables_of_two_steps(line, small_builtins, tmp_path, capsys, monkeypatch):

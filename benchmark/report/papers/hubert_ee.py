@@ -108,17 +108,25 @@ STRATEGIES = Table(
     minus=(JOINTLY, IN_STAGES),
 )
 
+STUDENT_LINE = distilled()
+DROPPED_LINES = dropped()
+FIRST_BLOCKS = Line("first 8 blocks, tuned", "Controls", FIRST_EIGHT, control=True)
+
 METHODS = Table(
     title="HuBERT-EE beside other smaller models, on test-other",
     heading="Method",
     measures=("wer", "cer", "depth", "gmacs_per_s", "rtf", "speed_hz", "params_m"),
     lines=(
         backbone(),
-        distilled(),
-        *dropped(),
+        STUDENT_LINE,
+        *DROPPED_LINES,
         *(entropy(s, aim) for s, aim in ((0.0055, 6.0), (0.005, 6.5), (0.003, 8.5))),
-        Line("first 8 blocks, tuned", "Controls", FIRST_EIGHT, control=True),
+        FIRST_BLOCKS,
         *fixed("Controls: HuBERT-EE at fixed exits", JOINT),
+    ),
+    pairs=tuple(
+        ("minus the first 8 blocks, which are as many", line, FIRST_BLOCKS)
+        for line in (STUDENT_LINE, DROPPED_LINES[-1])
     ),
     notes=(
         "There: test-other. Here: the test split of the corpus; of LibriSpeech that is test-clean, "

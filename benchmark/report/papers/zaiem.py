@@ -50,6 +50,7 @@ def fixed(name: str, training: Training, k: int) -> Line:
     return Line(label, CONTROLS, training, criterion="similarity", block=k, control=True)
 
 
+SHORT = tuple(shortened(*pair, factor) for pair in SHORTER.items() for factor in (2, 3, 4))
 BASELINE = Line("Full Model", "Baseline", TWO_STEPS, criterion="similarity")
 FIXED = (14, 18, 22, 24)  # exits, of which the last is worse where all learn together
 JOINTLY = tuple(fixed("joint", JOINT, k) for k in FIXED)
@@ -70,11 +71,14 @@ POSTER = Table(
             IN_STEPS, TWO_STEPS, "similarity", {0.955: 13.97, 0.96: 14.52, 0.97: 21.46, 0.98: 23.0}
         ),
         *map(removal, KEPT),
-        *(shortened(*pair, factor) for pair in SHORTER.items() for factor in (2, 3, 4)),
+        *SHORT,
         *JOINTLY,
         *STEPWISE,
     ),
-    pairs=tuple((PAIRED, *pair) for pair in zip(JOINTLY, STEPWISE, strict=True)),
+    pairs=(
+        *((PAIRED, *pair) for pair in zip(JOINTLY, STEPWISE, strict=True)),
+        *(("a shortened input minus the full model", line, BASELINE) for line in SHORT),
+    ),
     notes=(
         "Seconds there: all of test-clean, batches of four that leave together; here every "
         "utterance leaves by itself unless --batch says otherwise.",
