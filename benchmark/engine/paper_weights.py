@@ -96,9 +96,12 @@ def config(training: Training, asked: Conditions, seed: int) -> TrainingConfig:
     spec, preset = training.model.spec(asked.size), training.preset_at(asked.size)
     settings = {**training.recipe, **training.options(asked.size), **_fields(training, asked)}
     parts = [spec, preset, settings, asked.data and asked.data.resolve()]
-    if start := _start(training, asked, seed):
-        within = start.is_relative_to(asked.results)
-        parts.append(start.relative_to(asked.results) if within else start.resolve())
+    start = _start(training, asked, seed)
+    if isinstance(start, TrainingConfig):
+        parts.append(start.out.parent.name)  # which says how it is made, for every seed
+        settings = {**settings, "weights": str(file_of(start))}
+    elif start is not None:
+        parts.append(start.resolve())
         settings = {**settings, "weights": str(start)}
     told = short_hash(parts)
     folder = asked.results / "trained" / asked.paper / f"{training.name}-{told}" / f"seed-{seed}"
@@ -122,14 +125,14 @@ def needed(training: Training, asked: Conditions) -> tuple[Training, ...]:
     return (*needed(training.start, asked), training)
 
 
-def _start(training: Training, asked: Conditions, seed: int) -> Path | None:
-    """The weights that a training begins with; None = what the upstream has."""
+def _start(training: Training, asked: Conditions, seed: int) -> TrainingConfig | Path | None:
+    """What a training begins with: another one, weights that are given, or what the upstream has."""
     if training.start is None:
         return None
     given = asked.given.get(training.start.name)
     if given:
         return None if given == SHIPPED else Path(given)
-    return file_of(config(training.start, asked, seed))
+    return config(training.start, asked, seed)
 
 
 def _fields(training: Training, asked: Conditions) -> Mapping[str, str]:

@@ -121,7 +121,7 @@ def test_what_a_training_begins_with_is_trained_before_it_and_may_be_given(tmp_p
     assert second.settings["weights"] == str(paper_weights.file_of(first))
     assert second.settings["backbone"] == "distilhubert.tiny8" and not second.teacher
     elsewhere = replace(asked, results=tmp_path / "other")
-    assert paper_weights.config(tuned, elsewhere, 1).out.name == second.out.name
+    assert paper_weights.config(tuned, asked, 2).out.parent == second.out.parent
     assert paper_weights.config(tuned, elsewhere, 1).out.parent.name == second.out.parent.name
     given = replace(asked, given={student.name: str(tmp_path / "s.safetensors")})
     other = paper_weights.config(tuned, given, 0)
