@@ -12,6 +12,7 @@ from ..benchmark.registry import upstreams
 from .hubert import Hubert
 from .recognition.finetuned import PRETRAINED, Finetuned, blocks_left
 from .recognition.heads import HeadShape
+from .recognition.word_model import USUAL, WordModel
 from .training import recognition_presets
 from .training.recognition_recipe import RecognitionRecipe
 
@@ -44,6 +45,7 @@ class HubertEE(Finetuned):
     Args:
         tag: tiny or base.
         weights, criterion, alphabet, seed: as `Finetuned`.
+        lm, lexicon, lm_weight, word_score, beam: as `WordModel`.
         branch: light (one block) or paper (two blocks and a map back, as large as the paper says),
             or linear, which the paper found to do badly.
         single: the blocks of a model with one linear head, at its end, which is the paper's
@@ -71,7 +73,13 @@ class HubertEE(Finetuned):
         single: int = 0,
         alphabet: str = "",
         seed: int = 0,
+        lm: str = "",
+        lexicon: str = "",
+        lm_weight: float = USUAL.weight,
+        word_score: float = USUAL.word_score,
+        beam: int = USUAL.beam,
     ):
+        self.word_model = WordModel(lm, lexicon, lm_weight, word_score, beam)
         last = blocks_left(single, self.encoder_of(tag).shape_of(tag).depth, self.called)
         known = BRANCHES[tag] | {"linear": LINEAR}
         if branch not in known:

@@ -70,6 +70,7 @@ class Finetuned(Recogniser):
         tied: bool = False,
         keep: int = 0,
     ):
+        words = self.word_model.options(type(self).word_model, self.called)
         weights = weights or self._usual(tag)
         stored = read(weights) if is_stored(weights) else None
         asked = alphabet_of(alphabet) if alphabet else None
@@ -98,6 +99,7 @@ class Finetuned(Recogniser):
                 alphabet=(alphabet, ""),
                 seed=(seed, 0),
                 **self.own,
+                **words,
             ),
             revision=revision,
             source=self.paper,

@@ -1,7 +1,9 @@
 """An upstream that spells: a trunk that steps, and a head at each of its exits and at the end.
 
 What an exit answers is its symbols' log-probabilities; a criterion reads them, or the states, for
-evidence. Where the states alone decide, a head is run only where an utterance leaves.
+evidence. Where the states alone decide, a head is run only where an utterance leaves. A language
+model, where one is named, searches the scores of the exit that was taken and of no other: it moves
+no exit.
 
 On a CPU every row runs by itself and without padding, as the trunk does, so neighbours do not even
 change the last bit; elsewhere, and where gradients flow, heads run the padded batch with a mask.
@@ -21,8 +23,9 @@ from ...benchmark.contract import Upstream
 from ...benchmark.contract.wrapper import stepping
 from ...benchmark.errors import UsageError
 from ...benchmark.exiting import halfway
-from . import beam, criteria
+from . import beam, criteria, word_search
 from .alphabet import Alphabet
+from .word_model import USUAL
 
 
 class Recogniser(Upstream):
@@ -36,11 +39,14 @@ class Recogniser(Upstream):
         name, revision, source, tuned_on, kind: of the card.
     Attributes:
         divides: whether its publication divides entropies by the number of symbols.
+        word_model: what transcripts are decoded with, the class's by default; set before
+            `__init__`.
     """
 
     knob = "target_depth"
     answers = ("asr",)
     divides = False
+    word_model = USUAL
 
     def __init__(
         self,
@@ -70,6 +76,9 @@ class Recogniser(Upstream):
                 f"{name}: its heads tell {other[0]} symbols apart, and the alphabet "
                 f"{alphabet.name} has {len(alphabet)}; name the alphabet that it was trained with"
             )
+        if self.word_model.file:
+            word_search.ready(self.word_model, alphabet)  # fails now, not after a run
+            revision = f"{revision}+{self.word_model.revision}"
         self.card = replace(
             trunk.card,
             name=name,
@@ -116,8 +125,13 @@ class Recogniser(Upstream):
         return [self.scores(depth, row[None, :n], one)[0] for row, one, n in rows]
 
     def decode(self, answer: Tensor, task: str) -> str:
-        """The greedy transcript: upper case, words with single spaces between them."""
-        return self.alphabet.decode(self.alphabet.greedy(answer))
+        """The transcript, upper case, words with single spaces between them: greedy, or what a
+        beam search finds with a language model (greedy, where nothing it found ends with a word).
+        """
+        found = None
+        if self.word_model.file:
+            found = word_search.words(answer, self.alphabet, self.word_model)
+        return self.alphabet.decode(self.alphabet.greedy(answer)) if found is None else found
 
     def evidence(
         self, depth: int, state: Tensor, previous: Tensor, frames: Tensor, **answer: Any
@@ -154,6 +168,11 @@ class Recogniser(Upstream):
     def scores_macs(self, samples: int, depth: int) -> int:
         """Multiply-accumulates of the scores at `depth`."""
         return self.heads[str(depth)].macs(self._frames(samples))
+
+    def decode_macs(self, samples: int, depth: int) -> int:
+        """The additions of a search with a language model; nothing where it is read off."""
+        beams = self.word_model.beam if self.word_model.file else 0
+        return beam.additions(self._frames(samples), len(self.alphabet), beams)
 
     def evidence_macs(self, samples: int, depth: int) -> int:
         """Beside the answer's: nothing where it is read off the scores; the other head's; a dot
