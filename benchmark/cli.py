@@ -17,6 +17,7 @@ from importlib import import_module
 from .commands import VERBS
 from .errors import BenchmarkError, MachineError, UsageError, did_you_mean
 from .foreign import as_sentence
+from .memory import keep_freed
 from .orphan import end_with_sweep
 
 # of our tables, where the terminal's encoding has them not; anything else becomes its code, \\xe9
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Threads that wait by spinning hold up every other job on a busy machine.
     # It must be said before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed()
     _any_encoding()
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s: %(message)s")
     logging.getLogger("earlyexit_superb").setLevel(logging.INFO)

@@ -38,6 +38,8 @@ def joined(device: str) -> Iterator[str]:
         os.environ["TQDM_DISABLE"] = "1"  # one set of bars
     try:
         yield device
+        # gloo may abort a process that leaves while the first one still looks and writes
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()
 

@@ -15,7 +15,9 @@ Table 1's 13.3 M parameters are those of SpeechBrain's conformer_small.yaml, who
 number and whose error rates are the paper's without exits: one decoder, relative positions, two
 convolutions over time and frequency. With the front-end and the blocks of `conformer_ctc` there are
 13.06 M with one decoder, at one exit or shared by all (`--set head=tied`), and 33.19 M with six.
-The paper rescores with a language model, which is left out.
+
+The paper rescores with a Transformer language model of the same word pieces; `--set lm=FILE.arpa`
+rescores the N-best list of the decoder's beam search with a word n-gram, without one it is greedy.
 """
 
 from collections.abc import Sequence
@@ -31,9 +33,10 @@ from ..benchmark.errors import UsageError
 from ..benchmark.registry import upstreams
 from .backbones.conformer_shape import ConformerShape
 from .backbones.transformer_decoder import DecoderShape
-from .recognition import decoder_head
+from .recognition import decoder_head, word_search
 from .recognition.alphabet import Alphabet
 from .recognition.from_scratch import RANDOM, FromScratch, features_of, places_of, tied_of
+from .recognition.word_model import WordModel
 from .training import recognition_presets
 from .training.recognition_recipe import RecognitionRecipe
 
@@ -59,6 +62,7 @@ class ConformerAED(FromScratch):
     Args:
         tag: tiny or base.
         weights, criterion, alphabet, seed: as `FromScratch`.
+        lm, lexicon, lm_weight, word_score, beam: as `WordModel`.
         head: separate, a decoder an exit as in the paper, or tied.
         single: the blocks of a model with one exit, at its end; 0 = all blocks and exits.
         features: log_mel or power_mel.
@@ -79,6 +83,7 @@ class ConformerAED(FromScratch):
         labels="needed",
     )
     pieces = {"base": 5000}
+    word_model = WordModel(weight=1.0, word_score=0.0, beam=10)
 
     def __init__(
         self,
@@ -91,7 +96,13 @@ class ConformerAED(FromScratch):
         symbols_per_second: float = 0.0,
         alphabet: str = "",
         seed: int = 0,
+        lm: str = "",
+        lexicon: str = "",
+        lm_weight: float = word_model.weight,
+        word_score: float = word_model.word_score,
+        beam: int = word_model.beam,
     ):
+        self.word_model = WordModel(lm, lexicon, lm_weight, word_score, beam)
         if symbols_per_second < 0:
             raise UsageError("conformer_aed: symbols_per_second is above 0, or 0 for the tag's own")
         tied, shape = tied_of(head, self.called), self.shape_of(tag)
@@ -116,8 +127,13 @@ class ConformerAED(FromScratch):
         self.card = replace(self.card, source=said)
 
     def answer(self, depth: int, state: Tensor, frames: Tensor) -> Sequence[Tensor]:
-        """One (U,) tensor of symbols a row, as the decoder writes them."""
+        """One (U,) tensor of symbols a row, as the decoder writes them; with a language model,
+        the best of the decoder's N-best list by both."""
         head = self.heads[str(depth)]
+        if self.word_model.file:
+            rows = zip(state, frames.tolist(), strict=True)
+            beam = self.word_model.beam
+            return [head.rescored(row[None, :n], beam, self.spoken)[0] for row, n in rows]
         if state.device.type != "cpu":
             return head.transcripts(state, frames)
         rows = zip(state, frames.split(1), frames.tolist(), strict=True)
@@ -125,6 +141,11 @@ class ConformerAED(FromScratch):
 
     def decode(self, answer: Tensor, task: str) -> str:
         return self.alphabet.decode(answer.tolist())
+
+    def spoken(self, ids: Tensor) -> float:
+        """What the language model adds to the log-probability of (U,) symbols."""
+        text = self.alphabet.decode(ids.tolist())
+        return word_search.log_probability(text, self.alphabet, self.word_model)
 
     def evidence(
         self, depth: int, state: Tensor, previous: Tensor, frames: Tensor, **answer: Any
@@ -138,7 +159,11 @@ class ConformerAED(FromScratch):
         """Of a transcript of `symbols_per_second`, whatever is said."""
         symbols = round(self.symbols_per_second * samples / SAMPLE_RATE)
         frames = int(self.frames(torch.tensor([samples]))[0])
-        return self.heads[str(depth)].decoding_macs(frames, symbols)
+        count = self.word_model.beam if self.word_model.file else 1
+        return self.heads[str(depth)].decoding_macs(frames, symbols, count)
+
+    def decode_macs(self, samples: int, depth: int) -> int:
+        return 0  # rescoring is a part of the answer
 
     def evidence_macs(self, samples: int, depth: int) -> int:
         """Of CTC's scores, where they are read, and what the criterion does with them."""

@@ -24,6 +24,7 @@ from .backbones.conformer_shape import ConformerShape
 from .recognition import heads
 from .recognition.alphabet import Alphabet
 from .recognition.from_scratch import RANDOM, FromScratch, features_of, places_of, tied_of
+from .recognition.word_model import USUAL, WordModel
 from .training import recognition_presets
 from .training.recognition_recipe import RecognitionRecipe
 
@@ -46,6 +47,7 @@ class ConformerCTC(FromScratch):
     Args:
         tag: tiny (shipped, trained on the built-in sentences) or base.
         weights, criterion, alphabet, seed: as `FromScratch`.
+        lm, lexicon, lm_weight, word_score, beam: as `WordModel`.
         head: separate, one an exit as in the paper, or tied.
         single: the blocks of a model with one exit, at its end, which the paper compares with; 0 =
             all blocks and exits.
@@ -79,7 +81,13 @@ class ConformerCTC(FromScratch):
         features: str = "log_mel",
         alphabet: str = "",
         seed: int = 0,
+        lm: str = "",
+        lexicon: str = "",
+        lm_weight: float = USUAL.weight,
+        word_score: float = USUAL.word_score,
+        beam: int = USUAL.beam,
     ):
+        self.word_model = WordModel(lm, lexicon, lm_weight, word_score, beam)
         tied, shape = tied_of(head, self.called), self.shape_of(tag)
         places = places_of(single, shape.depth, self.called)
         if split and places[-1] < 2:

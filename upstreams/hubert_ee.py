@@ -13,6 +13,7 @@ from .hubert import Hubert
 from .layerdrop import kept
 from .recognition.finetuned import PRETRAINED, Finetuned, blocks_left
 from .recognition.heads import HeadShape
+from .recognition.word_model import USUAL, WordModel
 from .training import recognition_presets
 from .training.recognition_recipe import RecognitionRecipe
 
@@ -45,6 +46,7 @@ class HubertEE(Finetuned):
     Args:
         tag: tiny or base.
         weights, criterion, alphabet, seed, shorten, per_frame: as `Finetuned`.
+        lm, lexicon, lm_weight, word_score, beam: as `WordModel`.
         branch: light (one block) or paper (two blocks and a map back, as large as the paper says),
             or linear, which the paper found to do badly.
         single: the blocks of a model with one linear head, at its end, which is the paper's
@@ -76,11 +78,17 @@ class HubertEE(Finetuned):
         single: int = 0,
         alphabet: str = "",
         seed: int = 0,
+        lm: str = "",
+        lexicon: str = "",
+        lm_weight: float = USUAL.weight,
+        word_score: float = USUAL.word_score,
+        beam: int = USUAL.beam,
         shorten: str = "",
         per_frame: int = 1,
         backbone: str = "",
         prune: float = 0.0,
     ):
+        self.word_model = WordModel(lm, lexicon, lm_weight, word_score, beam)
         blocks = self.blocks_of(tag, backbone)
         last = blocks_left(single, blocks, self.called)
         if not single and blocks <= PLACES[-1]:

@@ -12,6 +12,7 @@ from ..benchmark.registry import upstreams
 from .hubert import Hubert
 from .recognition.finetuned import PRETRAINED, Finetuned, blocks_left
 from .recognition.heads import HeadShape
+from .recognition.word_model import USUAL, WordModel
 from .training import recognition_presets
 from .training.recognition_recipe import RecognitionRecipe
 from .wav2vec2 import Wav2Vec2
@@ -33,6 +34,7 @@ class Wav2Vec2CTC(Finetuned):
     Args:
         tag: base, or tiny, whose trunk is hubert.tiny: no wav2vec 2.0 of that size is trained here.
         weights, criterion, alphabet, seed, shorten, per_frame: as `Finetuned`.
+        lm, lexicon, lm_weight, word_score, beam: as `WordModel`.
         head: separate or tied.
         single: the blocks of a model with one exit, at its end, which the paper compares with; 0 =
             all blocks and exits.
@@ -59,9 +61,15 @@ class Wav2Vec2CTC(Finetuned):
         single: int = 0,
         alphabet: str = "",
         seed: int = 0,
+        lm: str = "",
+        lexicon: str = "",
+        lm_weight: float = USUAL.weight,
+        word_score: float = USUAL.word_score,
+        beam: int = USUAL.beam,
         shorten: str = "",
         per_frame: int = 1,
     ):
+        self.word_model = WordModel(lm, lexicon, lm_weight, word_score, beam)
         if head not in HEADS:
             raise UsageError(f"wav2vec2_ctc: head is {' or '.join(HEADS)}, not {head!r}")
         last = blocks_left(single, self.blocks_of(tag), self.called)

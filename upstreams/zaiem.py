@@ -9,12 +9,15 @@ encoder is left out, after block 24 too, as in their experiments' code
 scores a frame from factor 3 on: `--set single=24 shorten=conv3 per_frame=2`.
 """
 
+import math
+
 from ..benchmark.contract import Training, TrainingData, TrainingRun
 from ..benchmark.registry import upstreams
 from .hubert import Hubert
 from .recognition.alphabet import LETTERS_31
 from .recognition.finetuned import PRETRAINED, Finetuned, blocks_left
 from .recognition.heads import HeadShape
+from .recognition.word_model import WordModel
 from .training import recognition_presets
 from .training.recognition_recipe import RecognitionRecipe
 from .wavlm import WavLM
@@ -33,6 +36,7 @@ class Zaiem(Finetuned):
     Args:
         tag: large, or tiny, whose trunk is hubert.tiny: no WavLM of that size is trained here.
         weights, criterion, alphabet, seed, shorten, per_frame: as `Finetuned`.
+        lm, lexicon, lm_weight, word_score, beam: as `WordModel`.
         single: the blocks of a model with one exit, at its end: their layer removal, and with all
             blocks their baseline; 0 = all blocks and exits.
     """
@@ -42,6 +46,8 @@ class Zaiem(Finetuned):
     encoders = {"tiny": Hubert, "large": WavLM}
     letters = LETTERS_31
     raw = True
+    # pyctcdecode's own settings (SpeechBrain's README of these rows): alpha of natural logarithms
+    word_model = WordModel(weight=round(0.5 * math.log(10), 2), word_score=1.0, beam=100)
     trained_by = Training(
         about="WavLM and the heads of its upper half, on transcripts",
         presets=recognition_presets.ZAIEM,
@@ -58,9 +64,15 @@ class Zaiem(Finetuned):
         single: int = 0,
         alphabet: str = "",
         seed: int = 0,
+        lm: str = "",
+        lexicon: str = "",
+        lm_weight: float = word_model.weight,
+        word_score: float = word_model.word_score,
+        beam: int = word_model.beam,
         shorten: str = "",
         per_frame: int = 1,
     ):
+        self.word_model = WordModel(lm, lexicon, lm_weight, word_score, beam)
         last = blocks_left(single, self.blocks_of(tag), self.called)
         self.own = {"single": (single, 0)}
         places = [last] if single else range(last // 2 + 1, last + 1)

@@ -102,7 +102,8 @@ def _exits(parser: Parser) -> None:
     add("--thresholds", choices=choices, metavar="KIND", help=thresholds)
     batch = "utterances that leave together, neighbours in the corpus; default: each by itself"
     add("--batch", type=int, default=0, metavar="N", help=batch)
-    setting = "a field of the rows' protocol, such as test_limit=100"
+    setting = "a field of the rows' protocol, such as test_limit=100, and lm=FILE.arpa for lines"
+    setting += " decoded with a language model"
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=setting)
 
 
@@ -119,7 +120,7 @@ def _where(parser: Parser) -> None:
 
 def _conditions(args: Namespace, paper: "Paper") -> "Conditions":
     from ..config import pairs, seeds
-    from ..engine.paper_weights import Conditions
+    from ..engine.paper_weights import DECODING, Conditions
     from ..report.papers.shape import PUBLISHED
 
     check_device(args.device)
@@ -127,6 +128,8 @@ def _conditions(args: Namespace, paper: "Paper") -> "Conditions":
         raise UsageError(f"--batch is a number of utterances from 2, not {args.batch}")
     if args.data is not None and not args.data.exists():
         raise UsageError(f"--data {args.data}: there is no such folder or list")
+    given = pairs(args.set)
+    decoding = {key: given.pop(key) for key in DECODING if key in given}
     usual = PUBLISHED_BY if args.preset == PUBLISHED else AIMED_BY
     return Conditions(
         paper.name,
@@ -136,10 +139,11 @@ def _conditions(args: Namespace, paper: "Paper") -> "Conditions":
         args.device,
         args.results,
         pairs(args.train, "--train"),
-        pairs(args.set),
+        given,
         pairs(args.weights, "--weights"),
         (args.thresholds or usual) == AIMED_BY,
         args.batch,
+        decoding,
     )
 
 

@@ -31,7 +31,8 @@ def table(
     made, found, lacking = rows(lines, asked, curves=True)
     numbers = paper_table.numbers(made, printed)
     told = paper_claims.claims(made, of, found)
-    about = About(paper, number, lacking, how(made, asked), asked.size, asked.aimed)
+    lm = ", ".join(f"{k}={Path(v).name if '/' in v else v}" for k, v in asked.decoding.items())
+    about = About(paper, number, lacking, how(made, asked), asked.size, asked.aimed, lm)
     markdown, tex = texts(about, numbers, told)
     name = f"paper_{paper_table.name_of(paper.name, 'table', number)}"
     csv, differences = (one.to_csv(index=False, lineterminator="\n") for one in (numbers, told))

@@ -210,3 +210,8 @@ class Upstream(nn.Module):
     def answer_macs(self, samples: int, depth: int) -> int:
         """Multiply-accumulates of one answer at `depth`."""
         return 0
+
+    def decode_macs(self, samples: int, depth: int) -> int:
+        """Operations of `decode`, once an utterance at the depth where it leaves, where that is a
+        search; 0 where the answer is read off. What is charged is also timed."""
+        return 0

@@ -117,6 +117,9 @@ class Wrapper(Upstream):
     def answer_macs(self, samples: int, depth: int) -> int:
         return self.inner.answer_macs(samples, depth)
 
+    def decode_macs(self, samples: int, depth: int) -> int:
+        return self.inner.decode_macs(samples, depth)
+
 
 class ExitRule(Wrapper):
     """States as they are, exits of its own: a subclass names knob and card, and writes `evidence`,
@@ -178,6 +181,9 @@ class WaveformTransform(Wrapper):
 
     def answer_macs(self, samples: int, depth: int) -> int:
         return self.inner.answer_macs(self._heard(samples), depth)
+
+    def decode_macs(self, samples: int, depth: int) -> int:
+        return self.inner.decode_macs(self._heard(samples), depth)
 
     def _heard(self, samples: int) -> int:
         return int(self.heard(torch.tensor([samples]))[0])

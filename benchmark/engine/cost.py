@@ -69,6 +69,7 @@ def _macs(upstream: Upstream, samples: int, left: int, exit: Exit, answers: bool
     answered |= {left} if answers else set()
     total = upstream.macs(samples, left)
     total += sum(upstream.evidence_macs(samples, k) for k in tested)
+    total += upstream.decode_macs(samples, left) if answers else 0
     return total + sum(upstream.answer_macs(samples, k) for k in answered)
 
 
@@ -94,10 +95,13 @@ def seconds(
     exits: Mapping[str, Exit],
     device: str = "cpu",
     passes: int = PASSES,
-    answers: bool = False,
+    answers: str = "",
 ) -> dict[str, np.ndarray]:
     """Seconds of live early-stopped runs at batch 1, all exits by turns on each utterance.
 
+    Args:
+        answers: the task, where the upstream answers it by itself. A search for the words of an
+            answer (`decode_macs`) is timed, too.
     Returns: (passes, utterances) for each exit; the upstream alone, no reading of audio.
     """
     wavs = [load(item).wav[None].to(device) for item in items]
@@ -112,7 +116,7 @@ def peak_memory(
     load: Callable[[Item], Example],
     exit: Exit,
     device: str = "cpu",
-    answers: bool = False,
+    answers: str = "",
 ) -> float | None:
     """MiB beyond the weights that a live run takes at batch 1 on the longest of `items`.
 
@@ -122,8 +126,11 @@ def peak_memory(
     return timing.peak_memory(partial(_live, upstream, exit, answers), wav, device)
 
 
-def _live(upstream: Upstream, exit: Exit, answers: bool, wav: Tensor) -> None:
-    run_until_exit(upstream, wav, torch.tensor([wav.shape[1]]), exit, answer=answers)
+def _live(upstream: Upstream, exit: Exit, task: str, wav: Tensor) -> None:
+    samples = wav.shape[1]
+    left = run_until_exit(upstream, wav, torch.tensor([samples]), exit, answer=bool(task))
+    if task and upstream.decode_macs(samples, int(left.depth[0])):
+        upstream.decode(left.answers[0], task)
 
 
 class Saved(NamedTuple):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from ..contract import Upstream
+from ..errors import UsageError
 from ..extras import install
 from ..registry import build_upstream
 from ..report.paper_table import Made
@@ -16,6 +17,11 @@ from .paper_weights import TASK, Conditions, weights
 from .several import Part, made
 
 KNOB = "target_depth"  # of every system that spells
+SEARCH = {"flashlight.lib.text.decoder": "lm", "torchaudio": "lm"}  # module -> the extra
+LACKS_LM = (
+    "With a language model: none is named; name a word n-gram of text in capitals, such as "
+    "LibriSpeech's (openslr.org/11): --set lm=4-gram.arpa"
+)
 Place = tuple[str, float | None]  # a row's exit, and the value of the knob where it has one
 
 
@@ -43,16 +49,26 @@ def rows(
     """The rows of every line, made where they are missing; all rows that they may be held against;
     and a sentence for each line that has none.
 
+    A line that is no line of the paper and lacks a language model alone is left out.
+
     Args:
         curves: with the fixed exits of what leaves by itself, and the same exits dealt out anew.
     """
-    left_out = {line: why for line in lines if (why := _lacking(line))}
+    if asked.decoding and all(line.lm == "never" for line in lines):
+        raise UsageError(
+            f"paper {asked.paper}: no line that is asked for is decoded with a language model; "
+            f"leave {', '.join(asked.decoding)} out"
+        )
+    if not asked.decoding:
+        lines = [line for line in lines if not (line.control and line.lm == "always")]
+    left_out = {line: why for line in lines if (why := _lacking(line, asked))}
     usable = [line for line in lines if line not in left_out]
     known = weights((line.training for line in usable), asked)
     systems: dict[tuple, list[Line]] = {}
     for line in usable:
         own = tuple(line.options.items())
-        systems.setdefault((line.training.name, line.criterion, own), []).append(line)
+        system = line.training.name, line.criterion, own, decoded(line, asked)
+        systems.setdefault(system, []).append(line)
     of_runs = [
         _asked(of, known[of[0].training.name, seed], asked, seed, curves)
         for of in systems.values()
@@ -66,14 +82,22 @@ def rows(
     return out, found, list(dict.fromkeys(left_out.values()))
 
 
-def _lacking(line: Line) -> str:
+def decoded(line: Line, asked: Conditions) -> bool:
+    """Whether a line is decoded with a language model."""
+    return bool(asked.decoding) and line.lm != "never"
+
+
+def _lacking(line: Line, asked: Conditions) -> str:
     """Why a line has no rows here, or ""."""
     if line.lacking:
         return line.lacking
-    absent = [m for m in line.needs if find_spec(m.split(".")[0]) is None]
+    if line.lm == "always" and not asked.decoding:
+        return LACKS_LM
+    needs = {**line.needs, **(SEARCH if decoded(line, asked) else {})}
+    absent = [m for m in needs if find_spec(m.split(".")[0]) is None]
     if not absent:
         return ""
-    extras = ",".join(dict.fromkeys(line.needs[module] for module in absent))
+    extras = ",".join(dict.fromkeys(needs[module] for module in absent))
     return f"{line.group or line.label}: needs {', '.join(absent)}; run: {install(extras)}"
 
 
@@ -84,6 +108,7 @@ def _asked(lines: Sequence[Line], file: str, asked: Conditions, seed: int, curve
     options = {**first.training.options(asked.size), **first.options}
     options |= {"criterion": first.criterion}
     options |= {"weights": file} if file else {}
+    options |= asked.decoding if decoded(first, asked) else {}
     built = build_upstream(spec, options)
     places = {line: place(line, built, asked) for line in lines}
     values = tuple(dict.fromkeys(value for _, value in places.values() if value is not None))
@@ -111,7 +136,9 @@ def _asked(lines: Sequence[Line], file: str, asked: Conditions, seed: int, curve
         results=asked.results,
         settings={**asked.protocol, **options, "exits": ",".join(dict.fromkeys(words))},
     )
-    part = Part(f"{first.training.name}, {first.criterion}, seed {seed}", config, is_wanted)
+    with_lm = ", with a language model" if decoded(first, asked) else ""
+    told = f"{first.training.name}, {first.criterion}{with_lm}, seed {seed}"
+    part = Part(told, config, is_wanted)
     at_zero = built.published(0.0)
     unit = (built.published(1.0) - at_zero, at_zero)
     return Asked(part, built.card.name, built.card.revision, places, unit)

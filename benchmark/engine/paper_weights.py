@@ -14,6 +14,7 @@ from .several import left
 from .training_start import TrainingConfig, named, settled, train, trainable
 
 TASK = "asr"  # what the systems of these papers answer
+DECODING = ("lm", "lexicon", "lm_weight", "word_score", "beam")  # options of every such upstream
 SHIPPED = "shipped"  # in the place of a file: what the upstream comes with
 Weights = Mapping[tuple[str, int], str]  # (training, seed) -> the option `weights` of its upstream
 
@@ -28,6 +29,8 @@ class Conditions:
         data: the corpus, of trainings and rows; None = the built-in one.
         results: of rows; trainings go to `trained` in it.
         recipe: fields of every training's recipe; protocol: of the rows'.
+        decoding: the language model of the lines that are decoded with one, as options of their
+            upstreams; empty = none is given.
         given: training -> its weights, SHIPPED or a file, for one seed.
         aimed: thresholds are set for mean exits on the training split; else they are the published
             ones.
@@ -45,8 +48,14 @@ class Conditions:
     given: Mapping[str, str] = field(default_factory=dict)
     aimed: bool = True
     batch: int = 0
+    decoding: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.decoding and "lm" not in self.decoding:
+            raise UsageError(
+                f"paper {self.paper}: {', '.join(self.decoding)} is of decoding with a language "
+                "model, and none is named; name one: --set lm=FILE.arpa"
+            )
         if self.size == PUBLISHED and self.data is None:
             raise UsageError(
                 f"paper {self.paper}: --preset {PUBLISHED} trains systems of published size, which "
@@ -126,7 +135,7 @@ def needed(training: Training, asked: Conditions) -> tuple[Training, ...]:
 
 
 def _start(training: Training, asked: Conditions, seed: int) -> TrainingConfig | Path | None:
-    """What a training begins with: another one, weights that are given, or what the upstream has."""
+    """Another training, or weights that are given; None = it begins with what the upstream has."""
     if training.start is None:
         return None
     given = asked.given.get(training.start.name)

@@ -80,10 +80,10 @@ def measure(ev: Evaluation, timings: Timings) -> Measured:
     known = timings.get(at)
     if exits and (known is None or not exits.keys() <= known[0].keys()):
         given = (exp.upstream, items, exp.task.load)
-        seconds = cost.seconds(*given, exits, device, answers=exp.answers)
+        answers = exp.task.name if exp.answers else ""
+        seconds = cost.seconds(*given, exits, device, answers=answers)
         peak = {
-            name: cost.peak_memory(*given, exit, device, exp.answers)
-            for name, exit in exits.items()
+            name: cost.peak_memory(*given, exit, device, answers) for name, exit in exits.items()
         }
         known = timings[at] = seconds, peak
     seconds, peak = known or ({}, {})

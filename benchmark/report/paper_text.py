@@ -26,6 +26,7 @@ class About:
         lacking: why lines have no rows of ours, a sentence each.
         trained: training -> what it was, in words.
         size: of the systems; aimed: thresholds are set for mean exits.
+        lm: the language model of lines that are decoded with one, in words; "" = none is given.
     """
 
     paper: Paper
@@ -34,6 +35,7 @@ class About:
     trained: Mapping[str, str]
     size: str
     aimed: bool
+    lm: str = ""
 
     @property
     def table(self) -> Table:
@@ -85,10 +87,11 @@ def notes(about: About, table: pd.DataFrame) -> list[str]:
 
 def _of_ours(ours: pd.DataFrame, about: About) -> list[str]:
     first, seeds = ours.iloc[0], sorted(set(ours["seeds"].astype(int)))
+    decoding = "greedy" + (f", or with {about.lm} where a line or note says so" if about.lm else "")
     said = [
-        f"{OURS}: the test split of {first['corpus']}, {int(ours['n'].max())} utterances, greedy; "
-        f"means over seeds of training ({'/'.join(map(str, seeds))}), in brackets the 95 % "
-        "interval over test utterances, by speaker.",
+        f"{OURS}: the test split of {first['corpus']}, {int(ours['n'].max())} utterances, "
+        f"{decoding}; means over seeds of training ({'/'.join(map(str, seeds))}), in brackets the "
+        "95 % interval over test utterances, by speaker.",
         "Trained: " + "; ".join(f"{name}: {how}" for name, how in about.trained.items()) + ".",
         f"Tuned on: {'; '.join(dict.fromkeys(ours['tuned_on']))}. Such rows are no rows of SUPERB, "
         "whose upstreams are frozen.",

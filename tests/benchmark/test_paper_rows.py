@@ -13,7 +13,7 @@ from earlyexit_superb.benchmark.report.papers import PAPERS, hubert_ee, zaiem
 from earlyexit_superb.benchmark.report.papers.shape import PUBLISHED, SMALL
 from earlyexit_superb.upstreams.layerdrop import kept
 from earlyexit_superb.upstreams.training import recognition
-from helpers import papers
+from helpers import arpa, papers
 
 RANDOM = {"weights": "random"}
 
@@ -168,6 +168,34 @@ def test_a_second_time_nothing_is_trained_and_nothing_made(
     [row] = one.rows
     assert row.cell.exit == "tau 3.2, batches of 2" and row.cost.rtfx is None
     assert {result.cell.exit for result in found} == {row.cell.exit, "full", "depth 1"}
+
+
+def test_a_language_model_is_of_the_lines_that_are_decoded_with_one(
+    spoken, tmp_path, shared_cache, monkeypatch
+):
+    pytest.importorskip("flashlight.lib.text.decoder.kenlm", reason="[lm] is not installed")
+    lm = arpa.write(tmp_path / "some.arpa")
+    plain = Conditions("toy", data=spoken, results=tmp_path)
+    asked = replace(plain, decoding={"lm": lm, "beam": "5"})
+    whole = papers.TABLE.lines[0]
+    always, added = (replace(whole, lm="always", control=control) for control in (False, True))
+    made, _, lacking = paper_rows.rows([whole, always, added], plain, curves=False)
+    assert [len(one.rows) for one in made] == [1, 0]  # what is not printed is left out
+    [sentence] = lacking
+    assert "none is named" in sentence and "--set lm=4-gram.arpa" in sentence
+    monkeypatch.setattr(recognition, "train", None)  # the weights are the same
+    lines = [whole, always, replace(whole, lm="given")]
+    made, _, lacking = paper_rows.rows(lines, asked, curves=False)
+    names = [row.cell.upstream for one in made for row in one.rows]
+    assert ["lm=some.arpa, beam=5" in name for name in names] == [False, True, True]
+    assert not lacking and made[1].rows == made[2].rows
+    with pytest.raises(UsageError, match="no line that is asked for .*; leave lm, beam out"):
+        paper_rows.rows([whole], asked, curves=False)
+    with pytest.raises(UsageError, match="beam is of decoding .*--set lm=FILE.arpa"):
+        replace(plain, decoding={"beam": "5"})
+    monkeypatch.setattr(paper_rows, "find_spec", lambda name: None)
+    _, _, [sentence] = paper_rows.rows([always], asked, curves=False)
+    assert "needs flashlight.lib.text.decoder, torchaudio; run: pip install" in sentence
 
 
 @pytest.mark.slow

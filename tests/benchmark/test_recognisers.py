@@ -6,7 +6,8 @@ from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.engine.feature_cache import cached_features
 from earlyexit_superb.benchmark.exiting import Exit, leaving, replay, run_until_exit
 from earlyexit_superb.benchmark.registry import tasks
-from helpers import ROOT
+from earlyexit_superb.upstreams.recognition.word_model import WordModel
+from helpers import ROOT, arpa
 from helpers.recognition import SmallSpeller
 from helpers.toy_runs import rows
 
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.usefixtures("shared_cache")
 class Spelling(SmallSpeller):
     """What `--upstream file.py:Spelling` builds."""
 
-    def __init__(self, criterion: str = "entropy"):
+    def __init__(self, criterion: str = "entropy", lm: str = ""):
+        self.word_model = WordModel(lm)
         super().__init__(criterion=criterion)
 
 
@@ -30,6 +32,24 @@ def test_a_run_answers_and_its_row_says_so(spoken, tmp_path):
     assert {row["answered_by"] for row in made.values()} == {"upstream"}
     assert made["tau 1.5"]["exit_histogram"] == [0, 5, 0, 0]  # the first exit's evidence is 1
     assert made["adaptive"]["exit_histogram"][2] == 0
+
+
+def test_a_language_model_moves_words_and_no_exit(spoken, tmp_path):
+    pytest.importorskip("flashlight.lib.text.decoder.kenlm", reason="[lm] is not installed")
+    spec = f"{ROOT / 'tests/benchmark/test_recognisers.py'}:Spelling"
+    line = ["--upstream", spec, "--task", "asr", "--data", str(spoken), "--protocol", "mini"]
+    line += ["--knob", "target_depth=2", "--set", "exits=static"]
+    found = []
+    for name, words in (("plain", []), ("lm", [f"lm={arpa.write(tmp_path / 'some.arpa')}"])):
+        assert main([*line, *words, "--results", str(tmp_path / name)]) == 0
+        found.append({row["cell"]["exit"]: row for row in rows(tmp_path / name, "asr")})
+    plain, with_lm = found
+    assert plain.keys() == with_lm.keys() >= {"full", "depth 1", "adaptive"}
+    for exit, row in with_lm.items():
+        assert row["cell"]["upstream"].endswith("lm=some.arpa)")
+        assert row["exit_histogram"] == plain[exit]["exit_histogram"]
+        assert row["cost"]["gmacs_per_s"] > plain[exit]["cost"]["gmacs_per_s"]
+        assert row["scores"]["cer"] != plain[exit]["scores"]["cer"]
 
 
 def test_answers_are_recorded_as_given_and_replayed_exactly(spoken):

@@ -11,6 +11,7 @@ from earlyexit_superb.benchmark.report.papers.shape import (
     Training,
 )
 from earlyexit_superb.benchmark.report.result import Cell, Cost, Result, Score
+from earlyexit_superb.upstreams.recognition.word_model import WordModel
 from earlyexit_superb.upstreams.training import recognition
 from earlyexit_superb.upstreams.training.recognition_recipe import RecognitionRecipe
 
@@ -37,7 +38,10 @@ class Speller(SmallSpeller):
         criterion: str = "entropy",
         alphabet: str = "",
         seed: int = 0,
+        lm: str = "",
+        beam: int = 50,
     ):
+        self.word_model = WordModel(lm, beam=beam)
         super().__init__(tag, weights, criterion, alphabet, seed)
 
 

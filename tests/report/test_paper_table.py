@@ -10,7 +10,7 @@ from earlyexit_superb.benchmark.report.figures import paper_cost, paper_exits, p
 from earlyexit_superb.benchmark.report.paired import difference
 from earlyexit_superb.benchmark.report.paper_table import Made, published
 from earlyexit_superb.benchmark.report.paper_text import About, texts
-from earlyexit_superb.benchmark.report.papers import PAPERS
+from earlyexit_superb.benchmark.report.papers import PAPERS, zaiem
 from helpers import ROOT, papers
 
 RESULTS = ROOT / "results"
@@ -56,6 +56,9 @@ def test_printed_numbers_are_the_papers():
     assert poster.loc["0.955", ["depth", "wer", "gpu_s", "cpu_s"]].tolist() == [
         *("13.97", "25.29", "95", "798")
     ]
+    words = numbers_of(PAPERS["zaiem"], "table", "1").set_index(["group", "line"])["wer"]
+    both = [words[group, "CL3"] for group in ("Downsampling", zaiem.WITH_LM)]
+    assert both == ["5.47", "4.12"] and words[zaiem.WITH_LM, "Full Model"] == "3.31"
 
 
 def test_a_published_file_that_is_none_is_refused(tmp_path):

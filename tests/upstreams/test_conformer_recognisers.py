@@ -2,6 +2,7 @@
 files."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from earlyexit_superb.upstreams.conformer_aed import ConformerAED
 from earlyexit_superb.upstreams.conformer_ctc import ConformerCTC, beside
 from earlyexit_superb.upstreams.recognition import weights
 from earlyexit_superb.upstreams.recognition.from_scratch import numbered
+from helpers import arpa
 from torch import nn
 
 LENGTHS = torch.tensor([16_000, 9000])
@@ -99,6 +101,30 @@ def test_the_loss_of_a_decoder_is_the_chain_of_its_symbols(aed):
             scores = head.decoder(torch.tensor([[0, *target[:place]]]), row[None, :n])
             chain -= scores[0, -1].log_softmax(-1)[symbol]
         torch.testing.assert_close(found, chain, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_hypotheses_are_rescored_by_words(aed, tmp_path):
+    """What is answered is the best, by the decoder and the n-gram, of the decoder's beam."""
+    pytest.importorskip("flashlight.lib.text.decoder.kenlm", reason="[lm] is not installed")
+    *_, state = aed.states(WAVS, LENGTHS)
+    frames, search = aed.frames(LENGTHS), aed.heads["12"].decoder.hypotheses
+    found = [search(row[None, :n], 10) for row, n in zip(state, frames.tolist(), strict=True)]
+    known = [aed.alphabet.decode(hypotheses[2][0].tolist()) for hypotheses in found]
+    lm = arpa.write(tmp_path / "some.arpa", [*arpa.SENTENCES, *known])
+    model = build_upstream("conformer_aed", {"weights": "random", "lm": lm, "lm_weight": "3"})
+    model.load_state_dict(aed.state_dict())
+    assert model.card.name == "conformer_aed.tiny(weights=random, lm=some.arpa, lm_weight=3.0)"
+    answers = model.answer(12, state, frames)
+    for hypotheses, answer in zip(found, answers, strict=True):
+        sums = [score + model.spoken(ids) for ids, score in hypotheses]
+        assert answer.tolist() == hypotheses[sums.index(max(sums))][0].tolist()
+    assert [model.decode(answer, "asr") for answer in answers] == known
+    model.word_model = replace(model.word_model, weight=0.0)
+    for hypotheses, answer in zip(found, model.answer(12, state, frames), strict=True):
+        assert answer.tolist() == hypotheses[0][0].tolist()
+    charged = [m.answer_macs(16_000, 12) for m in (aed, model)]
+    assert charged[0] < charged[1] < 10 * charged[0] and model.decode_macs(16_000, 12) == 0
 
 
 def test_every_parameter_learns():

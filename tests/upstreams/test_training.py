@@ -18,7 +18,6 @@ from earlyexit_superb.upstreams.training import (
     heard,
     hubert_recipe,
     masked_crops,
-    masked_predictor,
 )
 from earlyexit_superb.upstreams.training.daisy_frames import frozen_backbone
 from earlyexit_superb.upstreams.training.pretraining_data import Pool
@@ -149,54 +148,6 @@ def test_noisy_crops_may_tell_the_clean_output_alone(speech, tmp_path):
     none = masked_crops.Draw(noise, own, units, "cpu")(np.random.default_rng(0))
     assert not none.mask.any() and none.masked == 1  # a sum over none is divided by it
     assert torch.equal(both.heard, crops.heard) and both.mask.any(1).all()
-
-
-def two_crops() -> masked_crops.Crops:
-    return masked_crops.Crops(
-        *(torch.randn(2, 9, SMALL.conv_dim) for _ in range(2)),
-        torch.arange(18).reshape(2, 9) % 5,
-        torch.arange(18).reshape(2, 9) % 3 == 0,
-        masked=6,
-        opened=12,
-    )
-
-
-def predictor(every=False, deep=False) -> masked_predictor.Predictor:
-    warm = hubert_weights.load("random", SMALL)[0]
-    return masked_predictor.Predictor(replace(SMALL, units=5), warm, every, deep).eval()
-
-
-@torch.no_grad()
-def test_earlier_blocks_name_units_by_their_depth():
-    """Heads and states that are all alike: the last's error times one plus the sum of weights."""
-    torch.manual_seed(0)
-    crops, model, plain = two_crops(), predictor(deep=True), predictor()
-    states = [torch.randn(2, 9, SMALL.dim)] * (SMALL.depth + 1)
-    assert len(model.earlier) == SMALL.depth - 1 and not len(plain.earlier)
-    for head in (*model.earlier, plain.net.head):
-        head.load_state_dict(model.net.head.state_dict())
-    alone = plain.naming_error(states, crops, 0.5, 0.4)
-    weights = 1 + 0.4 * sum(range(1, SMALL.depth)) / SMALL.depth
-    torch.testing.assert_close(model.naming_error(states, crops, 0.5, 0.4), alone * weights)
-    model.earlier[2].final_proj.weight.neg_()  # block 3's own head is what block 3 is read by
-    assert not torch.isclose(model.naming_error(states, crops, 0.5, 0.4), alone * weights)
-
-
-def test_every_block_tells_or_the_last_alone():
-    torch.manual_seed(0)
-    crops = two_crops()
-    last, every = (predictor(every=each) for each in (False, True))
-    states = last.states(crops.heard, crops.mask)
-    with torch.no_grad():
-        every.carried[-1].load_state_dict(last.carried[0].state_dict())
-        for tell in every.carried[:-1]:  # these always tell the clean output's mean, 0
-            tell.weight.zero_()
-            tell.bias.zero_()
-        one, mean = (model.carry_error(states, crops) for model in (last, every))
-    size = 12  # a frame each; a layer-norm has mean square 1
-    torch.testing.assert_close(
-        mean * SMALL.depth, one + (SMALL.depth - 1) * size, rtol=1e-3, atol=1e-3
-    )
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """The decoder is torch's; written symbol by symbol it says what it says at once."""
 
+from itertools import product
+
 import pytest
 import torch
 from earlyexit_superb.upstreams.backbones.measuring import products
@@ -104,3 +106,62 @@ def test_costs_are_those_that_torch_counts(states, symbols):
     assert decoding_macs(SHAPE, 20, symbols) == products(
         lambda: endless.greedy(states[:1], limits=(symbols,))
     )
+
+
+# ---- beam search ----
+
+
+def by_all(decoder, states, limit):
+    """Every transcript of at most `limit` symbols with its log-probability, the best first."""
+    letters = [i for i in range(SHAPE.symbols) if i != decoder.end]
+    found = []
+    for count in range(limit + 1):
+        for symbols in product(letters, repeat=count):
+            written = torch.tensor([[decoder.end, *symbols]])
+            with torch.no_grad():
+                scores = decoder(written, states)[0].log_softmax(-1)
+            # one that reaches the limit is cut there, its end not written
+            steps = [*symbols, decoder.end][:limit]
+            found.append((symbols, sum(float(scores[u, s]) for u, s in enumerate(steps))))
+    return sorted(found, key=lambda each: -each[1])
+
+
+def test_a_wide_beam_finds_the_best_of_all(decoder, states):
+    alone = states[1:2, :3]
+    expected = by_all(decoder, alone, 3)[:20]
+    found = decoder.hypotheses(alone, 1200)[:20]
+    assert [tuple(ids.tolist()) for ids, _ in found] == [symbols for symbols, _ in expected]
+    assert [score for _, score in found] == pytest.approx([s for _, s in expected], abs=1e-4)
+
+
+def test_a_beam_of_one_is_greedy(decoder, states):
+    for row, n in zip(states, FRAMES.tolist(), strict=True):
+        [(ids, _)] = decoder.hypotheses(row[None, :n], 1)
+        assert ids.tolist() == decoder.greedy(row[None, :n])[0].tolist()
+
+
+def test_a_score_is_the_chain_of_its_symbols(decoder, states):
+    alone = states[:1, :9]
+    found = decoder.hypotheses(alone, 6)
+    assert len(found) == 6 == len({str(ids.tolist()) for ids, _ in found})
+    assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
+    for ids, score in found:
+        written = torch.tensor([[decoder.end, *ids.tolist()]])
+        with torch.no_grad():
+            scores = decoder(written, alone)[0].log_softmax(-1)
+        steps = [*ids.tolist(), decoder.end][:9]
+        assert score == pytest.approx(
+            sum(float(scores[u, s]) for u, s in enumerate(steps)), abs=1e-4
+        )
+
+
+def test_a_search_costs_at_most_what_it_is_charged(decoder, states):
+    counted = products(lambda: decoder.hypotheses(states[:1], 4))
+    longest = decoding_macs(SHAPE, 20, 20, 4)
+    assert decoding_macs(SHAPE, 20, 2, 4) < counted <= longest
+    torch.manual_seed(6)
+    endless = Decoder(SHAPE, end=3).eval()
+    with torch.no_grad():
+        endless.output.bias[3] = -1e6
+    short = products(lambda: endless.hypotheses(states[:1], 1))
+    assert short == decoding_macs(SHAPE, 20, 20)

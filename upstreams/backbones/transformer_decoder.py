@@ -133,6 +133,40 @@ class Decoder(nn.Module):
         rows = zip(torch.cat(written, 1), limits, strict=True)
         return [until(row[:limit], self.end) for row, limit in rows]
 
+    @torch.no_grad()
+    def hypotheses(self, states: Tensor, count: int) -> list[tuple[Tensor, float]]:
+        """The best transcripts of one utterance that a beam search finds, the best first.
+
+        Those that ended stay in the beam, among those that go on; at most one symbol a frame is
+        written, as by `greedy`, which this is with a beam of one.
+
+        Args:
+            states: (1, T, D) of the encoder; count: hypotheses kept, and given, at most.
+        Returns: (U,) int64 symbols without their end, and the log-probability of both.
+        """
+        heard, past = self.heard(states), None
+        last = torch.full((1, 1), self.end, device=states.device)
+        written, scores, done = last[:, :0], states.new_zeros(1), []
+        for place in range(states.shape[1]):
+            beside = [tuple(kept.expand(len(last), -1, -1, -1) for kept in pair) for pair in heard]
+            x, past = self._through(last, place, beside, past, None, None)
+            grown = scores[:, None] + self.output(x)[:, -1].float().log_softmax(-1)
+            scores, found = grown.flatten().topk(min(count, grown.numel()))
+            rows, last = found // self.shape.symbols, found[:, None] % self.shape.symbols
+            written = torch.cat([written[rows], last], 1)
+            ends = (last[:, 0] == self.end).tolist()
+            closed = [i for i, is_end in enumerate(ends) if is_end]
+            done = best(done + [(written[i, :-1], float(scores[i])) for i in closed], count)
+            # a log-probability only falls: what is behind `count` that ended stays behind them
+            least = done[-1][1] if len(done) == count else -torch.inf
+            open_ = [i for i, s in enumerate(scores.tolist()) if not ends[i] and s > least]
+            if not open_:
+                return done
+            keep = torch.tensor(open_, device=states.device)
+            written, scores, last = written[keep], scores[keep], last[keep]
+            past = [tuple(kept[rows[keep]] for kept in pair) for pair in past]
+        return best(done + list(zip(written, scores.tolist(), strict=True)), count)
+
     def _through(
         self,
         written: Tensor,
@@ -165,12 +199,18 @@ def until(row: Tensor, end: int) -> Tensor:
     return row[: int((row != end).long().cumprod(0).sum())]
 
 
-def decoding_macs(shape: DecoderShape, frames: int, symbols: int) -> int:
+def best(found: list[tuple[Tensor, float]], count: int) -> list[tuple[Tensor, float]]:
+    """The `count` hypotheses of the largest scores, the best first."""
+    return sorted(found, key=lambda each: -each[1])[:count]
+
+
+def decoding_macs(shape: DecoderShape, frames: int, symbols: int, count: int = 1) -> int:
     """Multiply-accumulates of `Decoder.greedy` that writes `symbols` symbols, the end included,
-    from `frames` states."""
+    from `frames` states; of `Decoder.hypotheses` at most, where `count` are written side by side.
+    """
     dim = shape.dim
-    heard = frames * 2 * dim**2
+    heard = frames * 2 * dim**2  # once for all hypotheses
     each = 6 * dim**2 + 2 * dim * shape.ffn + 2 * frames * dim
     over_written = dim * symbols * (symbols + 1)  # 1, 2, ..., symbols of them, keys and values
-    block = heard + symbols * each + over_written
-    return shape.depth * block + symbols * dim * shape.symbols
+    block = heard + count * (symbols * each + over_written)
+    return shape.depth * block + count * symbols * dim * shape.symbols

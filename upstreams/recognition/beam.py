@@ -26,6 +26,13 @@ def hypotheses(
     Raises: UsageError: the scores are of another alphabet, or not finite. MachineError: flashlight
         is not installed.
     """
+    scores = finite(log_probs, alphabet)
+    found = _decoder(alphabet, count)(scores[None].contiguous())[0]
+    return [(tuple(each.tokens.tolist()), float(each.score)) for each in found]
+
+
+def finite(log_probs: Tensor, alphabet: Alphabet) -> Tensor:
+    """(T, V) on the host, in float32. Raises: UsageError: of another alphabet, or not finite."""
     if log_probs.shape[-1] != len(alphabet):
         raise UsageError(
             f"beam search: scores of {log_probs.shape[-1]} symbols, and the alphabet "
@@ -34,8 +41,7 @@ def hypotheses(
     scores = log_probs.detach().float().cpu()
     if not bool(scores.isfinite().all()):
         raise UsageError("beam search: scores are not finite (nan or infinity)")
-    found = _decoder(alphabet, count)(scores[None].contiguous())[0]
-    return [(tuple(each.tokens.tolist()), float(each.score)) for each in found]
+    return scores
 
 
 def additions(frames: int, symbols: int, count: int) -> int:

@@ -1,7 +1,7 @@
 """An exit that spells with a decoder: scores of frames for CTC beside a Transformer decoder
 (Watanabe et al., 2017, hybrid CTC/attention; Wright et al., 2023, sec. 3, Conformer-AED)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,9 +34,9 @@ class DecoderHead(nn.Module):
         """Multiply-accumulates of CTC's scores of so many frames."""
         return frames * self.shape.dim * self.symbols
 
-    def decoding_macs(self, frames: int, symbols: int) -> int:
-        """Of a transcript of so many symbols, and its end."""
-        return decoding_macs(self.shape, frames, symbols + 1)
+    def decoding_macs(self, frames: int, symbols: int, count: int = 1) -> int:
+        """Of a transcript of so many symbols, and its end; of a search for it among `count`."""
+        return decoding_macs(self.shape, frames, symbols + 1, count)
 
     def cross_entropy(
         self, states: Tensor, frames: Tensor, targets: Sequence[Sequence[int]]
@@ -58,6 +58,14 @@ class DecoderHead(nn.Module):
         """What the decoder writes, the best symbol each time: (U,) int64 a row, at most one symbol
         a frame (SpeechBrain's max_decode_ratio of 1)."""
         return self.decoder.greedy(states, frames)
+
+    def rescored(
+        self, states: Tensor, count: int, score: Callable[[Tensor], float]
+    ) -> tuple[Tensor, float]:
+        """Of the `count` best hypotheses of one utterance's (1, T, D) that whose log-probability
+        and `score` of its (U,) symbols are the largest in sum; and that sum."""
+        found = self.decoder.hypotheses(states, count)
+        return max(((ids, own + score(ids)) for ids, own in found), key=lambda each: each[1])
 
 
 def new(places: Sequence[int], shape: DecoderShape, blank: int, seed: int, tied: bool = False):

@@ -87,6 +87,7 @@ class Finetuned(Recogniser):
         if per_frame < 1:
             raise UsageError(f"{self.called}: per_frame is at least 1 score, not {per_frame}")
         before = filter_of(shorten, self.called) if shorten else None
+        words = self.word_model.options(type(self).word_model, self.called)
         weights = weights or self._usual(tag)
         stored = read(weights) if is_stored(weights) else None
         asked = alphabet_of(alphabet) if alphabet else None
@@ -121,6 +122,7 @@ class Finetuned(Recogniser):
                 per_frame=(per_frame, 1),
                 backbone=(backbone, ""),
                 **self.own,
+                **words,
             ),
             revision=revision,
             source=self.paper,

@@ -67,6 +67,7 @@ class FromScratch(Recogniser):
         shape: ConformerShape,
         bank: Bank,
     ):
+        words = self.word_model.options(type(self).word_model, self.called)
         weights = weights or self._usual(tag)
         stored = None if weights == RANDOM else read(weights)
         letters = self._letters(tag, alphabet, stored.alphabet if stored else None)
@@ -85,6 +86,7 @@ class FromScratch(Recogniser):
                 alphabet=(alphabet, ""),
                 seed=(seed, 0),
                 **self.own,
+                **words,
             ),
             revision=fill(stored, about, trunk, heads) if stored else f"random-{seed}",
             source=self.paper,

@@ -3,7 +3,9 @@
 What an exit answers is its symbols' log-probabilities; a criterion reads them, or the states, for
 evidence. Where the states alone decide, a head is run only where an utterance leaves. A widened
 head gives several scores a frame, one after the other, where a shortened input leaves CTC too few
-frames (Zaiem et al., 2023, salah-zaiem/speeding_inferences: downsampled_train.py, `upsampling`).
+frames (Zaiem et al., 2023, salah-zaiem/speeding_inferences: downsampled_train.py, `upsampling`). A
+language model, where one is named, searches the scores of the exit that was taken and of no other:
+it moves no exit.
 
 On a CPU every row runs by itself and without padding, as the trunk does, so neighbours do not even
 change the last bit; elsewhere, and where gradients flow, heads run the padded batch with a mask.
@@ -23,8 +25,9 @@ from ...benchmark.contract import Upstream
 from ...benchmark.contract.wrapper import stepping
 from ...benchmark.errors import UsageError
 from ...benchmark.exiting import halfway
-from . import beam, criteria
+from . import beam, criteria, word_search
 from .alphabet import Alphabet
+from .word_model import USUAL
 
 
 class Recogniser(Upstream):
@@ -41,12 +44,15 @@ class Recogniser(Upstream):
     Attributes:
         makes_room: what gives CTC more scores for a transcript, as a sentence ends.
         divides: whether its publication divides entropies by the number of symbols.
+        word_model: what transcripts are decoded with, the class's by default; set before
+            `__init__`.
     """
 
     knob = "target_depth"
     answers = ("asr",)
     divides = False
     makes_room = "more frames a second"
+    word_model = USUAL
 
     def __init__(
         self,
@@ -81,6 +87,9 @@ class Recogniser(Upstream):
                 f"{alphabet.name} has {len(alphabet)}{times}; name the alphabet that it was "
                 "trained with"
             )
+        if self.word_model.file:
+            word_search.ready(self.word_model, alphabet)  # fails now, not after a run
+            revision = f"{revision}+{self.word_model.revision}"
         self.card = replace(
             trunk.card,
             name=name,
@@ -133,8 +142,13 @@ class Recogniser(Upstream):
         return [self.scores(depth, row[None, :n], one)[0] for row, one, n in rows]
 
     def decode(self, answer: Tensor, task: str) -> str:
-        """The greedy transcript: upper case, words with single spaces between them."""
-        return self.alphabet.decode(self.alphabet.greedy(answer))
+        """The transcript, upper case, words with single spaces between them: greedy, or what a
+        beam search finds with a language model (greedy, where nothing it found ends with a word).
+        """
+        found = None
+        if self.word_model.file:
+            found = word_search.words(answer, self.alphabet, self.word_model)
+        return self.alphabet.decode(self.alphabet.greedy(answer)) if found is None else found
 
     def evidence(
         self, depth: int, state: Tensor, previous: Tensor, frames: Tensor, **answer: Any
@@ -172,6 +186,11 @@ class Recogniser(Upstream):
         """Multiply-accumulates of the scores at `depth`."""
         return self.heads[str(depth)].macs(self._frames(samples))
 
+    def decode_macs(self, samples: int, depth: int) -> int:
+        """The additions of a search with a language model; nothing where it is read off."""
+        beams = self.word_model.beam if self.word_model.file else 0
+        return beam.additions(self._scored(samples), len(self.alphabet), beams)
+
     def evidence_macs(self, samples: int, depth: int) -> int:
         """Beside the answer's: nothing where it is read off the scores; the other head's; a dot
         product and two norms a frame; the additions of a beam search."""
@@ -180,14 +199,16 @@ class Recogniser(Upstream):
             return 3 * frames * self.card.dim
         if self.criterion.reads == "exits":
             return self.scores_macs(samples, before) if before else 0
-        scored = frames * self.per_frame
-        return beam.additions(scored, len(self.alphabet), self.criterion.search)
+        return beam.additions(self._scored(samples), len(self.alphabet), self.criterion.search)
 
     def _unit(self) -> str:
         """Of evidence: means over scores are not over frames where a frame has several."""
         if self.per_frame == 1 or self.criterion.reads == "states":
             return self.criterion.unit
         return f"{self.criterion.unit}, each frame giving {self.per_frame}"
+
+    def _scored(self, samples: int) -> int:
+        return self._frames(samples) * self.per_frame
 
     def _frames(self, samples: int) -> int:
         return int(self.frames(torch.tensor([samples]))[0])

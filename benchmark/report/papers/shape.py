@@ -5,6 +5,7 @@ data.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 SMALL, PUBLISHED = "tiny", "paper"
 SIZES = (SMALL, PUBLISHED)
@@ -104,6 +105,8 @@ class Line:
             the published one does not apply.
         needs: module -> the extra that brings it, of what it takes beside the upstream's own.
         control: it is no line of the publication.
+        lm: whether it is decoded with a language model, which a user gives: never, where one is
+            given, or always, so that without one it has no rows.
     """
 
     label: str
@@ -118,6 +121,7 @@ class Line:
     needs: Mapping[str, str] = field(default_factory=dict)
     lacking: str = ""
     control: bool = False
+    lm: Literal["never", "given", "always"] = "never"
 
     @property
     def adaptive(self) -> bool:
