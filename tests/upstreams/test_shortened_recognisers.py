@@ -64,6 +64,8 @@ def test_a_widened_head_is_so_many_heads_whose_scores_take_turns(heard):
             for turn in (0, 1):
                 torch.testing.assert_close(found[turn::2], turns[turn][k][row])
     assert wide.answer_macs(9000, 3) == 2 * one.answer_macs(9000, 3)
+    searched = [Small(criterion="posterior:4", per_frame=n).evidence_macs(9000, 1) for n in (1, 2)]
+    assert searched[1] == 2 * searched[0]
 
 
 def test_it_writes_what_its_scores_say_laid_out_in_time(heard):

@@ -76,7 +76,7 @@ def train(
 
 def _write(recogniser: Finetuned | FromScratch, run: TrainingRun, speech: Transcripts) -> None:
     """fp16, without what a shipped backbone holds already."""
-    trunk = recogniser.trunk.inner if recogniser.described.more.get("shorten") else recogniser.trunk
+    trunk = weights.parts(recogniser.trunk, recogniser.heads)["trunk"]
     shipped = trunk.card.name.partition("(")[0]
     tuned_on = f"{speech.name}, {speech.hours:.1f} h of transcripts"
     weights.save(recogniser, recogniser.described, run.weights, tuned_on, without=shipped)

@@ -71,7 +71,7 @@ class Learner(nn.Module):
         return (*self.recogniser.exits, self.last)
 
     def backbone(self) -> Iterable[nn.Parameter]:
-        """With the filter before it, which the heads' group has."""
+        """All that is not heads, a filter before the trunk included."""
         yield from self.recogniser.trunk.parameters()
         if self.filling is not None:
             yield self.filling
