@@ -103,7 +103,8 @@ class Learner(nn.Module):
             for depth, state in states.items():
                 state = F.dropout(state, recipe.head_dropout, self.training)
                 scores[depth] = recogniser.scores(depth, state, frames.to(device))
-        return Heard(states, scores, frames)
+        # float32 again: what reads them later, as a decoder does, is not under this precision
+        return Heard({depth: state.float() for depth, state in states.items()}, scores, frames)
 
     def _precision(self, device: str) -> contextlib.AbstractContextManager:
         return half(device) if self.recipe.precision == "bf16" else contextlib.nullcontext()
