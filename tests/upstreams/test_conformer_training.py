@@ -12,7 +12,7 @@ from earlyexit_superb.upstreams.backbones.conformer_trunk import ConformerTrunk
 from earlyexit_superb.upstreams.conformer_aed import ConformerAED
 from earlyexit_superb.upstreams.conformer_ctc import ConformerCTC
 from earlyexit_superb.upstreams.recognition import weights as files
-from earlyexit_superb.upstreams.training import recognition, trunk_walk
+from earlyexit_superb.upstreams.training import recognition, recognition_learner, trunk_walk
 from earlyexit_superb.upstreams.training.recognition_recipe import RecognitionRecipe
 from helpers.conformer import SMALL
 from helpers.spelling import RECIPE, run_in, said, transcribed
@@ -64,6 +64,15 @@ def test_it_is_trained_and_its_class_reads_it(tmp_path, kind):
     still = [k for k, v in built.state_dict().items() if torch.equal(v, begun[k].half().float())]
     assert still == []  # statistics of the batch norms, decoders and convolutions included
     assert files.read(str(tmp_path / "small.safetensors")).header["system"] == built.called
+
+
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_it_is_trained_where_products_are_bf16(tmp_path, monkeypatch, kind):
+    """Whatever this machine's processor has."""
+    bf16 = torch.autocast("cpu", torch.bfloat16)
+    monkeypatch.setattr(recognition_learner, "half", lambda device: bf16)
+    built = tune(tmp_path, kind)
+    assert all(torch.isfinite(p).all() for p in built.parameters())
 
 
 @pytest.mark.slow

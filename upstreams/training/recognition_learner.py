@@ -111,6 +111,8 @@ class Learner(nn.Module):
             for depth, state in states.items():
                 state = F.dropout(state, recipe.head_dropout, self.training)
                 scores[depth] = recogniser.scores(depth, state, frames.to(device))
+        # float32 again: what reads them later, as a decoder does, is not under this precision
+        states = {depth: state.float() for depth, state in states.items()}
         return Heard(states, scores, frames, recogniser.scored(frames))
 
     def _precision(self, device: str) -> contextlib.AbstractContextManager:
