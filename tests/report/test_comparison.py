@@ -194,6 +194,22 @@ def test_what_is_drawn_is_what_the_table_says(drawn):
     assert "beyond the frame" in figure.axes[1].get_title(loc="right")
 
 
+def test_numbers_stand_beside_their_points(table):
+    """Whatever the other row of panels does to the axes that they share."""
+    pytest.importorskip("matplotlib")
+    read = systems.read(table.to_csv(index=False))
+    tuned = read["tuned_on"] != ""
+    read.loc[tuned, "gmacs_per_s"] *= 50  # far to the right of the frozen ones
+    figure, place = systems.draw(read), read.set_index("no")
+    for axes in figure.axes[:2]:
+        column = list(systems.AXES)[figure.axes.index(axes)]
+        for text in axes.texts:
+            where = place.loc[int(text.get_text())]
+            assert text.xy == (where[column], where["pesq"])
+            point, written = (axes.transData.transform(text.xy), text.get_window_extent().p0)
+            assert np.abs(point - written).max() * 72 / figure.dpi < 30  # points
+
+
 def test_the_same_rows_give_the_same_bytes(drawn, tmp_path):
     table, _ = drawn
     for kind in ("png", "svg"):

@@ -64,14 +64,19 @@ def draw(table: pd.DataFrame) -> Any:
         legend = 0.15 * math.ceil(len(handles) / COLUMNS)
         made = figure.Figure(figsize=(style.PAGE, 2.5 * len(parts) + 0.3 + legend))
         panels = made.subplots(len(parts), 2, sharex="col", sharey="row", squeeze=False)
+        drawn = []
         for (named, part), pair in zip(parts, panels, strict=True):
             outside = _limit(pair[0], part)
             for axes, column in zip(pair, AXES, strict=True):
                 # seconds of two machines are not compared
                 shown = part if column != "rtfx" else part[part["device"] == device]
-                _panel(axes, shown.dropna(subset=[column, _metric(part)]), column, lines)
+                drawn.append((axes, shown.dropna(subset=[column, _metric(part)]), column))
+                _panel(*drawn[-1], lines)
             pair[0].set_ylabel(f"{named}\n{style.heading(*_ranking(part))}")
             pair[1].set_title(outside, loc="right", fontsize=6)
+        for axes, shown, column in drawn:  # once all are there: they share their axes
+            if not shown.empty:
+                _number(axes, shown, column)
         panels[0][0].set_title("numbers: lines of the table", loc="left", fontsize=6)
         where = textwrap.fill(f"on {device}", 60) if device else ""
         for axes, (label, *_), on in zip(panels[-1], AXES.values(), ("", where), strict=True):
@@ -94,7 +99,7 @@ def _ranking(part: pd.DataFrame) -> tuple[str, str, bool]:
 
 
 def _panel(axes: Any, part: pd.DataFrame, column: str, lines: Lines) -> None:
-    """Lines through exits, the front, the points with their intervals and numbers."""
+    """Lines through exits, the front, the points with their intervals."""
     if part.empty:
         axes.text(0.5, 0.5, "none was measured", ha="center", transform=axes.transAxes)
         return
@@ -111,7 +116,6 @@ def _panel(axes: Any, part: pd.DataFrame, column: str, lines: Lines) -> None:
             bars = np.zeros((2, 1))
         look = _look(point["group"], point["kind"]) | {"linestyle": "", "elinewidth": 0.5}
         axes.errorbar(point[column], mean, bars, alpha=0.9, **look)
-    _number(axes, part, column)
 
 
 def _look(group: str, kind: str) -> dict[str, Any]:
@@ -168,13 +172,13 @@ def _number(axes: Any, part: pd.DataFrame, column: str) -> None:
         clear = all(abs(x - a) > 8 or abs(y - b) > 6 for a, b in taken)
         return clear and all(abs(x + 3 - a) > 5 or abs(y + 2 - b) > 4 for a, b in points)
 
-    for no, (x, y) in zip(part["no"], points, strict=True):
+    places = zip(part[column], part[_metric(part)], strict=True)
+    for no, place, (x, y) in zip(part["no"], places, points, strict=True):
         if not 0 <= y <= PANEL[1]:
             continue
         dx, dy = next((o for o in PLACES if free(x + o[0], y + o[1])), PLACES[0])
         taken.append((x + dx, y + dy))
-        place = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 6}
-        axes.annotate(str(no), (x / PANEL[0], y / PANEL[1]), xytext=(dx, dy), **place)
+        axes.annotate(str(no), place, xytext=(dx, dy), textcoords="offset points", fontsize=6)
 
 
 def _limit(axes: Any, part: pd.DataFrame) -> str:
