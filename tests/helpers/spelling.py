@@ -97,3 +97,8 @@ def tune(folder: Path, data: TrainingData | None = None, recipe=RECIPE, **change
     run = run_in(folder, **changes)
     recognition.train(recipe, data or transcribed(), run, Small, PRETRAINED)
     return run.weights
+
+
+def same(one, two) -> None:
+    """The same tensors by the same names."""
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)

@@ -10,20 +10,10 @@ from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.upstreams.training import recognition_stages
 from earlyexit_superb.upstreams.training.recognition_learner import Learner
 from helpers import installed
-from helpers.spelling import RECIPE, Small, said, transcribed, tune
+from helpers.spelling import RECIPE, Small, said, same, transcribed, tune
 from safetensors.torch import load_file
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def same(one, two):
-    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def log(folder, stage="joint"):

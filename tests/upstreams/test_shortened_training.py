@@ -9,23 +9,14 @@ from earlyexit_superb.benchmark import resume_points
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.upstreams.training.recognition_data import Transcripts
 from earlyexit_superb.upstreams.training.recognition_learner import Learner
-from helpers.spelling import LETTER, RECIPE, Small, run_in, transcribed, tune
+from helpers.spelling import LETTER, RECIPE, Small, run_in, same, transcribed, tune
 from safetensors.torch import load_file
 
 SHORT = {"shorten": "conv2", "per_frame": 2}
 TWO = replace(RECIPE, steps=2, every=1, schedule="constant")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def same(one, two):
-    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_filter_and_heads_are_trained_and_loaded_with_the_encoder(tmp_path):

@@ -21,7 +21,7 @@ from earlyexit_superb.upstreams.training import (
 )
 from earlyexit_superb.upstreams.training.daisy_frames import frozen_backbone
 from earlyexit_superb.upstreams.training.pretraining_data import Pool
-from earlyexit_superb.upstreams.training.utterances import Utterances
+from earlyexit_superb.upstreams.training.utterances import of_folders
 from helpers import SMALL, fit, fit_branches
 from toys.toy import Toy
 
@@ -222,13 +222,13 @@ def test_targets_are_the_backbones_own_units_or_those_of_a_block(speech):
 
 def test_whole_utterances_are_heard_once_an_epoch_in_an_order_of_the_seed(ragged, monkeypatch):
     def heard(seed, batches, **place):
-        own = Utterances([ragged / "clips"], 2.5, 4, seed)
+        own = of_folders([ragged / "clips"], 2.5, 4, seed)
         return own, [own.batch(i) for i in batches]
 
     speech, batches = heard(0, range(12))  # 50 long enough, 2 of them held out: 48 an epoch
     lengths = torch.cat([n for _, n, _ in batches]).tolist()
     assert len(speech.held_out) == 2 and sorted(lengths) == sorted(
-        min(speech.paths[p], 40_000) for p in speech.training
+        min(clip.samples, 40_000) for clip in speech.training
     )
     wavs, own, of_all = batches[3]
     assert (
@@ -247,7 +247,7 @@ def test_whole_utterances_are_heard_once_an_epoch_in_an_order_of_the_seed(ragged
     assert [n.tolist() for _, n, _ in parts] == [own[0::2].tolist(), own[1::2].tolist()]
     assert all(torch.equal(n, of_all) for _, _, n in parts)
     with pytest.raises(UsageError, match="0 utterances of at least 2 s"):
-        Utterances([ragged / "noise"], 2.5, 4, 0)
+        of_folders([ragged / "noise"], 2.5, 4, 0)
 
 
 def test_the_published_recipe_learns_from_whole_utterances(ragged, tmp_path):

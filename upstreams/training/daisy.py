@@ -22,7 +22,7 @@ from ..backbones import entropy_branches
 from .daisy_frames import Batch, DrawnFrames, WholeUtterances, frozen_backbone
 from .daisy_recipe import BranchRecipe
 from .pretraining_data import Pool
-from .utterances import Utterances
+from .utterances import Utterances, of_folders
 
 
 def train(recipe: BranchRecipe, data: TrainingData, run: TrainingRun, backbone: Upstream) -> None:
@@ -84,7 +84,7 @@ def train(recipe: BranchRecipe, data: TrainingData, run: TrainingRun, backbone: 
 
 def _audio(recipe: BranchRecipe, data: TrainingData, run: TrainingRun) -> Pool | Utterances:
     if recipe.whole:
-        return Utterances(data.speech, recipe.seconds, recipe.batch, run.seed)
+        return of_folders(data.speech, recipe.seconds, recipe.batch, run.seed)
     return Pool(data.speech, data.noise, recipe.seconds)
 
 

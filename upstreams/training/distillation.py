@@ -24,7 +24,7 @@ from ..backbones.checkpoint_shape import PROMISED
 from ..backbones.hubert import HubertNet
 from ..backbones.hubert_shape import HubertShape
 from ..backbones.hubert_weights import load, save
-from .distillation_audio import Crops, Listed, Whole, speech_of
+from .distillation_audio import Crops, Whole, speech_of
 from .distillation_recipe import DistillationRecipe
 from .distillation_student import Comparison, Student, hold_front, left_in, student_of
 
@@ -89,7 +89,7 @@ def train(
 
 
 @torch.no_grad()
-def _look(compared: Comparison, speech: Crops | Whole | Listed, blocks: Sequence[int]) -> Numbers:
+def _look(compared: Comparison, speech: Crops | Whole, blocks: Sequence[int]) -> Numbers:
     """The loss of each told state on held-out speech."""
     batches = list(speech.held_out())
     total = sum(compared.sums(batch, blocks) for batch in batches)
@@ -148,7 +148,7 @@ def _write(
     recipe: DistillationRecipe,
     run: TrainingRun,
     pupil: Pupil,
-    speech: Crops | Whole | Listed,
+    speech: Crops | Whole,
     before: Numbers,
 ) -> None:
     """The weights as fp16 and their card; heads are dropped."""

@@ -1,21 +1,18 @@
-"""What a distillation hears: batches of crops from memory, or of whole utterances from disk, or
-of a corpus with splits, whose labels are not looked at."""
+"""What a distillation hears: batches of crops from memory, or of whole utterances from disk, as
+those of a corpus always are."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...benchmark import distributed, trainer
-from ...benchmark.audio import read
-from ...benchmark.contract import SAMPLE_RATE, Item, TrainingData, TrainingRun
-from ...benchmark.errors import UsageError
+from ...benchmark.contract import SAMPLE_RATE, TrainingData, TrainingRun
 from .distillation_recipe import DistillationRecipe
 from .pretraining_data import Pool
-from .utterances import READERS, Utterances
+from .utterances import of_corpus, of_folders
 
 LOOKS = 8  # batches of crops of a look at held-out speech
 
@@ -60,10 +57,12 @@ class Crops:
 
 
 class Whole:
-    """Whole utterances, every one once an epoch (`utterances.py`)."""
+    """Whole utterances, every one once an epoch (`utterances.py`): of folders, or of a corpus."""
 
     def __init__(self, recipe: DistillationRecipe, data: TrainingData, seed: int):
-        self.utterances = Utterances(data.speech, recipe.seconds, recipe.batch, seed)
+        how = recipe.seconds, recipe.batch, seed
+        corpus = data.corpus
+        self.utterances = of_corpus(corpus, *how) if corpus else of_folders(data.speech, *how)
         self.sources = self.utterances.sources
 
     def batch(self, i: int) -> Batch:
@@ -75,54 +74,6 @@ class Whole:
             yield Batch(wavs, lengths, lengths)
 
 
-class Listed:
-    """The training split of a corpus, every utterance once an epoch, in an order of the seed; its
-    dev split is held out. Of an utterance longer than a crop, the beginning.
-    """
-
-    def __init__(self, recipe: DistillationRecipe, data: TrainingData, seed: int):
-        assert data.corpus
-        self.longest, self.size = round(recipe.seconds * SAMPLE_RATE), recipe.batch
-        self.seed, self.share = seed, distributed.share(recipe.batch)
-        self.items, self.dev = (data.corpus.splits[split] for split in ("train", "dev"))
-        if not self.items or not self.dev:
-            raise UsageError(
-                f"training speech: {data.corpus.name} needs a training and a dev split, which is "
-                "held out; make them: run_benchmark.py data prepare --help"
-            )
-        hours = sum(min(i.samples, self.longest) for i in self.items) / SAMPLE_RATE / 3600
-        self.sources = {data.corpus.name: hours}
-        self._epoch, self._order = -1, np.empty(0, int)
-        self._threads = ThreadPoolExecutor(READERS)
-
-    def batch(self, i: int) -> Batch:
-        places = range(i * self.size, (i + 1) * self.size)  # an epoch may end within a batch
-        items = [self._drawn(*divmod(place, len(self.items))) for place in places]
-        return self._batch(items[self.share], items)
-
-    def held_out(self) -> Iterator[Batch]:
-        for start in range(0, min(len(self.dev), LOOKS * self.size), self.size):
-            items = self.dev[start : start + self.size]
-            yield self._batch(items, items)
-
-    def _drawn(self, epoch: int, at: int) -> Item:
-        if self._epoch != epoch:
-            rng = np.random.default_rng([self.seed, epoch])
-            self._epoch, self._order = epoch, rng.permutation(len(self.items))
-        return self.items[self._order[at]]
-
-    def _batch(self, mine: Sequence[Item], of_all: Sequence[Item]) -> Batch:
-        wavs = list(self._threads.map(self._read, mine))
-        lengths = torch.tensor([min(item.samples, self.longest) for item in of_all])
-        own = torch.tensor([len(wav) for wav in wavs])
-        return Batch(nn.utils.rnn.pad_sequence(wavs, batch_first=True), own, lengths)
-
-    def _read(self, item: Item) -> Tensor:
-        return torch.from_numpy(read(item.path, item.start, min(item.samples, self.longest)))
-
-
-def speech_of(
-    recipe: DistillationRecipe, data: TrainingData, run: TrainingRun
-) -> Crops | Whole | Listed:
-    kind = Listed if data.corpus else Whole if recipe.whole else Crops
+def speech_of(recipe: DistillationRecipe, data: TrainingData, run: TrainingRun) -> Crops | Whole:
+    kind = Whole if recipe.whole or data.corpus else Crops
     return kind(recipe, data, run.seed)

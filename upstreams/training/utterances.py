@@ -5,9 +5,10 @@ For corpora too large for the memory, as in published recipes;
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from ...benchmark import distributed
 from ...benchmark.audio import length, read
-from ...benchmark.contract import SAMPLE_RATE
+from ...benchmark.contract import SAMPLE_RATE, Corpus
 from ...benchmark.errors import UsageError
 from ...benchmark.training_data import files
 
@@ -26,30 +27,35 @@ HELD_OUT = 64
 READERS = 4  # threads that read ahead
 
 
+class Clip(NamedTuple):
+    """An utterance: a file, or a part of one."""
+
+    path: Path
+    first: int
+    samples: int
+
+
 class Utterances:
     """Every utterance once an epoch, in an order that is a function of the seed and the epoch.
 
     Args:
         longest: seconds; of a longer utterance a part is used, another one each epoch.
         batch: utterances of a step.
-    Attributes:
-        sources: hours by folder.
+        sources: hours by where they are from.
     """
 
-    def __init__(self, folders: Sequence[Path], longest: float, batch: int, seed: int):
+    def __init__(
+        self,
+        training: Sequence[Clip],
+        held_out: Sequence[Clip],
+        sources: Mapping[str, float],
+        longest: float,
+        batch: int,
+        seed: int,
+    ):
         self.longest, self.size, self.seed = round(longest * SAMPLE_RATE), batch, seed
         self.share = distributed.share(batch)
-        self.paths, self.sources = _long_enough(folders)
-        if len(self.paths) < FEWEST:
-            raise UsageError(
-                f"training speech: {len(self.paths)} utterances of at least {SHORTEST:g} s in "
-                f"{', '.join(map(str, folders))}; at least {FEWEST} are needed"
-            )
-        names = list(self.paths)
-        held_out = min(HELD_OUT, len(names) // 20)
-        self.held_out = names[:: len(names) // held_out][:held_out]
-        held = set(self.held_out)
-        self.training = [path for path in names if path not in held]
+        self.training, self.held_out, self.sources = training, held_out, sources
         self._epoch, self._order = -1, np.empty(0, int)
         self._threads = ThreadPoolExecutor(READERS)
         self._ahead: tuple[int, list[Future]] = (-1, [])
@@ -71,8 +77,8 @@ class Utterances:
 
     def held_out_batch(self, i: int) -> tuple[Tensor, Tensor]:
         """Batch i of the held-out utterances, from their start on: (B, N), (B,)."""
-        paths = self.held_out[i * self.size : (i + 1) * self.size]
-        return _padded([read(p, 0, min(self.paths[p], self.longest)) for p in paths])
+        clips = self.held_out[i * self.size : (i + 1) * self.size]
+        return _padded([read(c.path, c.first, min(c.samples, self.longest)) for c in clips])
 
     def held_out_batches(self) -> int:
         return -(-len(self.held_out) // self.size)
@@ -86,11 +92,11 @@ class Utterances:
         rows, count = [], len(self.training)
         for place in range(i * self.size, (i + 1) * self.size):
             epoch, at = divmod(place, count)
-            path = self.training[self._permuted(epoch)[at]]
-            spare = self.paths[path] - self.longest
+            clip = self.training[self._permuted(epoch)[at]]
+            spare = clip.samples - self.longest
             rng = np.random.default_rng([self.seed, 1, place])
-            start = int(rng.integers(0, spare + 1)) if spare > 0 else 0
-            rows.append((path, start, min(start + self.longest, self.paths[path])))
+            start = clip.first + (int(rng.integers(0, spare + 1)) if spare > 0 else 0)
+            rows.append((clip.path, start, start + min(self.longest, clip.samples)))
         return rows
 
     def _permuted(self, epoch: int) -> np.ndarray:
@@ -100,20 +106,62 @@ class Utterances:
         return self._order
 
 
-def _long_enough(folders: Sequence[Path]) -> tuple[dict[Path, int], dict[str, float]]:
-    """Samples by file, from the headers alone, and hours by folder."""
+def of_folders(folders: Sequence[Path], longest: float, batch: int, seed: int) -> Utterances:
+    """Those of at least SHORTEST seconds; some are held out.
+
+    Raises: UsageError: there are fewer than FEWEST.
+    """
+    clips, sources = _long_enough(folders)
+    if len(clips) < FEWEST:
+        raise UsageError(
+            f"training speech: {len(clips)} utterances of at least {SHORTEST:g} s in "
+            f"{', '.join(map(str, folders))}; at least {FEWEST} are needed"
+        )
+    held_out = _thinned(clips, min(HELD_OUT, len(clips) // 20))
+    held = set(held_out)
+    training = [clip for clip in clips if clip not in held]
+    return Utterances(training, held_out, sources, longest, batch, seed)
+
+
+def of_corpus(corpus: Corpus, longest: float, batch: int, seed: int) -> Utterances:
+    """Those of its training split, whose labels are not looked at; of its dev split some are held
+    out.
+
+    Raises: UsageError: one of the two is empty.
+    """
+    training, dev = (
+        [Clip(item.path, item.start, item.samples) for item in corpus.splits[split]]
+        for split in ("train", "dev")
+    )
+    if not training or not dev:
+        raise UsageError(
+            f"training speech: {corpus.name} needs a training and a dev split, which is "
+            "held out; make them: run_benchmark.py data prepare --help"
+        )
+    sources = {corpus.name: sum(clip.samples for clip in training) / SAMPLE_RATE / 3600}
+    held_out = _thinned(dev, min(HELD_OUT, len(dev)))
+    return Utterances(training, held_out, sources, longest, batch, seed)
+
+
+def _thinned(clips: Sequence[Clip], count: int) -> Sequence[Clip]:
+    """`count` of them, evenly spread."""
+    return clips[:: len(clips) // count][:count]
+
+
+def _long_enough(folders: Sequence[Path]) -> tuple[list[Clip], dict[str, float]]:
+    """From the headers alone; and hours by folder."""
     from tqdm import tqdm
 
-    paths, sources = {}, {}
+    clips, sources = [], {}
     for folder in folders:
         progress = f"headers of {folder.name}"
         for path in tqdm(files(folder), progress, file=sys.stderr, unit="file", mininterval=1):
             samples = length(path)
             if samples >= SHORTEST * SAMPLE_RATE:
-                paths[path] = samples
+                clips.append(Clip(path, 0, samples))
                 hours = samples / SAMPLE_RATE / 3600
                 sources[folder.name] = sources.get(folder.name, 0) + hours
-    return paths, sources
+    return clips, sources
 
 
 def _padded(wavs: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
