@@ -23,7 +23,7 @@ from ...benchmark.storage import write_text
 from ..backbones.hubert_weights import content_hash, write
 from ..backbones.waveform_filters import PARTS
 from .downsampling_recipe import DownsamplingRecipe
-from .utterances import Utterances
+from .utterances import Utterances, of_folders
 
 CONVOLUTIONS = "feature_extractor"  # of a backbone, in the name of its parameters
 
@@ -33,7 +33,7 @@ def train(
 ) -> None:
     """The filter, and with `recipe.tune` the backbone, in `run.weights` with their card."""
     learner = _learner(recipe, run, student)
-    speech = Utterances(data.speech, recipe.seconds, recipe.batch, run.seed)
+    speech = of_folders(data.speech, recipe.seconds, recipe.batch, run.seed)
     teacher = copy.deepcopy(student.inner).to(run.device).eval().requires_grad_(False)
     pair = _Pair(student.to(run.device).eval(), teacher, run.device)
 
