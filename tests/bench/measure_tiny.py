@@ -62,6 +62,7 @@ def summary(measured: np.ndarray, calibration: np.ndarray) -> dict:
 
 
 def main() -> None:
+    torch.set_num_threads(1)  # as it is recorded: several would wait for each other
     daisy, out = build_upstream("daisy.tiny"), {}
     se = tasks.get("se")
     splits = se.corpus(None, se.protocols["mini"]).splits
