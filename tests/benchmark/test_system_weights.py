@@ -1,13 +1,17 @@
 """The weights that a comparison makes first: a training a recipe, a corpus and a seed."""
 
+import json
 from dataclasses import replace
 
 import pytest
+from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.engine import system_weights
 from earlyexit_superb.benchmark.engine.experiment import RunConfig
 from earlyexit_superb.benchmark.engine.system_runs import Controls, parts
 from earlyexit_superb.benchmark.engine.systems import defaults, named, spelled_out
 from earlyexit_superb.benchmark.errors import UsageError
+from earlyexit_superb.upstreams.training import recognition
+from helpers import papers
 
 MADE = "hubert_ee weights=trained"
 
@@ -61,3 +65,21 @@ def test_what_is_not_tuned_on_transcripts_is_one_sentence(like):
         system_weights.training_of(spelled_out("hubert weights=trained"), like)
     with pytest.raises(UsageError, match="has nothing to train"):
         system_weights.training_of(spelled_out("margin weights=trained"), like)
+
+
+def test_a_table_tunes_once_and_then_prints(spoken, tmp_path, shared_cache, capsys, monkeypatch):
+    pytest.importorskip("matplotlib")
+    system = f"{papers.MODEL.spec('tiny')} weights=trained target_depth=2"
+    line = ["compare", "--task", "asr", "--system", system, "--controls", "--seed", "0", "1"]
+    line += ["--data", str(spoken), "--protocol", "mini", "--results", str(tmp_path), "--json"]
+    assert main(line) == 0
+    first, said = capsys.readouterr()
+    assert "compare: training 1 of 2" in said or "compare: 2 trainings" in said
+    files = sorted(tmp_path.glob("trained/*/seed-*/*.safetensors"))
+    assert [path.parent.name for path in files] == ["seed-0", "seed-1"]
+    lines = [json.loads(text) for text in first.splitlines()]
+    assert {"full", "depth 1"} < {one["exit"] for one in lines}
+    monkeypatch.setattr(recognition, "train", None)
+    assert main(line) == 0
+    again, said = capsys.readouterr()
+    assert again == first and "training" not in said
