@@ -32,7 +32,8 @@ class Heartbeat:
         self.limit = number(os.environ.get(LIMIT, AN_HOUR), LIMIT)
         if self.limit < 0:
             raise UsageError(f"{LIMIT} is in seconds, 0 for no limit, not {self.limit:g}")
-        self._step, self._taken = "", 0.0  # seconds, as far as they were looked at
+        self._step, self._begun = "", time.monotonic()
+        self._taken = 0.0  # seconds of the step, as far as they were looked at
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -48,7 +49,7 @@ class Heartbeat:
 
     def step(self, name: str) -> None:
         """A step begins; the one before is over."""
-        self._step, self._taken = name, 0.0
+        self._step, self._begun, self._taken = name, time.monotonic(), 0.0
 
     def _watch(self) -> None:
         wait = min(self.beat, self.limit or self.beat)
@@ -56,7 +57,7 @@ class Heartbeat:
         while not self._done.wait(wait):
             now = time.monotonic()
             # a process that was stopped for an hour (Ctrl-Z, a suspended job) has worked for none
-            self._taken += min(now - before, 2 * wait)
+            self._taken += min(now - max(before, self._begun), 2 * wait)
             before, taken = now, self._taken
             if self.limit and taken >= self.limit:
                 print(

@@ -57,6 +57,7 @@ class HubertEE(Finetuned):
             (layerdrop.py, `kept`), which is the paper's LayerDrop.
     """
 
+    compared = ({"tag": "tiny", "weights": "trained"},)
     called = "hubert_ee"
     paper = "Yoon, Woo and Kim, 2024, HuBERT-EE, arXiv:2204.06328"
     encoders = {"tiny": Hubert, "base": Hubert}

@@ -40,6 +40,7 @@ class Wav2Vec2CTC(Finetuned):
             all blocks and exits.
     """
 
+    compared = ({"tag": "tiny", "weights": "trained"},)
     called = "wav2vec2_ctc"
     paper = "Wright et al., 2024, early-exit architectures for ASR, arXiv:2309.09546"
     encoders = {"tiny": Hubert, "base": Wav2Vec2}

@@ -41,6 +41,7 @@ class Zaiem(Finetuned):
             blocks their baseline; 0 = all blocks and exits.
     """
 
+    compared = ({"tag": "tiny", "weights": "trained"},)
     called = "zaiem"
     paper = "Zaiem et al., 2023, arXiv:2303.06740"
     encoders = {"tiny": Hubert, "large": WavLM}

@@ -123,8 +123,8 @@ def printed(args: Namespace, model: Sequence, random: Sequence) -> Path:
 
     tables = []
     for task in args.task:
-        of_task = ([r for r in of if r.cell.task == task] for of in (model, random))
-        table = probe.lines(*of_task, tasks.get(task).metrics[0])
+        of_model, of_random = ([r for r in of if r.cell.task == task] for of in (model, random))
+        table = probe.lines(of_model, of_random, tasks.get(task).metrics[0])
         if len(table):
             tables.append(table)
             print(probe.text(table) + "\n")

@@ -40,6 +40,11 @@ class Recipe:
 
     source: str = setting("", "where the numbers were read")
 
+    @property
+    def updates(self) -> int:
+        """Of the optimiser, in the whole training, by which its progress is told; 0: not known."""
+        return getattr(self, "steps", 0)
+
 
 @dataclass(frozen=True)
 class TrainingData:

@@ -10,10 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from multiprocessing.connection import wait
 from typing import Any
-
-import torch
 
 from ..contract import SAMPLE_RATE
 from ..errors import BenchmarkError
@@ -22,11 +19,9 @@ from .experiment import Experiment, RunConfig
 from .run import again
 from .scoring import believe_older, train
 from .threads import small
-from .workers import Worker, workers
+from .workers import Ask, at_once, dealt, workers
 
-MOST = 8  # processes: each holds a model, heads and what torch needs, a GiB and more
 UPDATES, AUDIO = 1000, 300  # of heads; seconds to record: more than a process needs to begin
-BEAT = 60.0  # seconds after which the time that has passed is shown again
 
 
 @dataclass(frozen=True)
@@ -68,41 +63,17 @@ def prepared(jobs: Iterable[Job], parts: int, what: str) -> None:
         parts: how many there are at most.
         what: asks for them: "table1".
     """
-    count = min(torch.get_num_threads(), MOST, parts)
+    count = at_once(parts)
     if count < 2:
         return
     jobs = iter(jobs)
     first = list(islice(jobs, 2))
     if len(first) < 2:
         return
-    with workers(count, _nothing) as pool:
-        for _ in _shown(_done(chain(first, jobs), pool), parts, what):
+    asked = (Ask(job.name, _prepare, (job.config, job.rows)) for job in chain(first, jobs))
+    with workers(count) as pool:
+        for _ in _shown(dealt(asked, pool), parts, what):
             pass
-
-
-def _done(jobs: Iterable[Job], pool: Sequence[Worker]) -> Iterator[tuple[list[str], bool]]:
-    """While jobs are at work their names, and whether one was finished just now."""
-    free, busy = list(pool), dict[Any, tuple[Worker, Job]]()
-
-    def waited() -> Iterator[tuple[list[str], bool]]:
-        yield [job.name for _, job in busy.values()], False
-        for line in wait(list(busy), BEAT):
-            worker, _ = busy.pop(line)
-            # one that died has left its job to whoever makes the rows
-            if worker.answer():
-                free.append(worker)
-            yield [job.name for _, job in busy.values()], True
-
-    for job in jobs:
-        while not free and busy:
-            yield from waited()
-        if not free:
-            return
-        worker = free.pop()
-        worker.ask(_prepare, job.config, job.rows)
-        busy[worker.line] = worker, job
-    while busy:
-        yield from waited()
 
 
 def _shown(
@@ -118,10 +89,6 @@ def _shown(
             bar.set_postfix_str("; ".join(names))
             bar.update(finished)
             yield step
-
-
-def _nothing() -> None:
-    """What a worker here has of its own."""
 
 
 def _prepare(_: None, config: RunConfig, rows: Sequence[int]) -> bool:

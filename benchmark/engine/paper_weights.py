@@ -1,7 +1,5 @@
 """The weights behind a paper's table: each of its trainings, made where it is missing."""
 
-import sys
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +8,8 @@ from ..config import short_hash
 from ..errors import UsageError, did_you_mean
 from ..registry import build_upstream, untrained
 from ..report.papers.shape import PUBLISHED, SMALL, Training
-from .several import left
-from .training_start import TrainingConfig, named, settled, train, trainable
+from .training_start import TrainingConfig, trainable
+from .trainings import finished, weights_of
 
 TASK = "asr"  # what the systems of these papers answer
 DECODING = ("lm", "lexicon", "lm_weight", "word_score", "beam")  # options of every such upstream
@@ -83,20 +81,9 @@ def weights(trainings: Iterable[Training], asked: Conditions) -> Weights:
         for of, seed in wanted
         if (of.name, seed) not in found
     }
-    for one in configs.values():
-        settled(one)  # a recipe that cannot be is said before the first training
-    missing = sum(not file_of(one).exists() for one in configs.values())
-    taken: list[float] = []
-    for (name, seed), one in configs.items():
-        start, is_new = time.monotonic(), not file_of(one).exists()
-        if is_new:
-            print(
-                f"paper: training {len(taken) + 1} of {missing}, {name}, seed {seed}"
-                f"{left(taken, missing - len(taken))}",
-                file=sys.stderr,
-            )
-        found[name, seed] = str(train(one))
-        taken += [time.monotonic() - start] * is_new
+    named_so = {f"{name}, seed {seed}": one for (name, seed), one in configs.items()}
+    finished(named_so, "paper")
+    found |= {key: str(weights_of(one)) for key, one in configs.items()}
     return found
 
 
@@ -108,7 +95,7 @@ def config(training: Training, asked: Conditions, seed: int) -> TrainingConfig:
     start = _start(training, asked, seed)
     if isinstance(start, TrainingConfig):
         parts.append(start.out.parent.name)  # which says how it is made, for every seed
-        settings = {**settings, "weights": str(file_of(start))}
+        settings = {**settings, "weights": str(weights_of(start))}
     elif start is not None:
         parts.append(start.resolve())
         settings = {**settings, "weights": str(start)}
@@ -150,10 +137,6 @@ def _fields(training: Training, asked: Conditions) -> Mapping[str, str]:
         return asked.recipe
     recipe = trainable(training.model.spec(asked.size))[1].presets[training.preset_at(asked.size)]
     return {key: value for key, value in asked.recipe.items() if hasattr(recipe, key)}
-
-
-def file_of(one: TrainingConfig) -> Path:
-    return one.out / f"{named(one.upstream)[0]}.safetensors"
 
 
 def _given(by_name: Mapping[str, Training], name: str, asked: Conditions) -> str:

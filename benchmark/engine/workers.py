@@ -13,7 +13,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import wait
 from typing import Any
 
 import torch
@@ -21,6 +23,8 @@ import torch
 from . import heads
 from .feature_cache import FeatureCache
 
+MOST = 8  # processes side by side: each holds a model and what torch needs, a GiB and more
+BEAT = 60.0  # seconds after which those at work are named again
 PATIENCE = 5.0  # seconds that workers have to end by themselves
 WORTH = 1000  # head updates, or slow scores, in all, below which a process is not worth starting
 
@@ -39,8 +43,10 @@ def worker_count(run: Any, missing: int, scores: int) -> int:
 
 
 @contextlib.contextmanager
-def workers(count: int, again: Callable[..., Any], *arguments: Any) -> Iterator[list["Worker"]]:
-    """`count` processes, each with the job that `again(*arguments)` makes.
+def workers(
+    count: int, again: Callable[..., Any] | None = None, *arguments: Any
+) -> Iterator[list["Worker"]]:
+    """`count` processes, each with the job that `again(*arguments)` makes, or without one.
 
     Each has one thread, and so has this process meanwhile.
     """
@@ -58,10 +64,54 @@ def workers(count: int, again: Callable[..., Any], *arguments: Any) -> Iterator[
             worker.end(until)
 
 
+def at_once(jobs: int) -> int:
+    """How many processes are worth starting for so many jobs that keep a core busy each."""
+    return min(torch.get_num_threads(), MOST, jobs)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A module's function with what it is given after the worker's own job; its name is for people.
+    None is for a worker that died: the function returns something else."""
+
+    name: str
+    what: Callable[..., Any]
+    given: tuple[Any, ...]
+
+
+def dealt(asked: Iterable[Ask], pool: Sequence["Worker"]) -> Iterator[tuple[list[str], bool]]:
+    """Have jobs done by whoever is free; while they are, the names of those at work, and whether
+    one was finished just now. A worker that died has left its job undone.
+
+    Args:
+        asked: taken one by one, while those before are at work.
+    """
+    free, busy = list(pool), dict[Any, tuple[Worker, str]]()
+
+    def waited() -> Iterator[tuple[list[str], bool]]:
+        yield [name for _, name in busy.values()], False
+        for line in wait(list(busy), BEAT):
+            worker, _ = busy.pop(line)
+            if worker.answer() is not None:
+                free.append(worker)
+            yield [name for _, name in busy.values()], True
+
+    for ask in asked:
+        while not free and busy:
+            yield from waited()
+        if not free:
+            return
+        worker = free.pop()
+        worker.ask(ask.what, *ask.given)
+        busy[worker.line] = worker, ask.name
+    while busy:
+        yield from waited()
+
+
 class Worker:
     """One process and the line to it."""
 
-    def __init__(self, again: Callable[..., Any], *arguments: Any):
+    def __init__(self, again: Callable[..., Any] | None = None, *arguments: Any):
         # A fork would share torch's threads, which are not there.
         context = multiprocessing.get_context("spawn")
         self.line, theirs = context.Pipe()
@@ -91,14 +141,14 @@ class Worker:
         self.process.join()
 
 
-def _serve(line: Any, again: Callable[..., Any], *arguments: Any) -> None:
+def _serve(line: Any, again: Callable[..., Any] | None, *arguments: Any) -> None:
     """A worker's life: make the job, do what is asked until the line closes."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # One bar and one set of notices are enough.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     torch.set_num_threads(1)
     FeatureCache.mends = False
-    job = again(*arguments)
+    job = again and again(*arguments)
     with contextlib.suppress(EOFError):
         while True:
             what, given = line.recv()

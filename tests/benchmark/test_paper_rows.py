@@ -6,6 +6,7 @@ import pytest
 from earlyexit_superb.benchmark.engine import paper_rows, paper_weights, run
 from earlyexit_superb.benchmark.engine.controls import extra
 from earlyexit_superb.benchmark.engine.paper_weights import Conditions
+from earlyexit_superb.benchmark.engine.trainings import weights_of
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.exiting import leaving
 from earlyexit_superb.benchmark.registry import build_upstream
@@ -118,7 +119,7 @@ def test_what_a_training_begins_with_is_trained_before_it_and_may_be_given(tmp_p
         "asr",
     )
     assert first.settings == {"steps": "2"}  # dev_limit is no field of a distillation
-    assert second.settings["weights"] == str(paper_weights.file_of(first))
+    assert second.settings["weights"] == str(weights_of(first))
     assert second.settings["backbone"] == "distilhubert.tiny8" and not second.teacher
     elsewhere = replace(asked, results=tmp_path / "other")
     assert paper_weights.config(tuned, asked, 2).out.parent == second.out.parent

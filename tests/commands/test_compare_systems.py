@@ -8,7 +8,8 @@ from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.commands import compare_systems
 from earlyexit_superb.benchmark.engine import run
 from earlyexit_superb.benchmark.engine.experiment import RunConfig
-from earlyexit_superb.benchmark.engine.systems import Controls, defaults, named, parts, spelled_out
+from earlyexit_superb.benchmark.engine.system_runs import Controls, parts
+from earlyexit_superb.benchmark.engine.systems import defaults, named, spelled_out
 from earlyexit_superb.benchmark.registry import upstreams
 from helpers import STEPS, TOY
 from toys import systems

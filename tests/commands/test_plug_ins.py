@@ -117,9 +117,17 @@ def test_an_endless_step_shows_signs_of_life_and_has_a_limit(corpus, tmp_path, s
     assert "the limit of one step" in last(done.stderr)
 
 
+def test_steps_that_end_in_time_need_no_sign_of_life(capfd):
+    with heartbeat.Heartbeat("a test", beat=0.2) as alive:
+        for number in range(20):
+            alive.step(f"step {number}")
+            threading.Event().wait(0.03)
+    assert "notice" not in capfd.readouterr().err
+
+
 def test_a_process_that_was_stopped_has_not_worked(monkeypatch):
     """Ctrl-Z and an hour later: the clock went on, the step did not."""
-    clock = iter([0.0, 0.1, 4000.0, 4000.1])
+    clock = iter([0.0, 0.0, 0.1, 4000.0, 4000.1])
     monkeypatch.setattr(heartbeat.time, "monotonic", lambda: next(clock, 4000.2))
     monkeypatch.setattr(heartbeat.os, "_exit", lambda code: pytest.fail("it was ended"))
     alive = heartbeat.Heartbeat("a test", beat=0.01)

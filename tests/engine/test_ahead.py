@@ -45,7 +45,7 @@ def side_by_side(monkeypatch, worker=Here):
     started = []
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(ahead, "worth", lambda exp, rows: True)
-    monkeypatch.setattr(ahead, "wait", lambda lines, seconds: lines[:1])
+    monkeypatch.setattr(workers, "wait", lambda lines, seconds: lines[:1])
     monkeypatch.setattr(workers, "Worker", lambda *a: started.append(worker(*a)) or started[-1])
     return started
 

@@ -29,7 +29,7 @@ class Speller(SmallSpeller):
     """Exits at 1 and 3 of three blocks."""
 
     divides = True
-    trained_by = TrainedBy("tests", {"tiny": RECIPE}, train, labels="needed")
+    trained_by = TrainedBy("tests", {"tiny": RECIPE}, train, options=("weights",), labels="needed")
 
     def __init__(
         self,

@@ -8,7 +8,7 @@
 A head is a function of one utterance: keys behind its end are masked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -113,7 +113,11 @@ class Attention(Head):
         return frames * ends + shape.blocks * block
 
 
-KINDS: Mapping[str, type[Head]] = {"linear": Linear, "dnn": DNN, "attention": Attention}
+KINDS: Mapping[str, Callable[[HeadShape, int, int], Head]] = {
+    "linear": Linear,
+    "dnn": DNN,
+    "attention": Attention,
+}
 
 
 def new(

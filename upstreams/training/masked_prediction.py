@@ -58,7 +58,8 @@ class Stage:
     def of(cls, recipe: HubertRecipe, name: str) -> "Stage":
         fields = ("steps", "units", "unmasked", "carry")
         deep = recipe.block_deep if name == "block" else 0.0
-        return cls(name, *(getattr(recipe, f"{name}_{field}") for field in fields), deep)
+        own = {field: getattr(recipe, f"{name}_{field}") for field in fields}
+        return cls(name=name, deep=deep, **own)
 
 
 def train(recipe: HubertRecipe, data: TrainingData, run: TrainingRun, shape: HubertShape) -> None:

@@ -240,6 +240,8 @@ CONFORMER_AED_PAPER = RecognitionRecipe(
 TINY = RecognitionRecipe(
     source="this project: for hubert.tiny, the built-in sentences and minutes on two cores, from "
     "the losses, schedule and masks of the publication",
+    lr=5e-4,  # at 1e-4 a joint HuBERT-EE had 11 % at its end after 500 updates, and 38 % at block 8
+    warmup=100,
 )
 HUBERT_EE = {"tiny": TINY, "paper": HUBERT_EE_PAPER, "paper-10h": HUBERT_EE_10H}
 WAV2VEC2_CTC = {"tiny": TINY, "paper": WAV2VEC2_CTC_PAPER, "paper-single": WAV2VEC2_CTC_SINGLE}

@@ -133,6 +133,11 @@ class RecognitionRecipe(Recipe):
             raise UsageError("training: noam rises in warmup updates; add --set warmup=N")
 
     @property
+    def updates(self) -> int:
+        second = self.second_steps or self.steps
+        return self.steps + (second if self.strategy == "two_stage" else 0)
+
+    @property
     def clipped(self) -> float:
         return self.clip or math.inf
 

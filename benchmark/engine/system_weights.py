@@ -1,0 +1,65 @@
+"""The weights of a comparison's systems that come with none: tuned first, each by its own recipe on
+the corpus of the table.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from ..config import short_hash
+from ..errors import UsageError
+from .experiment import RunConfig
+from .systems import TRAINED, System
+from .training_start import TrainingConfig, named, preset_of, trainable
+from .trainings import finished, weights_of
+
+
+def trained(
+    systems: Sequence[System], likes: Iterable[RunConfig], what: str
+) -> list[tuple[RunConfig, list[System]]]:
+    """For each seed its systems with files in the place of TRAINED, made where they are missing, a
+    training a seed.
+
+    Args:
+        likes: the run of each seed, as `system_runs.parts` takes it; trainings go to `trained` in
+            its folder of results.
+        what: asks for them: "compare".
+    Raises: UsageError about what has no such training, before the first of them.
+    """
+    configs: dict[str, TrainingConfig] = {}
+    found = []
+    for like in likes:
+        with_files = []
+        for system in systems:
+            if system.trained:
+                one = training_of(system, like)
+                configs[f"{one.out.parent.name}, seed {like.seed}"] = one
+                settings = {**system.settings, "weights": str(weights_of(one))}
+                system = replace(system, settings=settings)
+            with_files.append(system)
+        found.append((like, with_files))
+    finished(configs, what)
+    return found
+
+
+def training_of(system: System, like: RunConfig) -> TrainingConfig:
+    """Its training, in a folder that no other recipe and no other corpus share."""
+    training = trainable(system.spec)[1]
+    if training.labels != "needed":
+        raise UsageError(
+            f"--system {system}: weights={TRAINED} is for upstreams that are tuned on transcripts; "
+            "name a file, or leave it out"
+        )
+    options = set(training.options) - {"weights"}
+    settings = {name: value for name, value in system.settings.items() if name in options}
+    preset = preset_of(system.spec)
+    told = short_hash([system.spec, preset, settings, like.data and like.data.resolve()])
+    return TrainingConfig(
+        system.spec,
+        like.results / "trained" / f"{named(system.spec)[0]}-{told}" / f"seed-{like.seed}",
+        preset,
+        (like.data,) if like.data else (),
+        task=like.task,
+        settings=settings,
+        seed=like.seed,
+        device=like.device,
+    )

@@ -1,0 +1,112 @@
+"""Several trainings, as a table of systems needs them: small ones side by side, a core each, then
+whatever is left one after the other.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import resume_points
+from ..errors import BenchmarkError
+from ..registry import build_upstream
+from .several import left
+from .threads import small
+from .training_start import TrainingConfig, named, settled, train
+from .workers import Ask, at_once, dealt, workers
+
+
+def finished(configs: Mapping[str, TrainingConfig], what: str) -> None:
+    """Finish what is not; how far it is goes to stderr.
+
+    Args:
+        configs: by name, for people; one whose `weights` are another one's comes after it.
+        what: asks for them: "paper".
+    Raises: UsageError about what cannot be trained, before the first of them.
+    """
+    for one in configs.values():
+        settled(one)
+    _side_by_side({n: one for n, one in configs.items() if not weights_of(one).exists()}, what)
+    missing = sum(not weights_of(one).exists() for one in configs.values())
+    taken: list[float] = []
+    for name, one in configs.items():
+        start, is_new = time.monotonic(), not weights_of(one).exists()
+        if is_new:
+            print(
+                f"{what}: training {len(taken) + 1} of {missing}, {name}"
+                f"{left(taken, missing - len(taken))}",
+                file=sys.stderr,
+            )
+        train(one)
+        taken += [time.monotonic() - start] * is_new
+
+
+def weights_of(one: TrainingConfig) -> Path:
+    """The file that a training ends in."""
+    return one.out / f"{named(one.upstream)[0]}.safetensors"
+
+
+# ---- side by side --------------------------------------------------------------------------------
+
+
+def _side_by_side(missing: Mapping[str, TrainingConfig], what: str) -> None:
+    """As many at a time as there are cores. One that fails is left to whoever does the rest, which
+    fails again and says why."""
+    count = at_once(len(missing))
+    if count < 2 or not all(_one_core(one) for one in missing.values()):
+        return
+    begun = {str(weights_of(one)) for one in missing.values()}
+    first = [n for n, one in missing.items() if one.settings.get("weights") not in begun]
+    with workers(count) as pool, _Bar(list(missing.values()), what) as bar:
+        for wave in (first, [name for name in missing if name not in first]):
+            for names, _ in dealt([Ask(n, _train, (missing[n],)) for n in wave], pool):
+                bar.show(names)
+
+
+def _one_core(one: TrainingConfig) -> bool:
+    """Whether its model is small enough for one core and several beside it in memory."""
+    options = {k: v for k, v in settled(one)[3].items() if k != "weights"}
+    return one.device == "cpu" and small(build_upstream(one.upstream, options))
+
+
+def _train(_: None, one: TrainingConfig) -> bool:
+    """In a worker."""
+    try:
+        train(one)
+    except BenchmarkError:
+        return False
+    return True
+
+
+class _Bar:
+    """Updates done, as the logs of trainings at work say."""
+
+    def __init__(self, configs: Sequence[TrainingConfig], what: str):
+        self.configs, self.what = configs, f"{what}: {len(configs)} trainings"
+
+    def __enter__(self) -> "_Bar":
+        from tqdm import tqdm
+
+        style: dict[str, Any] = {"unit": "step", "dynamic_ncols": True, "file": sys.stderr}
+        total = sum(settled(one)[2].updates for one in self.configs)
+        self.bar = tqdm(total=total, initial=self._done(), desc=self.what, **style)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def show(self, names: Sequence[str]) -> None:
+        self.bar.set_postfix_str("; ".join(names), refresh=False)
+        self.bar.update(self._done() - self.bar.n)
+
+    def _done(self) -> int:
+        return sum(
+            _last_step(log) for one in self.configs for log in one.out.rglob(resume_points.LOG)
+        )
+
+
+def _last_step(log: Path) -> int:
+    lines = log.read_text(encoding="utf-8").splitlines()
+    return int(json.loads(lines[-1])["step"]) if lines else 0

@@ -1,0 +1,85 @@
+"""The weights that a comparison makes first: a training a recipe, a corpus and a seed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from earlyexit_superb.benchmark.cli import main
+from earlyexit_superb.benchmark.engine import system_weights
+from earlyexit_superb.benchmark.engine.experiment import RunConfig
+from earlyexit_superb.benchmark.engine.system_runs import Controls, parts
+from earlyexit_superb.benchmark.engine.systems import defaults, named, spelled_out
+from earlyexit_superb.benchmark.errors import UsageError
+from earlyexit_superb.upstreams.training import recognition
+from helpers import papers
+
+MADE = "hubert_ee weights=trained"
+
+
+@pytest.fixture
+def like(tmp_path):
+    return RunConfig(upstream="", task="asr", results=tmp_path)
+
+
+def test_systems_that_come_with_no_weights_stand_on_asr_alone():
+    names = {"hubert_ee.tiny", "wav2vec2_ctc.tiny", "zaiem.tiny"}
+    assert {one.spec for one in defaults("asr")[0] if one.trained} == names
+    assert not any(one.trained for one in defaults("se")[0])
+    [published] = named("hubert_ee.base")  # a table trains no system of published size unasked
+    assert not published.trained
+
+
+def test_a_training_is_shared_by_what_is_not_trained(like):
+    first = system_weights.training_of(spelled_out(MADE), like)
+    assert first.preset == "tiny" and first.task == "asr" and not first.settings
+    same = spelled_out(f"{MADE} criterion=confidence tau=0.1")
+    assert system_weights.training_of(same, like) == first
+    single = system_weights.training_of(spelled_out(f"{MADE} single=8"), like)
+    assert single.settings == {"single": "8"} and single.out.parent != first.out.parent
+    other = system_weights.training_of(spelled_out(MADE), replace(like, data=like.results))
+    assert other.out.parent != first.out.parent and other.data == (like.results,)
+    seed = system_weights.training_of(spelled_out(MADE), replace(like, seed=2))
+    assert seed.out.parent == first.out.parent and seed.seed == 2
+
+
+def test_each_seed_gets_its_own_file_and_others_stay_as_they_are(like, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(system_weights, "finished", lambda configs, what: asked.update(configs))
+    systems, likes = [spelled_out(MADE), spelled_out("hubert")], [like, replace(like, seed=1)]
+    found = system_weights.trained(systems, likes, "compare")
+    files = [of_seed[0].settings["weights"] for _, of_seed in found]
+    assert all(
+        name.endswith(f"seed-{seed}/hubert_ee.tiny.safetensors") for seed, name in enumerate(files)
+    )
+    assert [of_seed[1] for _, of_seed in found] == [systems[1]] * 2
+    assert len(asked) == 2 and all(name.startswith("hubert_ee.tiny-") for name in asked)
+
+
+def test_before_its_training_a_system_is_checked_with_random_weights(like):
+    [part], _ = parts([spelled_out(MADE).without_weights], Controls(), like)
+    assert "weights" not in part.config.settings
+
+
+def test_what_is_not_tuned_on_transcripts_is_one_sentence(like):
+    with pytest.raises(UsageError, match="weights=trained is for upstreams that are tuned on tran"):
+        system_weights.training_of(spelled_out("hubert weights=trained"), like)
+    with pytest.raises(UsageError, match="has nothing to train"):
+        system_weights.training_of(spelled_out("margin weights=trained"), like)
+
+
+def test_a_table_tunes_once_and_then_prints(spoken, tmp_path, shared_cache, capsys, monkeypatch):
+    pytest.importorskip("matplotlib")
+    system = f"{papers.MODEL.spec('tiny')} weights=trained target_depth=2"
+    line = ["compare", "--task", "asr", "--system", system, "--controls", "--seed", "0", "1"]
+    line += ["--data", str(spoken), "--protocol", "mini", "--results", str(tmp_path), "--json"]
+    assert main(line) == 0
+    first, said = capsys.readouterr()
+    assert "compare: training 1 of 2" in said or "compare: 2 trainings" in said
+    files = sorted(tmp_path.glob("trained/*/seed-*/*.safetensors"))
+    assert [path.parent.name for path in files] == ["seed-0", "seed-1"]
+    lines = [json.loads(text) for text in first.splitlines()]
+    assert {"full", "depth 1"} < {one["exit"] for one in lines}
+    monkeypatch.setattr(recognition, "train", None)
+    assert main(line) == 0
+    again, said = capsys.readouterr()
+    assert again == first and "training" not in said
