@@ -155,11 +155,12 @@ def test_what_is_timed_is_everything_or_of_every_length():
     assert cost.timed(items[:5]) == items[:5]
 
 
-def test_rho_zero_is_the_full_model(finished, corpus):
-    assert main(command(corpus, finished, "--rho", "0", "--span", "all")) == 0
+def test_rho_zero_is_the_full_model(finished, corpus, tmp_path):
+    shutil.copytree(finished, tmp_path / "r")
+    assert main(command(corpus, tmp_path / "r", "--rho", "0", "--span", "all")) == 0
     by = {
         (r["cell"]["exit"], r["cell"]["value"], r["cell"]["layer_norm"]): r
-        for r in jsons(finished).values()
+        for r in jsons(tmp_path / "r").values()
     }
     assert by["adaptive", 0.0, True]["scores"] == by["full", None, True]["scores"]
     # the branches that never fired are paid for

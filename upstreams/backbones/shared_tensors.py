@@ -30,7 +30,8 @@ def without_shared(tensors: Tensors, model: str, read: Reader) -> tuple[Tensors,
     names = [k for k, v in tensors.items() if k in theirs and torch.equal(v, theirs[k])]
     if not names:
         return tensors, {}
-    said = {"file": shipped.name, "names": names, "digest": _digest(tensors, names)}
+    # of theirs, which is what a reader has: -0 equals 0 in other bits
+    said = {"file": shipped.name, "names": names, "digest": _digest(theirs, names)}
     return {k: v for k, v in tensors.items() if k not in names}, {SHARED: json.dumps(said)}
 
 
