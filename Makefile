@@ -7,8 +7,9 @@ TYPES := .cache/types/earlyexit_superb
 demo: .venv/ready
 	$(BIN)/python run_benchmark.py --upstream daisy --task se --rho 0.7
 
+# two processes of one thread each: two of two threads would wait for each other
 test: .venv/ready
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: .venv/ready
 	$(BIN)/python -m pytest -q -m slow
