@@ -48,8 +48,9 @@ def by_key(lines: list[dict], key: Callable[[dict], tuple]) -> dict[tuple, dict]
 
 def _as_printed() -> str:
     """The rows of `--upstream daisy --task se --rho 0.7`, best first."""
+    from earlyexit_superb.benchmark.report.board_lines import LEADING
     from earlyexit_superb.benchmark.report.folder import load_all
-    from earlyexit_superb.benchmark.report.leaderboard import LEADING, board
+    from earlyexit_superb.benchmark.report.leaderboard import board
     from earlyexit_superb.benchmark.report.screen import markdown, screen
 
     found = load_all(ROOT / "results", "se")

@@ -109,7 +109,7 @@ def _check(args: Namespace) -> None:
 def _parts(args: Namespace):
     """The runs behind the table, each checked before the first begins, and a sentence for all that
     is left out."""
-    from ..engine.system_runs import Controls, checked, parts
+    from ..engine.system_runs import Controls, checked, name_of, parts
     from ..engine.system_weights import trained
     from ..engine.systems import defaults, named, spelled_out
 
@@ -128,10 +128,13 @@ def _parts(args: Namespace):
         return ready, [*left_out, *(why for _, some in found for why in some), *without]
 
     # random ones stand in for weights that are still to be made
-    asked = runs([(like, [one.without_weights for one in systems]) for like in likes])
+    stand_ins, refused = runs([(like, [one.without_weights for one in systems]) for like in likes])
     if not any(one.trained for one in systems):
-        return asked
-    return runs(trained(systems, likes, "compare"))
+        return stand_ins, refused
+    able = {part.name for part in stand_ins}
+    systems = [one for one in systems if name_of(one.without_weights, likes[0]) in able]
+    made, further = runs(trained(systems, likes, "compare"))
+    return made, [*refused, *further]
 
 
 def _like(args: Namespace) -> "RunConfig":

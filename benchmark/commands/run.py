@@ -23,7 +23,7 @@ def command(argv: Sequence[str]) -> int:
     from ..engine.resolve import resolve
     from ..engine.run import results as made
     from ..registry import tasks
-    from ..report.leaderboard import against, aggregated, compared, row
+    from ..report.board_lines import against, aggregated, compared, row
     from ..report.result import slug
     from ..report.screen import table
 

@@ -148,7 +148,7 @@ def _run(cells: Sequence[Cell], args: Namespace) -> tuple[list[dict[str, Any]], 
     """
     from tqdm import tqdm
 
-    from ..report.leaderboard import LEADING
+    from ..report.board_lines import LEADING
 
     rows: dict[Cell, list[dict[str, Any]]] = {}
     failed = []
@@ -224,8 +224,8 @@ def _sentence(failed: Outcome) -> str:
 
 def _print(rows: Sequence[dict[str, Any]], args: Namespace) -> None:
     """JSON lines, or a table for each task."""
+    from ..report.board_lines import against, row
     from ..report.folder import load_all
-    from ..report.leaderboard import against, row
 
     for task in dict.fromkeys(line["task"] for line in rows):
         of_task = [line for line in rows if line["task"] == task]
@@ -242,7 +242,7 @@ def _print(rows: Sequence[dict[str, Any]], args: Namespace) -> None:
 def _print_table(rows: Sequence[dict[str, Any]], there: Sequence[Result]) -> None:
     import pandas as pd
 
-    from ..report.leaderboard import aggregated, compared
+    from ..report.board_lines import aggregated, compared
     from ..report.screen import screen
 
     whole = ("display.width", None, "display.max_columns", None, "display.max_colwidth", None)

@@ -76,6 +76,7 @@ class TrainingRun:
         seed: of everything drawn at random.
         device: as torch names it.
         teacher: an upstream in evaluation mode on that device, whose parameters take no gradient.
+        recipe: for the card of what is trained (`UpstreamCard.recipe`); kept beside the weights.
     """
 
     name: str
@@ -86,6 +87,7 @@ class TrainingRun:
     seed: int = 0
     device: str = "cpu"
     teacher: Upstream | None = None
+    recipe: str = ""
 
     @property
     def weights(self) -> Path:

@@ -30,6 +30,8 @@ class UpstreamCard:
         source: paper or repository.
         evidence: what `Upstream.evidence` measures, with its unit; "" when there is none.
         tuned_on: the labelled data its weights have seen; "" for self-supervised weights.
+        recipe: how its weights were trained and on what, whatever the seed: a short hash that the
+            trainings of several seeds share, whose rows are averaged; "" where it is not known.
         tasks: the only tasks it may be used for, as its tuning demands; () = any.
         kind: what makes it cheaper than the model that it comes from: "distilled", "pruned",
             "downsampled", ...; "" for a model as it was pre-trained. Tables are grouped by it.
@@ -45,6 +47,7 @@ class UpstreamCard:
     source: str
     evidence: str = ""
     tuned_on: str = ""
+    recipe: str = ""
     tasks: tuple[str, ...] = ()
     kind: str = ""
     stepped: bool = True

@@ -53,9 +53,9 @@ class Wrapper(Upstream):
     def __init__(self, inner: Upstream, name: str = "", revision: str = ""):
         super().__init__()
         self.inner = inner
-        self.card = replace(
-            inner.card, name=name or inner.card.name, revision=revision or inner.card.revision
-        )
+        # a revision of its own is of weights that the inner one's recipe does not tell
+        others = {"revision": revision, "recipe": ""} if revision else {}
+        self.card = replace(inner.card, name=name or inner.card.name, **others)
         for attribute in self.passed_on:
             setattr(self, attribute, getattr(inner, attribute))
 

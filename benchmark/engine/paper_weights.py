@@ -4,12 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..config import short_hash
 from ..errors import UsageError, did_you_mean
 from ..registry import build_upstream, untrained
 from ..report.papers.shape import PUBLISHED, SMALL, Training
 from .training_start import TrainingConfig, trainable
-from .trainings import finished, weights_of
+from .trainings import FOLDER, beneath, finished, weights_of
 
 TASK = "asr"  # what the systems of these papers answer
 DECODING = ("lm", "lexicon", "lm_weight", "word_score", "beam")  # options of every such upstream
@@ -25,7 +24,7 @@ class Conditions:
         paper: its name.
         size: of every system, one of `shape.SIZES`.
         data: the corpus, of trainings and rows; None = the built-in one.
-        results: of rows; trainings go to `trained` in it.
+        results: of rows; trainings go below it.
         recipe: fields of every training's recipe; protocol: of the rows'.
         decoding: the language model of the lines that are decoded with one, as options of their
             upstreams; empty = none is given.
@@ -91,27 +90,22 @@ def config(training: Training, asked: Conditions, seed: int) -> TrainingConfig:
     """A training in a folder that no other recipe, no other data and no other start share."""
     spec, preset = training.model.spec(asked.size), training.preset_at(asked.size)
     settings = {**training.recipe, **training.options(asked.size), **_fields(training, asked)}
-    parts = [spec, preset, settings, asked.data and asked.data.resolve()]
     start = _start(training, asked, seed)
-    if isinstance(start, TrainingConfig):
-        parts.append(start.out.parent.name)  # which says how it is made, for every seed
-        settings = {**settings, "weights": str(weights_of(start))}
-    elif start is not None:
-        parts.append(start.resolve())
-        settings = {**settings, "weights": str(start)}
-    told = short_hash(parts)
-    folder = asked.results / "trained" / asked.paper / f"{training.name}-{told}" / f"seed-{seed}"
-    return TrainingConfig(
+    begun = start if isinstance(start, TrainingConfig) else None
+    if start is not None:
+        settings = {**settings, "weights": str(weights_of(begun) if begun else start.resolve())}
+    one = TrainingConfig(
         spec,
-        folder,
-        preset,
-        (asked.data,) if asked.data else (),
+        out=Path(),
+        preset=preset,
+        data=(asked.data,) if asked.data else (),
         task=TASK,
         teacher=training.teacher.spec(asked.size) if training.teacher else "",
         settings=settings,
         seed=seed,
         device=asked.device,
     )
+    return beneath(asked.results / FOLDER, one, begun)
 
 
 def needed(training: Training, asked: Conditions) -> tuple[Training, ...]:

@@ -109,7 +109,7 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
     if recomputed := [split for split, features in ev.features.items() if features.recomputed]:
         detail |= {"states_recomputed": recomputed}  # the last bits may differ from stored ones
     card = (exp.upstream if row.depth is None else exp.backbone).card
-    detail |= {name: getattr(card, name) for name in ("kind", "stepped", "dim", "stride")}
+    detail |= {name: getattr(card, name) for name in ("kind", "stepped", "dim", "stride", "recipe")}
     weights: Sequence[float] = ()
     if row in ev.plans:
         readout, training = load_head(ev, row)

@@ -64,7 +64,12 @@ def _part(system: System, dealt: Sequence[str], like: RunConfig) -> Part:
         usual = row.depth is None or row.cell.exit == "full" or row.alone
         return usual or answers or "static" in words or row.depth in fixed
 
-    return Part(f"{like.task}, seed {like.seed}, {system}", _config(system, exits, like), wanted)
+    return Part(name_of(system, like), _config(system, exits, like), wanted)
+
+
+def name_of(system: System, like: RunConfig) -> str:
+    """What its run is called."""
+    return f"{like.task}, seed {like.seed}, {system}"
 
 
 def _depths(facts: Facts) -> list[str]:
@@ -100,8 +105,7 @@ def _with_other_weights(
             if why := unbuildable(other):
                 left_out.append(f"{other}: {why}")
                 continue
-            name = f"{like.task}, seed {like.seed}, {other}"
-            found.append(Part(name, _config(other, "", like), _full))
+            found.append(Part(name_of(other, like), _config(other, "", like), _full))
     return found, left_out
 
 

@@ -4,13 +4,13 @@ the corpus of the table.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from ..config import short_hash
 from ..errors import UsageError
 from .experiment import RunConfig
 from .systems import TRAINED, System
-from .training_start import TrainingConfig, named, preset_of, trainable
-from .trainings import finished, weights_of
+from .training_start import TrainingConfig, preset_of, trainable
+from .trainings import FOLDER, beneath, finished, weights_of
 
 
 def trained(
@@ -20,8 +20,8 @@ def trained(
     training a seed.
 
     Args:
-        likes: the run of each seed, as `system_runs.parts` takes it; trainings go to `trained` in
-            its folder of results.
+        likes: the run of each seed, as `system_runs.parts` takes it; trainings go below its
+            folder of results.
         what: asks for them: "compare".
     Raises: UsageError about what has no such training, before the first of them.
     """
@@ -50,16 +50,14 @@ def training_of(system: System, like: RunConfig) -> TrainingConfig:
             "name a file, or leave it out"
         )
     options = set(training.options) - {"weights"}
-    settings = {name: value for name, value in system.settings.items() if name in options}
-    preset = preset_of(system.spec)
-    told = short_hash([system.spec, preset, settings, like.data and like.data.resolve()])
-    return TrainingConfig(
+    one = TrainingConfig(
         system.spec,
-        like.results / "trained" / f"{named(system.spec)[0]}-{told}" / f"seed-{like.seed}",
-        preset,
-        (like.data,) if like.data else (),
+        out=Path(),
+        preset=preset_of(system.spec),
+        data=(like.data,) if like.data else (),
         task=like.task,
-        settings=settings,
+        settings={name: value for name, value in system.settings.items() if name in options},
         seed=like.seed,
         device=like.device,
     )
+    return beneath(like.results / FOLDER, one)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import distributed
+from ..config import short_hash
 from ..contract import Recipe, TrainingData, TrainingRun
 from ..errors import UsageError
 from ..soundness import SEAL, file_digest, read_object, sealed, set_aside, unsealed
@@ -43,6 +44,11 @@ def made_of(preset: str, recipe: Recipe, data: TrainingData, run: TrainingRun) -
         "data": fingerprint(data) | ({"teacher": teacher} if teacher else {}),
         "seed": run.seed,
     }
+
+
+def recipe_of(made: Mapping[str, Any]) -> str:
+    """What trainings of several seeds have in common, as a short hash."""
+    return short_hash({k: v for k, v in made.items() if k not in ("seed", "preset")})
 
 
 @contextlib.contextmanager

@@ -6,16 +6,20 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from .. import resume_points
+from ..config import short_hash
 from ..errors import BenchmarkError
 from ..registry import build_upstream
 from .several import left
 from .threads import small
 from .training_start import TrainingConfig, named, settled, train
 from .workers import Ask, at_once, dealt, workers
+
+FOLDER = "trained"  # in a results folder
 
 
 def finished(configs: Mapping[str, TrainingConfig], what: str) -> None:
@@ -46,6 +50,25 @@ def finished(configs: Mapping[str, TrainingConfig], what: str) -> None:
 def weights_of(one: TrainingConfig) -> Path:
     """The file that a training ends in."""
     return one.out / f"{named(one.upstream)[0]}.safetensors"
+
+
+def beneath(
+    folder: Path, one: TrainingConfig, start: TrainingConfig | None = None
+) -> TrainingConfig:
+    """The same training in a folder of its own below `folder`, which no other recipe, corpus or
+    start shares, and in which whoever asks for it finds it.
+
+    Args:
+        start: the training whose weights it begins with, itself from `beneath`.
+    """
+    _, _, recipe, options, teachers = settled(one)
+    numbers = {name: value for name, value in asdict(recipe).items() if name != "source"}
+    if start is not None:  # by how it is made, which is the same for every seed
+        options = options | {"weights": start.out.parent.name}
+    heard = [str(path.resolve()) for path in one.data]
+    name = named(one.upstream)[0]
+    told = short_hash([numbers, options, one.teacher, teachers, one.task, heard])
+    return replace(one, out=folder / f"{name}-{told}" / f"seed-{one.seed}")
 
 
 # ---- side by side --------------------------------------------------------------------------------
@@ -90,6 +113,7 @@ class _Bar:
         from tqdm import tqdm
 
         style: dict[str, Any] = {"unit": "step", "dynamic_ncols": True, "file": sys.stderr}
+        style["smoothing"] = 0  # steps are told many at a time, so the last ones' rate says nothing
         total = sum(settled(one)[2].updates for one in self.configs)
         self.bar = tqdm(total=total, initial=self._done(), desc=self.what, **style)
         return self

@@ -87,7 +87,9 @@ def _named(row: Result) -> dict[str, Any]:
     cell = row.cell
     custom = f"custom-{cell.settings}" if cell.protocol == "custom" else cell.protocol
     corpus = f"{cell.corpus}@{cell.corpus_hash}"
-    named = (cell.upstream, cell.revision, cell.task, cell.task_version, custom, corpus)
+    recipe = row.detail.get("recipe")
+    weights = f"recipe {recipe}" if recipe else cell.revision
+    named = (cell.upstream, weights, cell.task, cell.task_version, custom, corpus)
     named += (cell.knob, cell.span)
     return dict(zip(OF, named, strict=True))
 

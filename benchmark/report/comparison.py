@@ -13,9 +13,9 @@ import pandas as pd
 from ..contract import Metric
 from ..registry import untrained
 from . import differences
+from .board_lines import aggregated, cell_of, row
 from .curve import FIXED, Pool, adaptive, point
 from .interval import of_mean
-from .leaderboard import aggregated, cell_of, row
 from .result import Result, measured
 
 CONTROLS = "controls"

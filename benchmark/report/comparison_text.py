@@ -11,14 +11,13 @@ from .differences import KINDS
 PUBLISHED_SEEDS = 3  # of a table that claims something
 SHOWN = 2  # metrics; the CSV has all
 ALL_DEPTHS, ON_FRONT = "†", "*"
-HEADINGS = {True: "Frozen upstreams", False: "Upstreams tuned on labelled data"}
 
 
 def tables(table: pd.DataFrame, metrics: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
     """Heading and text of each part: frozen upstreams, and those that have seen labelled data."""
     device, frozen = device_of(table), table["tuned_on"] == ""
     return [
-        (HEADINGS[kind], _text(table[frozen == kind], metrics[:SHOWN], device))
+        (screen.HEADINGS[kind], _text(table[frozen == kind], metrics[:SHOWN], device))
         for kind in (True, False)
         if (frozen == kind).any()
     ]

@@ -6,6 +6,7 @@ What is wrong with one file is said once, on stderr, and that file is left out: 
 import os
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import MachineError, UsageError
@@ -51,7 +52,8 @@ def load_all(root: Path, task: str | None = None, tables: bool = True) -> list[R
             " move it away"
         )
     rows = sorted(found.values(), key=lambda result: result.path or Path())
-    return _of_one_kind([row for row in rows if _follows(row)] if tables else rows)
+    rows = [row for row in rows if _follows(row)] if tables else rows
+    return _trainings_apart(_of_one_kind(rows))
 
 
 def need(root: Path) -> None:
@@ -150,6 +152,29 @@ def _of_one_kind(results: list[Result]) -> list[Result]:
             f"({plain(names)}); run its command again with --force, or move it away"
         )
     return kept
+
+
+def _trainings_apart(results: list[Result]) -> list[Result]:
+    """Trainings of one recipe are averaged as seeds are, but where two of them have rows of the
+    same seed: these are shown each by itself."""
+    there = Counter(_training(result) for result in results)
+    twice = {recipe for (recipe, _), n in there.items() if recipe and n > 1}
+    for recipe in sorted(twice):
+        notice(
+            f"several trainings by the recipe {plain(recipe)} have rows of the same seed, so they "
+            "are not averaged; run each with the --seed that it was trained with to have a mean"
+        )
+    return [
+        replace(result, detail={**result.detail, "recipe": ""})
+        if _training(result)[0] in twice
+        else result
+        for result in results
+    ]
+
+
+def _training(result: Result) -> tuple[str, Cell]:
+    """The recipe of its weights, and its cell whatever they are."""
+    return str(result.detail.get("recipe", "")), replace(result.cell, revision="")
 
 
 def _version(result: Result) -> tuple[str, int]:

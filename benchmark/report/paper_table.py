@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from ..errors import UsageError
+from .board_lines import row
 from .interval import of_mean
-from .leaderboard import row
 from .papers.shape import ALL, Line, Table
 from .result import Result
 from .table1 import NONE, OURS, PAPER

@@ -7,8 +7,8 @@ import pandas as pd
 
 from ..contract import Metric
 from . import paired
+from .board_lines import row
 from .interval import of_mean
-from .leaderboard import row
 from .result import Result
 
 

@@ -184,7 +184,7 @@ class Result:
         layer_weights: the softmax of the learned weighted sum, depth 0, 1, ..., to a fixed exit or
             the last; () without a head.
         detail: exit, calibration, training, protocol fields, versions, command, and of its upstream
-            `kind` and `stepped`, as the card has them.
+            `kind`, `stepped`, `recipe` and more, as the card has them.
         path: the JSON it was read from; sealed: the digests that it keeps of itself and of its
             utterances' table. Neither is one of its fields.
     """

@@ -95,6 +95,7 @@ class Detail(BaseModel):
     max_loss: _MaxLoss | None = None
     control: dict[str, Any] | None = None
     kind: StrictStr = ""
+    recipe: StrictStr = ""
     stepped: StrictBool = True
     dim: PositiveInt | None = None
     stride: PositiveInt | None = None

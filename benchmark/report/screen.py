@@ -9,6 +9,8 @@ from . import escaping
 from .differences import KINDS
 from .result import CHOSEN
 
+# by whether upstreams are frozen: labelled data are no compute, so the others stand apart
+HEADINGS = {True: "Frozen upstreams", False: "Upstreams tuned on labelled data"}
 SAID = {
     "vs_curve": "vs curve: {} minus that of fixed depths mixed to the same multiply-accumulates.",
     "vs_random": "vs random: {} minus that of the same exits dealt out at random, in expectation.",

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, did_you_mean, listed
+from .board_lines import LEADING, cell_of, row
 from .escaping import plain
-from .leaderboard import LEADING, cell_of, row
 from .result import Result
 
 NAME = re.compile(r"(?:^|\s)(\w+)=")  # of a column

@@ -13,8 +13,8 @@ import pandas as pd
 from ..calibration import SPANS
 from ..contract import Metric
 from ..errors import UsageError
+from .board_lines import aggregated, cell_of, compared, row
 from .differences import NO_TEST
-from .leaderboard import aggregated, cell_of, compared, row
 from .result import Result, slug
 from .screen import metrics_of
 

@@ -5,11 +5,20 @@ from dataclasses import replace
 
 import pytest
 from earlyexit_superb.benchmark.cli import main
-from earlyexit_superb.benchmark.engine import system_weights
+from earlyexit_superb.benchmark.commands import compare_systems
+from earlyexit_superb.benchmark.commands.config_file import with_config
+from earlyexit_superb.benchmark.engine import (
+    paper_weights,
+    system_runs,
+    system_weights,
+    systems,
+)
 from earlyexit_superb.benchmark.engine.experiment import RunConfig
+from earlyexit_superb.benchmark.engine.paper_weights import Conditions
 from earlyexit_superb.benchmark.engine.system_runs import Controls, parts
 from earlyexit_superb.benchmark.engine.systems import defaults, named, spelled_out
 from earlyexit_superb.benchmark.errors import UsageError
+from earlyexit_superb.benchmark.report.papers import hubert_ee
 from earlyexit_superb.upstreams.training import recognition
 from helpers import papers
 
@@ -42,22 +51,55 @@ def test_a_training_is_shared_by_what_is_not_trained(like):
     assert seed.out.parent == first.out.parent and seed.seed == 2
 
 
+def test_what_a_paper_trains_a_comparison_finds(like):
+    """Of HuBERT-EE the joint training, which the recipe's own fields say, too."""
+    asked = Conditions("hubert-ee", results=like.results)
+    of_paper = paper_weights.config(hubert_ee.JOINT, asked, seed=0)
+    assert of_paper.settings == {"strategy": "joint"}
+    assert of_paper.out == system_weights.training_of(spelled_out(MADE), like).out
+    others = (hubert_ee.TWO_STAGE, hubert_ee.FIRST_EIGHT, hubert_ee.DISTILLED)
+    folders = {paper_weights.config(one, asked, seed=0).out for one in others}
+    assert len(folders) == 3 and of_paper.out not in folders
+    shorter = replace(asked, recipe={"steps": "9"})
+    assert paper_weights.config(hubert_ee.JOINT, shorter, seed=0).out != of_paper.out
+
+
 def test_each_seed_gets_its_own_file_and_others_stay_as_they_are(like, monkeypatch):
     asked = {}
     monkeypatch.setattr(system_weights, "finished", lambda configs, what: asked.update(configs))
-    systems, likes = [spelled_out(MADE), spelled_out("hubert")], [like, replace(like, seed=1)]
-    found = system_weights.trained(systems, likes, "compare")
+    some, likes = [spelled_out(MADE), spelled_out("hubert")], [like, replace(like, seed=1)]
+    found = system_weights.trained(some, likes, "compare")
     files = [of_seed[0].settings["weights"] for _, of_seed in found]
     assert all(
         name.endswith(f"seed-{seed}/hubert_ee.tiny.safetensors") for seed, name in enumerate(files)
     )
-    assert [of_seed[1] for _, of_seed in found] == [systems[1]] * 2
+    assert [of_seed[1] for _, of_seed in found] == [some[1]] * 2
     assert len(asked) == 2 and all(name.startswith("hubert_ee.tiny-") for name in asked)
 
 
 def test_before_its_training_a_system_is_checked_with_random_weights(like):
     [part], _ = parts([spelled_out(MADE).without_weights], Controls(), like)
     assert "weights" not in part.config.settings
+
+
+def test_what_the_recipe_does_not_fit_is_left_out_before_it_is_trained(monkeypatch, tmp_path):
+    def refused(config):
+        if config.upstream == "hubert_ee":
+            raise UsageError("it does not fit")
+
+    everything = [spelled_out(MADE), spelled_out("wav2vec2_ctc weights=trained")]
+    asked = {}
+    monkeypatch.setattr(systems, "defaults", lambda task: (everything, []))
+    monkeypatch.setattr(system_runs, "resolve", refused)
+    monkeypatch.setattr(system_weights, "finished", lambda configs, what: asked.update(configs))
+    monkeypatch.setattr(system_weights, "weights_of", lambda one: "random")  # in a file's place
+    words = ["--task", "asr", "--controls", "--results", str(tmp_path)]
+    args = with_config(compare_systems._parser(), words)
+    compare_systems._check(args)
+    ready, left_out = compare_systems._parts(args)
+    assert [part.config.upstream for part in ready] == ["wav2vec2_ctc"]
+    assert left_out == ["asr, seed 0, hubert_ee: it does not fit"]
+    assert [one.upstream for one in asked.values()] == ["wav2vec2_ctc"]
 
 
 def test_what_is_not_tuned_on_transcripts_is_one_sentence(like):
@@ -79,6 +121,7 @@ def test_a_table_tunes_once_and_then_prints(spoken, tmp_path, shared_cache, caps
     assert [path.parent.name for path in files] == ["seed-0", "seed-1"]
     lines = [json.loads(text) for text in first.splitlines()]
     assert {"full", "depth 1"} < {one["exit"] for one in lines}
+    assert {one["seeds"] for one in lines} == {2}  # two trainings by one recipe are one line
     monkeypatch.setattr(recognition, "train", None)
     assert main(line) == 0
     again, said = capsys.readouterr()

@@ -7,7 +7,7 @@ from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.commands import parser, sweep
 from earlyexit_superb.benchmark.commands.config_file import with_config
 from earlyexit_superb.benchmark.engine import sweep_grid, sweep_local
-from earlyexit_superb.benchmark.report.leaderboard import row
+from earlyexit_superb.benchmark.report.board_lines import row
 from helpers.rows import result
 
 LINE = ["--upstream", "daisy", "--task", "se"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from earlyexit_superb.benchmark.report import area, differences, leaderboard
+from earlyexit_superb.benchmark.report import area, board_lines, differences, leaderboard
 from earlyexit_superb.benchmark.report.curve import Pool
 from earlyexit_superb.benchmark.report.folder import load_all
 from earlyexit_superb.benchmark.report.paired import of_scores
@@ -114,7 +114,7 @@ def test_boards_have_the_differences_over_seeds_too(tmp_path):
     assert set(board["note"].dropna()) == {"one depth, no test"}
     text = (tmp_path / "leaderboard_se.md").read_text()
     assert "+0.200 [+0.200, +0.200] p 0.001" in text and "resampling speakers, then" in text
-    lines = [leaderboard.row(r) for r in load_all(tmp_path)[:1]]
+    lines = [board_lines.row(r) for r in load_all(tmp_path)[:1]]
     assert "vs curve" not in screen(pd.DataFrame(lines))
 
 

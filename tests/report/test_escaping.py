@@ -5,7 +5,7 @@ import xml.sax.saxutils as sax
 
 import pandas as pd
 import pytest
-from earlyexit_superb.benchmark.report import escaping, leaderboard
+from earlyexit_superb.benchmark.report import board_lines, escaping, leaderboard
 from earlyexit_superb.benchmark.report.latex import latex
 from earlyexit_superb.benchmark.report.screen import markdown, table
 from helpers.rows import result
@@ -36,7 +36,7 @@ def test_a_name_is_text_and_its_row_stays_in_its_folder(name, tmp_path):
     assert "<" not in first and "](" not in first
     assert not escaping.UNPRINTABLE.search(first + board.read_text().replace("\n", ""))
     assert len(board.read_text().splitlines()) == 3
-    assert len(table([leaderboard.row(result(name))]).splitlines()) == 2
+    assert len(table([board_lines.row(result(name))]).splitlines()) == 2
 
 
 def test_what_can_be_seen_stays_as_it_is():

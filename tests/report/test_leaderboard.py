@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from earlyexit_superb.benchmark.errors import UsageError
-from earlyexit_superb.benchmark.report import leaderboard
+from earlyexit_superb.benchmark.report import board_lines, leaderboard
 from earlyexit_superb.benchmark.report.folder import load_all
 from earlyexit_superb.benchmark.report.result import Cost
 from earlyexit_superb.benchmark.report.screen import screen
@@ -96,10 +96,10 @@ def test_enhancement_of_the_committed_rows_is_better_than_its_input_in_every_met
 
 
 def test_seeds_have_a_line_each_and_one_for_all():
-    lines = [leaderboard.row(result(seed=s, pesq=p)) for s, p in ((0, 2.0), (1, 2.5), (2, 3.0))] + [
-        leaderboard.row(result("v"))
+    lines = [board_lines.row(result(seed=s, pesq=p)) for s, p in ((0, 2.0), (1, 2.5), (2, 3.0))] + [
+        board_lines.row(result("v"))
     ]
-    [both] = leaderboard.aggregated(lines)
+    [both] = board_lines.aggregated(lines)
     assert (
         both["upstream"] == "u"
         and both["seed"] == "mean of 3"
@@ -115,29 +115,29 @@ def test_seeds_have_a_line_each_and_one_for_all():
 
 
 def test_one_seed_counts_once_and_two_machines_have_no_common_time():
-    lines = [leaderboard.row(result(seed=s, pesq=p)) for s, p in ((0, 2.0), (0, 2.0), (1, 3.0))]
-    assert leaderboard.aggregated(lines)[0]["pesq_sd"] == round(0.5**0.5, 4)
+    lines = [board_lines.row(result(seed=s, pesq=p)) for s, p in ((0, 2.0), (0, 2.0), (1, 3.0))]
+    assert board_lines.aggregated(lines)[0]["pesq_sd"] == round(0.5**0.5, 4)
     lines[-1]["device"] = "another"
-    [both] = leaderboard.aggregated(lines)
+    [both] = board_lines.aggregated(lines)
     assert both["rtfx"] is both["time_saved"] is both["device"] is None
     assert both["gmacs_per_s"] == 5.0 and both["timed"] == 4
 
 
 def test_a_reference_is_the_one_of_that_name_on_the_same_device():
     lines = [
-        leaderboard.row(result(name, device=device, cost=Cost(gmacs_per_s=5.0, rtfx=rtfx)))
+        board_lines.row(result(name, device=device, cost=Cost(gmacs_per_s=5.0, rtfx=rtfx)))
         for name, device, rtfx in (
             ("small(bf16)", "cpu", 90.0),
             ("small", "gpu", 900.0),
             ("small", "cpu", 30.0),
         )
     ]
-    saved = [line["time_saved"] for line in leaderboard.against(lines, "small")]
+    saved = [line["time_saved"] for line in board_lines.against(lines, "small")]
     assert saved == [66.67, 0.0, 0.0]
 
 
 def test_thresholds_are_told_apart():
-    lines = [leaderboard.row(result(knob="t", value=v)) for v in (0.7, 0.0025, 0.965)]
+    lines = [board_lines.row(result(knob="t", value=v)) for v in (0.7, 0.0025, 0.965)]
     told = screen(pd.DataFrame(lines))["value"]
     assert list(told) == ["0.70", "0.0025", "0.965"]
 
@@ -162,11 +162,11 @@ def test_a_cell_of_an_older_path_is_there_once_and_a_task_may_have_any_name(tmp_
 def test_savings_are_against_the_upstream_that_is_named():
     small = Cost(gmacs_per_s=2.0, rtfx=60.0, reference="small", macs_saved=0.0, time_saved=0.0)
     lines = [
-        leaderboard.row(result("large")),
-        leaderboard.row(result("small(x=1)", cost=small)),
-        leaderboard.row(result("small(x=1)", exit="depth 6", cost=small, device="another")),
+        board_lines.row(result("large")),
+        board_lines.row(result("small(x=1)", cost=small)),
+        board_lines.row(result("small(x=1)", exit="depth 6", cost=small, device="another")),
     ]
-    large, own, elsewhere = leaderboard.against(lines, "small")
+    large, own, elsewhere = board_lines.against(lines, "small")
     assert (
         large["reference"] == "small(x=1)"
         and large["macs_saved"] == -150.0
@@ -182,4 +182,4 @@ def test_savings_are_against_the_upstream_that_is_named():
             r"--task se"
         ),
     ):
-        leaderboard.against(lines, "medium")
+        board_lines.against(lines, "medium")

@@ -6,7 +6,7 @@ import math
 import pytest
 from earlyexit_superb.benchmark.errors import MachineError, UsageError
 from earlyexit_superb.benchmark.metrics import Failure
-from earlyexit_superb.benchmark.report import leaderboard
+from earlyexit_superb.benchmark.report import board_lines
 from earlyexit_superb.benchmark.report.result import FIX, Result, Score, slug
 from earlyexit_superb.benchmark.storage import writable
 from helpers import ROOT
@@ -112,7 +112,7 @@ def test_a_result_of_schema_1_is_read_with_what_it_holds():
         and old.layer_weights == ()
     )
     assert (old.detail["calibration"]["knob"], old.detail["calibration"]["value"]) == ("rho", 0.7)
-    assert leaderboard.row(old)["gmacs_per_s"] == round(old.cost.gmacs_per_s, 4)
+    assert board_lines.row(old)["gmacs_per_s"] == round(old.cost.gmacs_per_s, 4)
 
 
 def test_a_schema_that_is_not_known_is_refused_with_what_to_do(tmp_path):

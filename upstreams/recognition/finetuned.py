@@ -127,6 +127,7 @@ class Finetuned(Recogniser):
             revision=revision,
             source=self.paper,
             tuned_on=stored.tuned_on if stored else "",
+            recipe=stored.recipe if stored else "",
             kind=trunk.card.kind,
             per_frame=per_frame,
         )

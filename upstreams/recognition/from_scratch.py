@@ -91,6 +91,7 @@ class FromScratch(Recogniser):
             revision=fill(stored, about, trunk, heads) if stored else f"random-{seed}",
             source=self.paper,
             tuned_on=stored.tuned_on if stored else "",
+            recipe=stored.recipe if stored else "",
         )
         self.described = about
 

@@ -39,7 +39,7 @@ class Recogniser(Upstream):
             `macs(frames)`.
         alphabet: of V symbols.
         criterion: as `criteria.criterion` takes it.
-        name, revision, source, tuned_on, kind: of the card.
+        name, revision, source, tuned_on, recipe, kind: of the card.
         per_frame: scores that a frame gives.
     Attributes:
         makes_room: what gives CTC more scores for a transcript, as a sentence ends.
@@ -65,6 +65,7 @@ class Recogniser(Upstream):
         revision: str,
         source: str,
         tuned_on: str,
+        recipe: str = "",
         kind: str = "",
         per_frame: int = 1,
     ):
@@ -90,6 +91,7 @@ class Recogniser(Upstream):
         if self.word_model.file:
             word_search.ready(self.word_model, alphabet)  # fails now, not after a run
             revision = f"{revision}+{self.word_model.revision}"
+            recipe = recipe and f"{recipe}+{self.word_model.revision}"
         self.card = replace(
             trunk.card,
             name=name,
@@ -97,6 +99,7 @@ class Recogniser(Upstream):
             source=source,
             evidence=self._unit() if self._exits else "",
             tuned_on=tuned_on,
+            recipe=recipe,
             tasks=self.answers,
             kind=kind,
         )

@@ -115,6 +115,11 @@ class Stored:
     def tuned_on(self) -> str:
         return self.header.get("tuned_on", "")
 
+    @property
+    def recipe(self) -> str:
+        """As `UpstreamCard` has it; a file of before states none."""
+        return self.header.get("recipe", "")
+
 
 def is_stored(source: str) -> bool:
     """Whether `source` is a file whose header says that it is a recogniser's."""

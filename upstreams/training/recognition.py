@@ -79,7 +79,8 @@ def _write(recogniser: Finetuned | FromScratch, run: TrainingRun, speech: Transc
     trunk = weights.parts(recogniser.trunk, recogniser.heads)["trunk"]
     shipped = trunk.card.name.partition("(")[0]
     tuned_on = f"{speech.name}, {speech.hours:.1f} h of transcripts"
-    weights.save(recogniser, recogniser.described, run.weights, tuned_on, without=shipped)
+    about = recogniser.described
+    weights.save(recogniser, about, run.weights, tuned_on, without=shipped, recipe=run.recipe)
 
 
 def _card(

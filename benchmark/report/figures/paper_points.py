@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ..leaderboard import row
+from ..board_lines import row
 from ..paper_table import Made, of_rows
 
 COLUMNS = (

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..board_lines import aggregated, row
 from ..chosen import chosen, tasks_in
 from ..interval import of_mean
-from ..leaderboard import aggregated, row
 from ..result import Result, measured
 from ..screen import metrics_of
 from . import style
