@@ -33,8 +33,8 @@ what is there; a run that was stopped goes on.
 Nobody named, it takes every registered upstream that stands in a comparison (`compared` of its
 class) and whose weights are on this machine, at its own knob values, at the smallest size, for
 one seed. Those that stand there with weights=trained (on asr hubert_ee, wav2vec2_ctc, zaiem) are
-tuned first, by their recipes for the built-in corpus, a training a seed, each with lines of its
-own; --system 'hubert_ee weights=trained criterion=confidence' asks for another of the kind.
+tuned first, by their recipes for the built-in corpus, a training a seed, and a line is a mean over
+them; --system 'hubert_ee weights=trained criterion=confidence' asks for another of the kind.
 
 Left out: upstreams whose weights are random or would have to be downloaded (named with
 --upstream they are taken), published sizes (hubert.base), further values and spans of a knob,

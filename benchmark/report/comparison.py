@@ -31,10 +31,11 @@ def frame(results: Sequence[Result]) -> pd.DataFrame:
     """A line for each cell, over its seeds: frozen upstreams first, then by group and cost.
 
     Columns: no (from 1, as the picture has it), group, kind, stepped, SIZES, tuned_on, upstream,
-    exit, knob, value, span, seeds, metric, unit, higher_is_better (of the metric that ranks), every
-    metric with its interval (<name>_low, _high), the columns of differences.py, COSTS, device,
-    front_macs and front_rtfx (whether no other line of its part, frozen or tuned, is cheaper and at
-    least as good), n, failed, task, protocol, corpus.
+    exit, knob, value, span, seeds, trainings (of what answers; of a head one a seed), metric, unit,
+    higher_is_better (of the metric that ranks), every metric with its interval (<name>_low, _high),
+    the columns of differences.py, COSTS, device, front_macs and front_rtfx (whether no other line
+    of its part, frozen or tuned, is cheaper and at least as good), n, failed, task, protocol,
+    corpus.
 
     Args:
         results: of one task, recipe and corpus.
@@ -81,6 +82,7 @@ def _line(
 ) -> dict[str, Any]:
     single = [row(result) for result in rows]
     line, first = (aggregated(single) or single)[0], rows[0]
+    answers = first.answered_by == "upstream"
     out = {
         "group": group_of(first),
         "kind": first.detail.get("kind", ""),
@@ -91,6 +93,7 @@ def _line(
         "exit": _exit(first),
         **{name: line[name] for name in ("knob", "value", "span")},
         "seeds": len(rows),
+        "trainings": len({one.cell.revision if answers else one.cell.seed for one in rows}),
         "metric": metrics[0].name,
         "unit": metrics[0].unit,
         "higher_is_better": metrics[0].higher_is_better,

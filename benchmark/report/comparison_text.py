@@ -77,6 +77,10 @@ def notes(table: pd.DataFrame) -> list[str]:
         said.append("Intervals and p-values: each line by itself, not corrected for their number.")
     if (table["seeds"] < PUBLISHED_SEEDS).any():
         said.append(f"Fewer than {PUBLISHED_SEEDS} seeds: a first look, no ranking.")
+    once = table[table["trainings"] < table["seeds"]]
+    if len(once):
+        numbers = ", ".join(map(str, once["no"]))
+        said.append(f"No. {numbers} are fewer trainings than seeds: no head, the same weights.")
     if not table["stepped"].all():
         said.append(f"{ALL_DEPTHS} All depths are computed whatever the exit is.")
     return [escaping.plain(sentence) for sentence in (*said, *_of_devices(table))]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from . import paper_claims
-from .comparison_text import HEADINGS, PUBLISHED_SEEDS
+from .comparison_text import PUBLISHED_SEEDS
 from .latex import latex
 from .paper_table import AT_ONE, THRESHOLDS, wide
 from .papers.shape import PUBLISHED, Paper, Table
-from .screen import markdown
+from .screen import HEADINGS, markdown
 from .table1 import NONE, OURS, PAPER, SURE
 
 TUNED = HEADINGS[False]  # where the lines stand: every system here has seen transcripts

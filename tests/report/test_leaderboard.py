@@ -29,8 +29,8 @@ def test_the_same_files_give_the_same_bytes_in_any_order_of_writing(tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     first = (tmp_path / "a" / "leaderboard_se.csv").read_text().splitlines()
     assert first[0].startswith(
-        "upstream,revision,tuned_on,answered_by,task,task_version,protocol,corpus,exit,knob,value,r"
-        "ho,test_value,span,seed,pesq,stoi,si_sdr_improvement,pesq_low"
+        "upstream,revision,recipe,tuned_on,answered_by,task,task_version,protocol,corpus,exit,knob,"
+        "value,rho,test_value,span,seed,pesq,stoi,si_sdr_improvement,pesq_low"
     )
     assert first[0].endswith(
         "n,failed,depth,gmacs_per_s,rtfx,params_m,params_all_m,peak_mib,reference,macs_saved,time_s"

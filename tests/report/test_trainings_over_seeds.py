@@ -7,7 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from earlyexit_superb.benchmark.contract import Wrapper
-from earlyexit_superb.benchmark.report import board_lines, comparison, leaderboard, screen
+from earlyexit_superb.benchmark.report import (
+    board_lines,
+    comparison,
+    comparison_text,
+    leaderboard,
+    screen,
+)
 from earlyexit_superb.benchmark.report.folder import load_all
 from earlyexit_superb.benchmark.report.result import Result
 from earlyexit_superb.benchmark.report.selecting import select
@@ -51,18 +57,28 @@ def test_one_weights_file_run_with_several_seeds_keeps_its_revision(tmp_path):
 def test_a_comparison_has_a_line_over_trainings_and_pairs_each_with_its_own_exits(tmp_path):
     rows = []
     for seed in (0, 1):
-        more = {"upstream": "t"}
+        more = {"upstream": "t", "answered_by": "upstream"}
         rows += [
             training(tmp_path, seed, gain=0.2, gmacs=3.0, exit="depth 3", **more),
             training(tmp_path, seed, gain=0.2, gmacs=5.0, exit="full", **more),
             training(tmp_path, seed, gain=0.3, gmacs=4.0, detail=TESTED, **ADAPTIVE, **more),
         ]
     table = comparison.frame([replace(r, cost=replace(r.cost, reference="t")) for r in rows])
-    assert list(table["seeds"]) == [2, 2, 2]
+    assert list(table["seeds"]) == list(table["trainings"]) == [2, 2, 2]
     adaptive = table[table["group"] == "adaptive"].iloc[0]
     # each training minus the curve of the same training: their own levels cancel
     assert adaptive["vs_curve"] == pytest.approx(0.1, abs=1e-3)
     assert adaptive["vs_curve_low"] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_weights_that_are_the_same_for_every_seed_are_one_training_which_is_said(tmp_path):
+    more = {"upstream": "t", "answered_by": "upstream", "recipe": "", "revision": "shipped"}
+    rows = [training(tmp_path, seed, gmacs=5.0, **more) for seed in (0, 1, 2)]
+    table = comparison.frame(rows)
+    assert list(table["seeds"]) == [3] and list(table["trainings"]) == [1]
+    assert any("No. 1 are fewer trainings than seeds" in n for n in comparison_text.notes(table))
+    heads = [replace(row, answered_by="head") for row in rows]
+    assert list(comparison.frame(heads)["trainings"]) == [3]
 
 
 def test_two_trainings_with_rows_of_one_seed_are_shown_apart(tmp_path, capsys):
