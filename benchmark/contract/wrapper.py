@@ -53,9 +53,12 @@ class Wrapper(Upstream):
     def __init__(self, inner: Upstream, name: str = "", revision: str = ""):
         super().__init__()
         self.inner = inner
-        # a revision of its own is of weights that the inner one's recipe does not tell
-        others = {"revision": revision, "recipe": ""} if revision else {}
-        self.card = replace(inner.card, name=name or inner.card.name, **others)
+        self.card = replace(
+            inner.card,
+            name=name or inner.card.name,
+            revision=revision or inner.card.revision,
+            recipe="" if revision else inner.card.recipe,  # which tells not what is around it
+        )
         for attribute in self.passed_on:
             setattr(self, attribute, getattr(inner, attribute))
 
