@@ -109,6 +109,8 @@ def _check(args: Namespace) -> None:
 def _parts(args: Namespace):
     """The runs behind the table, each checked before the first begins, and a sentence for all that
     is left out."""
+    from ..engine.ahead import asks
+    from ..engine.several import jobs
     from ..engine.system_runs import Controls, checked, name_of, parts
     from ..engine.system_weights import trained
     from ..engine.systems import defaults, named, spelled_out
@@ -133,8 +135,10 @@ def _parts(args: Namespace):
         return stand_ins, refused
     able = {part.name for part in stand_ins}
     systems = [one for one in systems if name_of(one.without_weights, likes[0]) in able]
-    made, further = runs(trained(systems, likes, "compare"))
-    return made, [*refused, *further]
+    tuned = {name_of(one.without_weights, like) for one in systems for like in likes if one.trained}
+    beside = asks(jobs([part for part in stand_ins if part.name not in tuned], {}))
+    ready, further = runs(trained(systems, likes, "compare", beside))
+    return ready, [*refused, *further]
 
 
 def _like(args: Namespace) -> "RunConfig":

@@ -70,10 +70,14 @@ def prepared(jobs: Iterable[Job], parts: int, what: str) -> None:
     first = list(islice(jobs, 2))
     if len(first) < 2:
         return
-    asked = (Ask(job.name, _prepare, (job.config, job.rows)) for job in chain(first, jobs))
     with workers(count) as pool:
-        for _ in _shown(dealt(asked, pool), parts, what):
+        for _ in _shown(dealt(asks(chain(first, jobs)), pool), parts, what):
             pass
+
+
+def asks(jobs: Iterable[Job]) -> Iterator[Ask]:
+    """Each for a worker."""
+    return (Ask(job.name, _prepare, (job.config, job.rows)) for job in jobs)
 
 
 def _shown(

@@ -40,7 +40,7 @@ def made(parts: Sequence[Part], what: str) -> tuple[list[Result], list[str]]:
     taken: list[float] = []
     timings: Timings = {}
     known: dict[int, Experiment] = {}
-    ahead.prepared(_jobs(parts, known), len(parts), what)
+    ahead.prepared(jobs(parts, known), len(parts), what)
     for number, part in enumerate(parts, 1):
         start, exp = time.monotonic(), known.get(number) or resolve(part.config)
         rows = [row for row in exp.rows if part.wanted(row)]
@@ -59,7 +59,7 @@ def made(parts: Sequence[Part], what: str) -> tuple[list[Result], list[str]]:
     return list(found.values()), list(refused)
 
 
-def _jobs(parts: Sequence[Part], known: dict[int, Experiment]) -> Iterator[ahead.Job]:
+def jobs(parts: Sequence[Part], known: dict[int, Experiment]) -> Iterator[ahead.Job]:
     """What is to be recorded and trained for parts.
 
     Args:

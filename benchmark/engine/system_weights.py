@@ -11,10 +11,14 @@ from .experiment import RunConfig
 from .systems import TRAINED, System
 from .training_start import TrainingConfig, preset_of, trainable
 from .trainings import FOLDER, beneath, finished, weights_of
+from .workers import Ask
 
 
 def trained(
-    systems: Sequence[System], likes: Iterable[RunConfig], what: str
+    systems: Sequence[System],
+    likes: Iterable[RunConfig],
+    what: str,
+    beside: Iterable[Ask] | None = None,
 ) -> list[tuple[RunConfig, list[System]]]:
     """For each seed its systems with files in the place of TRAINED, made where they are missing, a
     training a seed.
@@ -23,6 +27,7 @@ def trained(
         likes: the run of each seed, as `system_runs.parts` takes it; trainings go below its
             folder of results.
         what: asks for them: "compare".
+        beside: as `trainings.finished` takes it.
     Raises: UsageError about what has no such training, before the first of them.
     """
     configs: dict[str, TrainingConfig] = {}
@@ -37,7 +42,7 @@ def trained(
                 system = replace(system, settings=settings)
             with_files.append(system)
         found.append((like, with_files))
-    finished(configs, what)
+    finished(configs, what, beside)
     return found
 
 

@@ -5,8 +5,9 @@ whatever is left one after the other.
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,22 @@ from .workers import Ask, at_once, dealt, workers
 FOLDER = "trained"  # in a results folder
 
 
-def finished(configs: Mapping[str, TrainingConfig], what: str) -> None:
+def finished(
+    configs: Mapping[str, TrainingConfig], what: str, beside: Iterable[Ask] | None = None
+) -> None:
     """Finish what is not; how far it is goes to stderr.
 
     Args:
         configs: by name, for people; one whose `weights` are another one's comes after it.
         what: asks for them: "paper".
+        beside: other work of the same table, for cores that have no training, while there is one.
+            It may be left undone.
     Raises: UsageError about what cannot be trained, before the first of them.
     """
     for one in configs.values():
         settled(one)
-    _side_by_side({n: one for n, one in configs.items() if not weights_of(one).exists()}, what)
+    missing_ones = {n: one for n, one in configs.items() if not weights_of(one).exists()}
+    _side_by_side(missing_ones, what, beside)
     missing = sum(not weights_of(one).exists() for one in configs.values())
     taken: list[float] = []
     for name, one in configs.items():
@@ -74,17 +80,21 @@ def beneath(
 # ---- side by side --------------------------------------------------------------------------------
 
 
-def _side_by_side(missing: Mapping[str, TrainingConfig], what: str) -> None:
+def _side_by_side(
+    missing: Mapping[str, TrainingConfig], what: str, beside: Iterable[Ask] | None
+) -> None:
     """As many at a time as there are cores. One that fails is left to whoever does the rest, which
     fails again and says why."""
-    count = at_once(len(missing))
+    count = at_once(len(missing) + (beside is not None)) if missing else 0
     if count < 2 or not all(_one_core(one) for one in missing.values()):
         return
     begun = {str(weights_of(one)) for one in missing.values()}
     first = [n for n, one in missing.items() if one.settings.get("weights") not in begun]
+    second = [name for name in missing if name not in first]
+    asked = [[Ask(n, _train, (missing[n],)) for n in wave] for wave in (first, second) if wave]
     with workers(count) as pool, _Bar(list(missing.values()), what) as bar:
-        for wave in (first, [name for name in missing if name not in first]):
-            for names, _ in dealt([Ask(n, _train, (missing[n],)) for n in wave], pool):
+        for wave in (*asked[:-1], chain(asked[-1], beside or ())):
+            for names, _ in dealt(wave, pool):
                 bar.show(names)
 
 

@@ -66,7 +66,7 @@ def test_what_a_paper_trains_a_comparison_finds(like):
 
 def test_each_seed_gets_its_own_file_and_others_stay_as_they_are(like, monkeypatch):
     asked = {}
-    monkeypatch.setattr(system_weights, "finished", lambda configs, what: asked.update(configs))
+    monkeypatch.setattr(system_weights, "finished", lambda configs, *_: asked.update(configs))
     some, likes = [spelled_out(MADE), spelled_out("hubert")], [like, replace(like, seed=1)]
     found = system_weights.trained(some, likes, "compare")
     files = [of_seed[0].settings["weights"] for _, of_seed in found]
@@ -91,7 +91,7 @@ def test_what_the_recipe_does_not_fit_is_left_out_before_it_is_trained(monkeypat
     asked = {}
     monkeypatch.setattr(systems, "defaults", lambda task: (everything, []))
     monkeypatch.setattr(system_runs, "resolve", refused)
-    monkeypatch.setattr(system_weights, "finished", lambda configs, what: asked.update(configs))
+    monkeypatch.setattr(system_weights, "finished", lambda configs, *_: asked.update(configs))
     monkeypatch.setattr(system_weights, "weights_of", lambda one: "random")  # in a file's place
     words = ["--task", "asr", "--controls", "--results", str(tmp_path)]
     args = with_config(compare_systems._parser(), words)

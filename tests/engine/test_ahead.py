@@ -99,16 +99,16 @@ def test_a_fault_is_told_by_the_run_that_has_it(corpus, tmp_path, own_cache, mon
 
 def test_nobody_is_started_for_one_run_or_little_work(corpus, tmp_path, monkeypatch):
     asked = parts(corpus, tmp_path, 0, 1)
-    assert not list(several._jobs(asked, {}))  # of a dozen updates each
+    assert not list(several.jobs(asked, {}))  # of a dozen updates each
     started = side_by_side(monkeypatch)
     known = {}
-    [first, second] = several._jobs(asked, known)
+    [first, second] = several.jobs(asked, known)
     assert sorted(known) == [1, 2] and first.rows == second.rows
     assert "unprocessed" not in {known[1].rows[n].cell.exit for n in first.rows}
     ahead.prepared([first], 2, "test")
     assert not started
     forced = [Part("forced", replace(asked[0].config, force=True))]
-    assert not list(several._jobs(forced, {}))  # its heads are forgotten first
+    assert not list(several.jobs(forced, {}))  # its heads are forgotten first
 
 
 def test_work_is_worth_a_process_by_its_updates_or_its_audio(corpus, tmp_path, monkeypatch):
