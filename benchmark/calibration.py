@@ -27,27 +27,34 @@ def midpoint(evidence: np.ndarray, rho: float) -> float:
     return float(rho * (means.max() + means.min()) / 2)
 
 
-def refuse_mean_depth(target: float, exits: Sequence[int], last: int) -> None:
-    """UsageError for a mean depth that is not between the first of `exits` and `last`."""
-    if not exits[0] <= target <= last:
+def refuse_mean_depth(target: float, exits: Sequence[int], last: int, patience: int = 1) -> None:
+    """UsageError for a mean depth that is not between the first of `exits` where patience lets
+    anybody leave and `last`."""
+    first = [*exits[patience - 1 :], last][0]
+    if not first <= target <= last:
         raise UsageError(
             f"a mean depth of {target:g} cannot be reached: this upstream leaves at depths "
-            f"{exits[0]} to {last}"
+            f"{first} to {last}"
         )
 
 
 def for_mean_depth(
-    evidence: np.ndarray, target: float, exits: Sequence[int] | None = None, last: int | None = None
+    evidence: np.ndarray,
+    target: float,
+    exits: Sequence[int] | None = None,
+    last: int | None = None,
+    patience: int = 1,
 ) -> float:
     """The threshold at which the mean exit comes closest to `target`.
 
     Args:
         evidence: (n, E), a column for each of `exits` (default: 1, 2, ..., E).
         last: the depth at which whoever is left is forced out; default: the last of `exits`.
+        patience: how many exits in a row must be below it.
     """
     exits = tuple(exits or range(1, evidence.shape[1] + 1))
     last = last or exits[-1]
-    refuse_mean_depth(target, exits, last)
+    refuse_mean_depth(target, exits, last, patience)
     depths = tuple(sorted({*exits, last}))
     if len(depths) == 1:
         return 0.0  # everybody is forced out there
@@ -55,7 +62,7 @@ def for_mean_depth(
     taus = thresholds(evidence, depths, exits)[1:]
 
     def mean_depth(tau: float) -> float:
-        return float(replay(evidence, Exit(depths, tau), exits).mean())
+        return float(replay(evidence, Exit(depths, tau, patience), exits).mean())
 
     at = _first(len(taus), lambda i: mean_depth(taus[i]) <= target)
     near = taus[max(at - 1, 0) : at + 1]

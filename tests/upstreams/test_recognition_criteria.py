@@ -95,7 +95,7 @@ def test_published_thresholds_become_evidence():
     assert published("confidence", 0.95) == pytest.approx(0.05)
     assert published("similarity", 0.965) == pytest.approx(0.035)
     assert published("posterior:50", 0.9) == pytest.approx(0.1)
-    assert published("patience", 0.2) == 0.2
+    assert published("patience", 0.2) == published("patience:3", 0.2) == 0.2
 
 
 @pytest.mark.parametrize(
@@ -105,12 +105,13 @@ def test_published_thresholds_become_evidence():
         ("posterior:1", "a whole number from 2"),
         ("posterior:x", "a whole number from 2"),
         ("margin:3", "did you mean margin"),
+        ("patience:1", "the exits in a row that must agree, a whole number from 2"),
     ],
 )
 def test_a_criterion_that_is_none_is_refused(name, said):
     with pytest.raises(UsageError, match=said):
         criterion(name)
-    if not name.startswith(("posterior", "margin")):
+    if ":" not in name:
         with pytest.raises(UsageError, match=said):
             published(name, 0.1)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from earlyexit_superb.benchmark.calibration import thresholds
 from earlyexit_superb.benchmark.conformance import check_upstream
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.exiting import Exit, leaving, replay, run_until_exit
@@ -17,8 +18,14 @@ from torch import nn
 from toys.toy import Toy
 
 SYSTEMS = ("hubert_ee", "wav2vec2_ctc", "zaiem")
+SCRATCH = ("conformer_ctc", "conformer_aed")
 CHEAP = [name if name != "posterior" else "posterior:4" for name in CRITERIA]
 EACH = pytest.mark.parametrize("name", CHEAP)
+
+
+def needs(criterion):
+    if criterion.startswith("posterior"):
+        pytest.importorskip("flashlight.lib.text.decoder", reason="[lm] is not installed")
 
 
 @pytest.fixture
@@ -34,7 +41,8 @@ def exits_of(up, evidence):
     spans = leaving(up), (up.exits[1], up.card.depth)
     taus = np.unique(evidence)
     between = ((taus[1:] + taus[:-1]) / 2)[len(taus) // 4 :: max(1, len(taus) // 3)]
-    return [Exit(span, float(tau)) for span in spans for tau in (-1.0, *between, 99.0)]
+    patience = up.patience(up.knob_values[0])
+    return [Exit(span, float(tau), patience) for span in spans for tau in (-1.0, *between, 99.0)]
 
 
 def holds(up, wavs, lengths):
@@ -59,31 +67,61 @@ def holds(up, wavs, lengths):
 
 @EACH
 def test_a_batch_leaves_and_spells_as_its_members_and_as_replayed(name, heard):
-    if name.startswith("posterior"):
-        pytest.importorskip("flashlight.lib.text.decoder", reason="[lm] is not installed")
+    needs(name)
     assert holds(speller(name), *heard) > {1, 6}
 
 
 @pytest.mark.parametrize("name", ["patience", "posterior:4", "similarity"])
 def test_a_criterion_meets_the_contract(name):
-    if name.startswith("posterior"):
-        pytest.importorskip("flashlight.lib.text.decoder", reason="[lm] is not installed")
+    needs(name)
     up = speller(name, exits=(1, 2), blocks=3)
     assert [f.sentence for f in check_upstream(up) if not f.ok] == []
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
-def test_a_system_leaves_and_spells_as_replayed(name, heard):
-    """At tiny size, its weights random unless they are shipped."""
+def test_patience_asks_several_exits_in_a_row(heard):
+    """The place of an utterance is where the last N answers agreed, live and replayed; thresholds
+    for a mean depth are set with that."""
+    up = speller("patience:2")
+    first, second, *_ = up.exits
+    assert up.patience(6.0) == 2 and speller("patience").patience(6.0) == 1
+    assert up.knob_values[0] >= second
+    seen = holds(up, *heard)
+    assert first not in seen and up.card.depth in seen
+    with pytest.raises(UsageError, match=f"leaves at depths {second} to {up.card.depth}"):
+        up.check_knob(float(first))
+    evidence = np.array([[0.5, 0.1, 0.1], [0.1, 0.1, 0.5], [0.9, 0.9, 0.2]], np.float32)
+    left = replay(evidence, Exit(leaving(up), up.tau(evidence, 4.0), 2), up.exits)
+    once = replay(evidence, Exit(leaving(up), up.tau(evidence, 4.0), 1), up.exits)
+    assert (left >= once).all() and left.mean() > once.mean()
+    every = thresholds(evidence, leaving(up), up.exits).tolist()
+    means = [replay(evidence, Exit(leaving(up), tau, 2), up.exits).mean() for tau in every]
+    assert abs(left.mean() - 4.0) == min(abs(mean - 4.0) for mean in means)
+
+
+@pytest.mark.parametrize("criterion", CHEAP)
+@pytest.mark.parametrize("name", [*SYSTEMS, *SCRATCH])
+def test_a_system_leaves_and_spells_as_replayed_by_every_criterion(name, criterion, heard):
+    """At tiny size with random weights; never leaving is the full model, always the first exit."""
+    needs(criterion)
     wavs, lengths = heard[0][:2, :3900], heard[1][:2]
-    up = build_upstream(name, {"weights": "random", "seed": "1"})
+    up = build_upstream(name, {"weights": "random", "seed": "1", "criterion": criterion})
     evidence, answers = record(up, wavs, lengths)
+    seen = []
     for tau in (-1.0, float(np.median(evidence)), 99.0):
         exit = Exit(leaving(up), tau)
         live = run_until_exit(up, wavs, lengths, exit)
         assert live.depth.tolist() == replay(evidence, exit, up.exits).tolist()
+        seen.append(set(live.depth.tolist()))
         for row, depth in enumerate(live.depth.tolist()):
-            assert torch.equal(live.answers[row], answers[depth][row])
+            expected = answers[depth][row]
+            assert up.decode(live.answers[row], "asr") == up.decode(expected, "asr")
+            assert all(map(torch.equal, parts_of(live.answers[row]), parts_of(expected)))
+    assert seen[0] == {up.card.depth} and seen[2] == {up.exits[0]}
+
+
+def parts_of(answer):
+    """Tensors of an answer: a CTC head's scores, or what a decoder wrote beside them."""
+    return [answer] if isinstance(answer, torch.Tensor) else list(answer)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -6,7 +6,7 @@
     posterior   Wright et al. (eq. 6): 1 - posterior of the best of K hypotheses of a beam search
     similarity  Zaiem et al.: 1 - mean cosine of successive depths' frames
     patience    Berrebbi et al., 2022 (arXiv:2211.08989): how far the transcript is from that of the
-                exit before; PABEE's count of agreements is the exit's own patience
+                exit before; "patience:N" (PABEE, Zhou et al., 2020) asks N exits in a row
 
 Publications state other units: a threshold of theirs becomes one of ours by `published`.
 """
@@ -44,6 +44,7 @@ class Criterion:
         of: (T, V) log-probabilities of an utterance -> (); for exits two of them -> (); for states
             two (..., T, D) -> (..., T).
         search: hypotheses that a beam search keeps, 0 where none is made.
+        in_a_row: exits that must be sure one after the other.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Criterion:
     reads: Reads
     of: Callable[..., Tensor]
     search: int = 0
+    in_a_row: int = 1
 
     def of_scores(self, log_probs: Sequence[Tensor]) -> Tensor:
         """Each row's (T, V) log-probabilities -> (B,)."""
@@ -66,22 +68,21 @@ class Criterion:
 
 
 def criterion(name: str, alphabet: Alphabet = CHARACTERS) -> Criterion:
-    """A criterion by name; "posterior:K" keeps K hypotheses instead of Wright et al.'s 300.
+    """A criterion by name; "posterior:K" keeps K hypotheses instead of Wright et al.'s 300,
+    "patience:N" asks N exits in a row.
 
     Args:
         alphabet: of the scores.
     Raises: UsageError: there is none of that name.
     """
     known, _, count = name.partition(":")
-    if known not in CRITERIA or (count and known != "posterior"):
+    if known not in CRITERIA or (count and known not in COUNTED):
         raise UsageError(f"criterion {name!r}: {did_you_mean(known, CRITERIA)}")
     if not count:
         return CRITERIA[known](alphabet)
     if not count.isdigit() or int(count) < 2:
-        raise UsageError(
-            f"criterion {name!r}: posterior:K takes the hypotheses to keep, a whole number from 2"
-        )
-    return posterior(alphabet, int(count))
+        raise UsageError(f"criterion {name!r}: {COUNTED[known]}, a whole number from 2")
+    return CRITERIA[known](alphabet, int(count))
 
 
 def published(name: str, value: float, classes: int = 1) -> float:
@@ -162,10 +163,11 @@ def posterior(alphabet: Alphabet, count: int = HYPOTHESES) -> Criterion:
     return Criterion(name, unit, "scores", of, search=count)
 
 
-def patience(alphabet: Alphabet) -> Criterion:
+def patience(alphabet: Alphabet, in_a_row: int = 1) -> Criterion:
+    name = "patience" if in_a_row == 1 else f"patience:{in_a_row}"
     unit = "edit distance to the transcript of the exit before, per symbol"
     of = partial(transcript_change, alphabet=alphabet)
-    return Criterion("patience", unit, "exits", of)
+    return Criterion(name, unit, "exits", of, in_a_row=in_a_row)
 
 
 PLAIN = (
@@ -183,11 +185,18 @@ PLAIN = (
 )
 
 
+# what a number behind a name counts
+COUNTED = {
+    "posterior": "posterior:K takes the hypotheses to keep",
+    "patience": "patience:N takes the exits in a row that must agree",
+}
+
+
 def _for_any(made: Criterion) -> Callable[[Alphabet], Criterion]:
     """A maker of what does not depend on the alphabet."""
     return lambda alphabet: made
 
 
-CRITERIA: Mapping[str, Callable[[Alphabet], Criterion]] = MappingProxyType(
+CRITERIA: Mapping[str, Callable[..., Criterion]] = MappingProxyType(
     {made.name: _for_any(made) for made in PLAIN} | {"posterior": posterior, "patience": patience}
 )

@@ -106,7 +106,8 @@ class Recogniser(Upstream):
         self.evidence_reads_answer = self.criterion.reads != "states"
         self.compares_exits = self.criterion.reads == "exits"
         if self._exits:
-            self.knob_values = (halfway(self),)
+            soonest = [*self.exits[self.criterion.in_a_row - 1 :], self.card.depth][0]
+            self.knob_values = (max(halfway(self), float(soonest)),)
         else:  # one head, as a model without exits has
             self.knob, self.evidence_reads_answer = None, False
 
@@ -168,10 +169,15 @@ class Recogniser(Upstream):
         return self.criterion.of_exits(answer["answer"], earlier)
 
     def tau(self, evidence: np.ndarray, value: float) -> float:
-        return for_mean_depth(evidence, value, self.exits, self.card.depth)
+        given = (self.exits, self.card.depth, self.patience(value))
+        return for_mean_depth(evidence, value, *given)
+
+    def patience(self, value: float) -> int:
+        return self.criterion.in_a_row
 
     def check_knob(self, value: float) -> str:
-        refuse_mean_depth(value, self.exits or (self.card.depth,), self.card.depth)
+        last = self.card.depth
+        refuse_mean_depth(value, self.exits or (last,), last, self.patience(value))
         return ""
 
     def published(self, threshold: float) -> float:
