@@ -48,13 +48,14 @@ def command(argv: Sequence[str]) -> int:
     from ..report.folder import load_all, need
     from ..report.result import measured
     from ..report.selecting import select
+    from ..report.trainings_apart import trainings_apart
 
     results: dict = {}
     for folder in args.results:
         need(folder)
         for result in load_all(folder, tables=False):
             results.setdefault(result.cell, result)
-    pool = Pool(results.values())
+    pool = Pool(trainings_apart(list(results.values())))
     a = select(args.a, pool.results)
     b = [] if args.b in STATIC else select(args.b, pool.results)
     _refuse(a, b)

@@ -32,7 +32,8 @@ def command(argv: Sequence[str]) -> int:
         some, sentences = made(resolve(config), parallel=True, timings=timings, board=board)
         results |= {result.cell: result for result in some}  # the seeds share what has none
         refused += sentences
-    results = list(results.values())
+    as_shown = {result.cell: result for result in board}  # what is averaged there, and what is not
+    results = [as_shown.get(cell, result) for cell, result in results.items()]
     task = tasks.get(args.task).name
     lines = [row(result) for result in results]
     if args.reference:

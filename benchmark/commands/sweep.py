@@ -226,10 +226,15 @@ def _print(rows: Sequence[dict[str, Any]], args: Namespace) -> None:
     """JSON lines, or a table for each task."""
     from ..report.board_lines import against, row
     from ..report.folder import load_all
+    from ..report.trainings_apart import recipe_of
 
     for task in dict.fromkeys(line["task"] for line in rows):
         of_task = [line for line in rows if line["task"] == task]
         there = load_all(args.results, task)
+        averaged = {recipe_of(result) for result in there}
+        for line in of_task:  # as the board has them
+            if line.get("recipe") and line["recipe"] not in averaged:
+                line["recipe"] = ""
         if args.reference:
             of_task = against(of_task, args.reference, [row(result) for result in there])
         if args.json:

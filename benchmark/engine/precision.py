@@ -7,6 +7,7 @@ is computed in float32, from the states as they are.
 """
 
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ class LowerPrecision(Wrapper):
     def __init__(self, inner: Upstream):
         card = inner.card
         super().__init__(inner, f"{card.name}(bf16)", f"{card.revision}.bf16")
+        self.card = replace(self.card, recipe=card.recipe and f"{card.recipe}.bf16")
         self._in_float32: set[int] = set()  # depths
 
     def around(self, inner: Upstream) -> Upstream:

@@ -21,6 +21,7 @@ from ..soundness import SEAL, file_digest, read_object, sealed, set_aside, unsea
 from ..storage import locked, write_text
 from ..training_data import fingerprint
 
+RECORD = "training.json"
 WEIGHTS = "weights_digest"  # of the finished file
 ELSEWHERE = ("preset", "finished", WEIGHTS)  # not what a training is made of
 FLAGS = {
@@ -46,9 +47,25 @@ def made_of(preset: str, recipe: Recipe, data: TrainingData, run: TrainingRun) -
     }
 
 
-def recipe_of(made: Mapping[str, Any]) -> str:
-    """What trainings of several seeds have in common, as a short hash."""
-    return short_hash({k: v for k, v in made.items() if k not in ("seed", "preset")})
+def recipe_of(made: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    """What trainings of several seeds have in common, as a short hash.
+
+    Args:
+        made: `made_of`; options: of its run. Weights that it begins with count as their own recipe,
+            where they are of a training whose folder is still beside them.
+    """
+    behind = {name: _recipe_behind(Path(str(value))) for name, value in options.items()}
+    settings = made["settings"] | {name: recipe for name, recipe in behind.items() if recipe}
+    kept = {k: v for k, v in made.items() if k not in ("seed", "preset")}
+    return short_hash(kept | {"settings": settings})
+
+
+def _recipe_behind(weights: Path) -> str:
+    """Of a file that a training wrote; "" where nobody can tell."""
+    begun = unsealed(weights.with_suffix("") / RECORD) if weights.suffix == ".safetensors" else None
+    if not begun or begun.get(WEIGHTS) != file_digest(weights):
+        return ""
+    return recipe_of({k: v for k, v in begun.items() if k not in ELSEWHERE}, {})
 
 
 @contextlib.contextmanager
@@ -60,7 +77,7 @@ def claimed(run: TrainingRun, made: Mapping[str, Any]) -> Iterator[bool]:
     Raises:
         UsageError: the folder holds a training that is made of something else.
     """
-    file = run.work / "training.json"
+    file = run.work / RECORD
     lock = locked(run.work / "lock", f"the training of {run.name} in {run.out}")
     with lock if distributed.is_leader() else contextlib.nullcontext():
         with distributed.in_turn():

@@ -53,7 +53,7 @@ def train(config: TrainingConfig) -> Path:
     work = config.out / name
     run = TrainingRun(name, tag, options, config.out, work, config.seed, config.device, teacher)
     made = training_record.made_of(preset, recipe, data, run)
-    run = replace(run, recipe=training_record.recipe_of(made))
+    run = replace(run, recipe=training_record.recipe_of(made, run.options))
     writable(config.out)
     with training_record.claimed(run, made) as finished:
         if not finished:

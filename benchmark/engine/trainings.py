@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..registry import build_upstream
 from .several import left
 from .threads import small
 from .training_start import TrainingConfig, named, settled, train
-from .workers import Ask, at_once, dealt, workers
+from .workers import MOST, Ask, at_once, dealt, workers
 
 FOLDER = "trained"  # in a results folder
 
@@ -31,8 +31,8 @@ def finished(
     Args:
         configs: by name, for people; one whose `weights` are another one's comes after it.
         what: asks for them: "paper".
-        beside: other work of the same table, for cores that have no training, while there is one.
-            It may be left undone.
+        beside: other work of the same table, for cores that have no training. Where none is
+            missing, nothing of it is done.
     Raises: UsageError about what cannot be trained, before the first of them.
     """
     for one in configs.values():
@@ -73,7 +73,8 @@ def beneath(
         options = options | {"weights": start.out.parent.name}
     heard = [str(path.resolve()) for path in one.data]
     name = named(one.upstream)[0]
-    told = short_hash([numbers, options, one.teacher, teachers, one.task, heard])
+    own = one.upstream if ".py:" in one.upstream else ""  # two files may call a class the same
+    told = short_hash([own, numbers, options, one.teacher, teachers, one.task, heard])
     return replace(one, out=folder / f"{name}-{told}" / f"seed-{one.seed}")
 
 
@@ -85,7 +86,9 @@ def _side_by_side(
 ) -> None:
     """As many at a time as there are cores. One that fails is left to whoever does the rest, which
     fails again and says why."""
-    count = at_once(len(missing) + (beside is not None)) if missing else 0
+    others = iter(beside or ()) if missing else iter(())
+    some = list(islice(others, 1))
+    count = at_once(len(missing) + MOST * len(some))
     if count < 2 or not all(_one_core(one) for one in missing.values()):
         return
     begun = {str(weights_of(one)) for one in missing.values()}
@@ -93,7 +96,7 @@ def _side_by_side(
     second = [name for name in missing if name not in first]
     asked = [[Ask(n, _train, (missing[n],)) for n in wave] for wave in (first, second) if wave]
     with workers(count) as pool, _Bar(list(missing.values()), what) as bar:
-        for wave in (*asked[:-1], chain(asked[-1], beside or ())):
+        for wave in (*asked[:-1], chain(asked[-1], some, others)):
             for names, _ in dealt(wave, pool):
                 bar.show(names)
 

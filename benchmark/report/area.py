@@ -19,10 +19,12 @@ from .. import resampling
 from ..errors import UsageError
 from .curve import Pool, one_depth
 from .result import Result, measured
+from .trainings_apart import recipe_of
 from .utterances import Scores, averaged, common, scores
 
 HEADING = "## Area between the fixed-depth curve (0) and the oracle (1)"
-OF = ["upstream", "revision", "task", "task_version", "protocol", "corpus", "knob", "span"]
+OF = ["upstream", "revision", "recipe", "task", "task_version", "protocol", "corpus"]
+OF += ["knob", "span"]
 COLUMNS = [*OF, "metric", "points", "seeds", "area", "area_low", "area_high", "reason"]
 
 
@@ -46,7 +48,7 @@ def table(results: Sequence[Result]) -> pd.DataFrame:
     groups: dict[Hashable, list[Result]] = {}
     for row in results:
         if row.cell.exit == "adaptive" and row.cell.test_value is None:
-            groups.setdefault(tuple(_named(row).values()), []).append(row)
+            groups.setdefault(_group(row), []).append(row)
     pool = Pool(results)
     lines = [_line(rows, pool) for _, rows in sorted(groups.items(), key=lambda of: str(of[0]))]
     return pd.DataFrame(lines, columns=COLUMNS)
@@ -87,16 +89,22 @@ def _named(row: Result) -> dict[str, Any]:
     cell = row.cell
     custom = f"custom-{cell.settings}" if cell.protocol == "custom" else cell.protocol
     corpus = f"{cell.corpus}@{cell.corpus_hash}"
-    recipe = row.detail.get("recipe")
-    weights = f"recipe {recipe}" if recipe else cell.revision
-    named = (cell.upstream, weights, cell.task, cell.task_version, custom, corpus)
-    named += (cell.knob, cell.span)
+    named = (cell.upstream, cell.revision, recipe_of(row), cell.task, cell.task_version)
+    named += (custom, corpus, cell.knob, cell.span)
     return dict(zip(OF, named, strict=True))
+
+
+def _group(row: Result) -> Hashable:
+    """What rows of one line have in common: of one recipe not their weights."""
+    named = _named(row)
+    return tuple(v for k, v in named.items() if k != "revision" or not named["recipe"])
 
 
 def _line(rows: Sequence[Result], pool: Pool) -> dict[str, Any]:
     metric = measured(rows[0])[0]
     line = dict.fromkeys(COLUMNS) | _named(rows[0]) | {"metric": metric.name, "reason": ""}
+    if (trainings := len({row.cell.revision for row in rows})) > 1:
+        line["revision"] = f"{trainings} trainings"
     values: dict[float, dict[int | None, Point]] = {}
     reasons = []
     for row in rows:

@@ -11,6 +11,7 @@ from . import differences
 from .curve import Pool
 from .result import Result, measured
 from .screen import metrics_of
+from .trainings_apart import recipe_of
 
 LEADING = [
     "upstream",
@@ -58,7 +59,7 @@ def row(result: Result) -> dict[str, Any]:
     line = {
         "upstream": cell.upstream,
         "revision": cell.revision,
-        "recipe": str(result.detail.get("recipe", "")),
+        "recipe": recipe_of(result),
         "tuned_on": result.tuned_on,
         "answered_by": result.answered_by,
         "task": cell.task,
@@ -135,7 +136,7 @@ def aggregated(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         frame = pd.DataFrame(group)
         line = dict(group[0]) | {"seed": f"mean of {len(seeds)}"}
         if len({one["revision"] for one in group}) > 1:
-            line["revision"] = f"{len(seeds)} trainings"
+            line["revision"] = f"{len({one['revision'] for one in group})} trainings"
         for name in [*names, "depth", *COST]:
             if name != "reference":
                 values = pd.to_numeric(frame[name]).dropna()

@@ -17,6 +17,7 @@ from .board_lines import aggregated, cell_of, row
 from .curve import FIXED, Pool, adaptive, point
 from .interval import of_mean
 from .result import Result, measured
+from .trainings_apart import trainings_apart
 
 CONTROLS = "controls"
 # in this order; others follow, then controls
@@ -41,6 +42,7 @@ def frame(results: Sequence[Result]) -> pd.DataFrame:
         results: of one task, recipe and corpus.
     """
     cells: dict[Hashable, list[Result]] = {}
+    results = trainings_apart(results)
     for result in results:
         cells.setdefault(cell_of(row(result)), []).append(result)
     pool, metrics = Pool(results), measured(results[0])

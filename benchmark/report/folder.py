@@ -4,20 +4,19 @@ What is wrong with one file is said once, on stderr, and that file is left out: 
 """
 
 import os
-import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 from ..errors import MachineError, UsageError
 from ..migration import path_of_schema_1
 from ..soundness import NOT_THERE, set_aside
 from .escaping import plain
+from .notices import notice
 from .result import Cell, Result, measured, slug
 from .schema import Damaged
+from .trainings_apart import trainings_apart
 
 CELLS = "*/*/*/*/*.json"  # task, corpus, recipe, upstream, row
-_said: set[str] = set()  # a command that looks several times says it once
 
 
 def load_all(root: Path, task: str | None = None, tables: bool = True) -> list[Result]:
@@ -53,7 +52,7 @@ def load_all(root: Path, task: str | None = None, tables: bool = True) -> list[R
         )
     rows = sorted(found.values(), key=lambda result: result.path or Path())
     rows = [row for row in rows if _follows(row)] if tables else rows
-    return _trainings_apart(_of_one_kind(rows))
+    return trainings_apart(_of_one_kind(rows))
 
 
 def need(root: Path) -> None:
@@ -119,12 +118,6 @@ def files(root: Path, task: str | None = None) -> list[Path]:
     return [path for path in there if not path.name.startswith(".")]
 
 
-def notice(sentence: str) -> None:
-    if sentence not in _said:
-        _said.add(sentence)
-        print(f"notice: {sentence}", file=sys.stderr)
-
-
 def _in_place(result: Result, root: Path) -> None:
     """UsageError where a file's path says that it is another cell."""
     path, own = result.path or Path(), result.cell.path(root)
@@ -152,29 +145,6 @@ def _of_one_kind(results: list[Result]) -> list[Result]:
             f"({plain(names)}); run its command again with --force, or move it away"
         )
     return kept
-
-
-def _trainings_apart(results: list[Result]) -> list[Result]:
-    """Trainings of one recipe are averaged as seeds are, but where two of them have rows of the
-    same seed: these are shown each by itself."""
-    there = Counter(_training(result) for result in results)
-    twice = {recipe for (recipe, _), n in there.items() if recipe and n > 1}
-    for recipe in sorted(twice):
-        notice(
-            f"several trainings by the recipe {plain(recipe)} have rows of the same seed, so they "
-            "are not averaged; run each with the --seed that it was trained with to have a mean"
-        )
-    return [
-        replace(result, detail={**result.detail, "recipe": ""})
-        if _training(result)[0] in twice
-        else result
-        for result in results
-    ]
-
-
-def _training(result: Result) -> tuple[str, Cell]:
-    """The recipe of its weights, and its cell whatever they are."""
-    return str(result.detail.get("recipe", "")), replace(result.cell, revision="")
 
 
 def _version(result: Result) -> tuple[str, int]:

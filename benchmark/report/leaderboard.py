@@ -11,7 +11,8 @@ import pandas as pd
 from ..storage import locked, write_text
 from . import area, differences, escaping
 from .board_lines import LEADING, TRAILING, against, aggregated, compared, row
-from .folder import load_all, notice
+from .folder import load_all
+from .notices import notice
 from .result import FIX, Result, measured, slug
 from .screen import HEADINGS, markdown, notes, screen
 

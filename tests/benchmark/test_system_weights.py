@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from earlyexit_superb.benchmark.cli import main
@@ -9,10 +10,12 @@ from earlyexit_superb.benchmark.commands import compare_systems
 from earlyexit_superb.benchmark.commands.config_file import with_config
 from earlyexit_superb.benchmark.engine import (
     paper_weights,
+    several,
     system_runs,
     system_weights,
     systems,
 )
+from earlyexit_superb.benchmark.engine.ahead import Job
 from earlyexit_superb.benchmark.engine.experiment import RunConfig
 from earlyexit_superb.benchmark.engine.paper_weights import Conditions
 from earlyexit_superb.benchmark.engine.system_runs import Controls, parts
@@ -57,11 +60,20 @@ def test_what_a_paper_trains_a_comparison_finds(like):
     of_paper = paper_weights.config(hubert_ee.JOINT, asked, seed=0)
     assert of_paper.settings == {"strategy": "joint"}
     assert of_paper.out == system_weights.training_of(spelled_out(MADE), like).out
+    mine = [training_of_file(folder, like) for folder in ("one", "two")]
+    assert len({one.out for one in mine}) == 2  # two files may call a class the same
     others = (hubert_ee.TWO_STAGE, hubert_ee.FIRST_EIGHT, hubert_ee.DISTILLED)
     folders = {paper_weights.config(one, asked, seed=0).out for one in others}
     assert len(folders) == 3 and of_paper.out not in folders
     shorter = replace(asked, recipe={"steps": "9"})
     assert paper_weights.config(hubert_ee.JOINT, shorter, seed=0).out != of_paper.out
+
+
+def training_of_file(folder, like):
+    path = like.results / folder / "mine.py"
+    path.parent.mkdir()
+    path.write_text(Path(papers.__file__).read_text())
+    return system_weights.training_of(spelled_out(f"{path}:Speller weights=trained"), like)
 
 
 def test_each_seed_gets_its_own_file_and_others_stay_as_they_are(like, monkeypatch):
@@ -88,18 +100,27 @@ def test_what_the_recipe_does_not_fit_is_left_out_before_it_is_trained(monkeypat
             raise UsageError("it does not fit")
 
     everything = [spelled_out(MADE), spelled_out("wav2vec2_ctc weights=trained")]
-    asked = {}
+    everything.append(spelled_out("hubert"))
+    asked, beside = {}, []
+
+    def finished(configs, what, others):
+        asked.update(configs)
+        beside.extend(ask.name for ask in others)
+
     monkeypatch.setattr(systems, "defaults", lambda task: (everything, []))
     monkeypatch.setattr(system_runs, "resolve", refused)
-    monkeypatch.setattr(system_weights, "finished", lambda configs, *_: asked.update(configs))
+    monkeypatch.setattr(system_weights, "finished", finished)
+    alone = lambda parts, _: (Job(part.name, part.config, ()) for part in parts)  # noqa: E731
+    monkeypatch.setattr(several, "jobs", alone)
     monkeypatch.setattr(system_weights, "weights_of", lambda one: "random")  # in a file's place
     words = ["--task", "asr", "--controls", "--results", str(tmp_path)]
     args = with_config(compare_systems._parser(), words)
     compare_systems._check(args)
     ready, left_out = compare_systems._parts(args)
-    assert [part.config.upstream for part in ready] == ["wav2vec2_ctc"]
+    assert [part.config.upstream for part in ready] == ["wav2vec2_ctc", "hubert"]
     assert left_out == ["asr, seed 0, hubert_ee: it does not fit"]
     assert [one.upstream for one in asked.values()] == ["wav2vec2_ctc"]
+    assert beside == ["asr, seed 0, hubert"]  # no stand-in of what is still to be trained
 
 
 def test_what_is_not_tuned_on_transcripts_is_one_sentence(like):

@@ -12,6 +12,7 @@ from earlyexit_superb.benchmark.engine.training_start import TrainingConfig, tra
 from earlyexit_superb.benchmark.engine.workers import Ask
 from earlyexit_superb.benchmark.errors import UsageError
 from helpers import papers
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 
@@ -50,7 +51,8 @@ def test_a_training_waits_for_the_one_that_it_begins_with(asked, monkeypatch):
         waves.append([ask.name for ask in asks])
         return iter(())
 
-    monkeypatch.setattr(trainings, "at_once", lambda jobs: 2)
+    counts = []
+    monkeypatch.setattr(trainings, "at_once", lambda jobs: counts.append(jobs) or min(jobs, 4))
     monkeypatch.setattr(trainings, "workers", lambda count: nullcontext([]))
     monkeypatch.setattr(trainings, "dealt", dealt)
     trainings.finished({"first": first, "second": second}, "table", iter([Ask("run", None, ())]))
@@ -59,6 +61,33 @@ def test_a_training_waits_for_the_one_that_it_begins_with(asked, monkeypatch):
     assert trainings.weights_of(second).exists()  # what no worker did was done
     trainings.finished({"first": first, "second": second}, "table", iter([Ask("run", None, ())]))
     assert len(waves) == 2  # none is missing: the other work has its own time
+    assert counts[0] > 2 and counts[1] == 0  # as many processes as there may be other work
+
+
+def test_a_single_training_without_other_work_has_all_cores(asked, monkeypatch):
+    monkeypatch.setattr(trainings, "workers", None)
+    monkeypatch.setattr(trainings, "at_once", lambda jobs: jobs)
+    trainings.finished({"one": asked("one")}, "table", iter(()))
+    assert trainings.weights_of(asked("one")).exists()
+
+
+def test_trainings_by_one_recipe_say_so_whatever_their_seeds_and_what_they_begin_with(asked):
+    def recipe(one):
+        return safe_open(trainings.weights_of(one), "pt").metadata()["recipe"]
+
+    firsts = [asked(f"first-{seed}", seed) for seed in (0, 1)]
+    seconds = [
+        asked(f"second-{one.seed}", one.seed, weights=str(trainings.weights_of(one)))
+        for one in firsts
+    ]
+    longer = asked("longer", 0, steps="3")
+    for one in (*firsts, *seconds, longer):
+        train(one)
+    assert recipe(firsts[0]) == recipe(firsts[1]) != ""
+    assert recipe(seconds[0]) == recipe(seconds[1])
+    assert len({recipe(one) for one in (firsts[0], seconds[0], longer)}) == 3
+    built = papers.Speller(weights=str(trainings.weights_of(firsts[1])))
+    assert built.card.recipe == recipe(firsts[0])
 
 
 def test_what_cannot_be_trained_is_said_before_the_first(asked, monkeypatch):

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from earlyexit_superb.benchmark.cli import main
-from earlyexit_superb.benchmark.report import folder as rows
-from earlyexit_superb.benchmark.report import utterance_table
+from earlyexit_superb.benchmark.report import notices, utterance_table
 from helpers import ROOT
 from helpers.row_damage import QUICK, bitten, changed, files, unsealed, values
 from helpers.rows import kept
@@ -41,7 +40,7 @@ def sound(tmp_path_factory):
 
 def board(root):
     """What `leaderboard` writes of a folder."""
-    rows._said.clear()
+    notices._said.clear()
     assert main(["leaderboard", str(root)]) == 0
     return (root / "leaderboard_se.csv").read_text()
 
@@ -132,7 +131,7 @@ def test_two_hundred_committed_files_damaged_in_place(seed, tmp_path, capsys):
     for path in rng.sample(files(root), 200):
         path.write_bytes(bitten(path.read_bytes(), rng.random()))
         damaged.add(row_of(path))
-    rows._said.clear()
+    notices._said.clear()
     assert main(["leaderboard", str(root)]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if "left out: " in line]
     named = {row_of(Path(line.split("left out: ")[1].split()[0])) for line in said}

@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.contract import Wrapper
+from earlyexit_superb.benchmark.engine.precision import LowerPrecision
 from earlyexit_superb.benchmark.report import (
+    area,
     board_lines,
     comparison,
     comparison_text,
@@ -16,7 +19,7 @@ from earlyexit_superb.benchmark.report import (
 )
 from earlyexit_superb.benchmark.report.folder import load_all
 from earlyexit_superb.benchmark.report.result import Result
-from earlyexit_superb.benchmark.report.selecting import select
+from earlyexit_superb.benchmark.report.selecting import described, select
 from helpers.recognition import SmallSpeller
 from helpers.rows import kept
 
@@ -91,11 +94,43 @@ def test_two_trainings_with_rows_of_one_seed_are_shown_apart(tmp_path, capsys):
     assert board_lines.aggregated([board_lines.row(row) for row in found]) == []
 
 
+def test_a_comparison_shows_two_trainings_with_rows_of_one_seed_apart(tmp_path):
+    more = {"upstream": "t", "answered_by": "upstream", "gmacs": 5.0, "recipe": "r-apart"}
+    rows = [training(tmp_path, 0, revision="one", **more)]
+    rows += [training(tmp_path, 0, revision="two", gain=1.0, **more)]
+    table = comparison.frame(rows)
+    assert list(table["seeds"]) == [1, 1]
+    assert sorted(table["pesq"]) == sorted(round(row.scores["pesq"].mean, 4) for row in rows)
+
+
+def test_rows_of_two_folders_that_name_one_seed_twice_are_not_one(tmp_path, capsys):
+    for name in ("one", "two"):
+        training(tmp_path / name, 0, revision=name, recipe="r-folders", exit="full")
+    folders = [str(tmp_path / name) for name in ("one", "two")]
+    assert main(["compare", "upstream=u", "upstream=u", "--results", *folders]) == 2
+    assert "names 2 rows; say which: revision=one" in capsys.readouterr().err
+
+
+def test_trainings_are_counted_by_their_weights(tmp_path):
+    rows = [training(tmp_path, seed, revision=w) for seed, w in ((0, "a"), (1, "b"), (2, "a"))]
+    [mean] = board_lines.aggregated([board_lines.row(row) for row in rows])
+    assert mean["seed"] == "mean of 3" and mean["revision"] == "2 trainings"
+
+
+def test_areas_are_over_trainings_too(tmp_path):
+    more = {"knob": "rho", "value": 0.7, "span": "mean", "exit": "adaptive", **LEFT}
+    rows = [training(tmp_path, seed, detail=TESTED, **more) for seed in (0, 1)]
+    [line] = area.table(rows).to_dict("records")
+    assert line["revision"] == "2 trainings" and line["recipe"] == "r1"
+
+
 def test_a_row_over_trainings_is_named_without_its_weights(tmp_path):
     for seed in (0, 1):
         training(tmp_path, seed)
-    found = select("recipe=r1", load_all(tmp_path, "se"))
+    there = load_all(tmp_path, "se")
+    found = select("recipe=r1", there)
     assert [row.cell.seed for row in found] == [0, 1]
+    assert "revision" not in described(found) and select(described(found), there) == found
 
 
 def test_a_board_shows_what_has_seen_labelled_data_under_its_own_heading(tmp_path):
@@ -113,3 +148,6 @@ def test_another_revision_of_a_wrapper_is_of_no_recipe():
     inner.card = replace(inner.card, recipe="r1")
     assert Wrapper(inner, name="other").card.recipe == "r1"
     assert Wrapper(inner, revision="more").card.recipe == ""
+    assert LowerPrecision(inner).card.recipe == "r1.bf16"  # the same for every seed
+    inner.card = replace(inner.card, recipe="")
+    assert LowerPrecision(inner).card.recipe == ""

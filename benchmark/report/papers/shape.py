@@ -54,7 +54,7 @@ class Training:
     """Weights of a system, by one of its upstream's recipes. No two are the same.
 
     Attributes:
-        name: what it is called in folders and on the command line.
+        name: what it is called on the command line.
         preset: of the published size; the other one's is `tiny`.
         recipe: fields of either preset that differ here.
         single: the published number of blocks of a model with one exit, at its end; 0 = all.
