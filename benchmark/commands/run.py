@@ -24,7 +24,9 @@ def command(argv: Sequence[str]) -> int:
     from ..engine.run import results as made
     from ..registry import tasks
     from ..report.board_lines import against, aggregated, compared, row
+    from ..report.curve import adaptive
     from ..report.result import slug
+    from ..report.row_notes import chosen, histogram, one_sided
     from ..report.screen import table
 
     results, refused, timings, board = {}, [], {}, []
@@ -56,45 +58,14 @@ def command(argv: Sequence[str]) -> int:
     else:
         print(table(lines))
         for result in results:
-            if result.cell.knob and any(result.exit_histogram):
-                print(_histogram(result))
+            if (result.cell.knob or adaptive(result)) and any(result.exit_histogram):
+                print(histogram(result))
         for result in results:
-            if said := _chosen(result):
+            if said := chosen(result):
                 print(said)
     print(f"results: {args.results}/leaderboard_{slug(task)}.csv", file=sys.stderr)
+    for sentence in one_sided(results):
+        print(f"warning: {sentence}", file=sys.stderr)
     for sentence in refused:
         print(f"error: {sentence}", file=sys.stderr)
     return 2 if refused else 0
-
-
-def _histogram(result) -> str:
-    counts, cell = list(result.exit_histogram), result.cell
-    most = max(counts)
-    bars = "  ".join(f"{k}:{n}{'▁▂▃▄▅▆▇█'[round(7 * n / most)]}" for k, n in enumerate(counts) if n)
-    control = "" if cell.exit == "adaptive" else f"{cell.exit} "
-    at_test = "" if cell.test_value is None else f" at test {cell.test_value:g}"
-    return (
-        f"exits by depth, {control}{cell.upstream} {cell.knob} {cell.value:g}{at_test} {cell.span}:"
-        f" {bars}"
-    )
-
-
-def _chosen(result) -> str:
-    """What a test threshold was chosen for, and what came of it; "" where it follows the knob."""
-    budget, loss = result.detail.get("budget"), result.detail.get("max_loss")
-    if not (budget or loss):
-        return ""
-    cell, tau = result.cell, (result.detail.get("exit") or {}).get("tau")
-    at = f"tau {tau:.4g}, " if isinstance(tau, float | int) else "no threshold, "
-    who = f"{cell.upstream} {cell.knob} {cell.value:g} {cell.span}, {cell.exit}: {at}"
-    if budget:
-        return (
-            f"{who}saves {budget['saved']:.1f} % of the training split's multiply-accumulates, "
-            f"{result.cost.macs_saved:.1f} % of the test split's"
-        )
-    on_test = "" if loss["test_risk"] is None else f"{loss['test_risk']:.3g} on test: "
-    held = {True: "it holds", False: "it does not hold", None: "nothing could be scored"}
-    return (
-        f"{who}loses {loss['risk']:.3g} {loss['unit'].split(',')[0]} on dev ({loss['n']} "
-        f"utterances), {on_test}{held[loss['held']]}"
-    )

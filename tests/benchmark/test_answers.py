@@ -137,3 +137,13 @@ def test_thresholds_are_chosen_for_answers_as_for_heads(toy, spoken, tmp_path):
     budget, loss = by["budget 5%"]["budget"], by["max loss 99 delta 0.5"]["max_loss"]
     assert budget["saved"] >= budget["target"] == 5
     assert loss["passed"] == loss["tried"] >= 1 and loss["held"] and loss["n"] >= 1
+
+
+def test_thresholds_that_never_or_always_fire_are_said(spoken, tmp_path, capsys):
+    line = flags(SelfAnswering, spoken, "asr", tmp_path, "--set", "exits=tau:-1,tau:99")
+    for _ in range(2):  # what is there is told again
+        assert main(line) == 0
+        out, said = capsys.readouterr()
+        assert said.count("never fires") == said.count("always fires") == 1
+        assert "exits by depth, selfanswering tau -1.0: 6:5█" in out
+        assert "exits by depth, selfanswering tau 99.0: 2:5█" in out
