@@ -161,7 +161,17 @@ def test_losses_that_are_no_numbers_end_it_when_they_stay(tmp_path, monkeypatch)
         tune(tmp_path, recipe=replace(RECIPE, every=10, steps=10))
 
 
-def test_one_that_comes_and_goes_is_left_out_and_counted(tmp_path, monkeypatch):
+def test_a_training_whose_losses_never_were_numbers_is_none(tmp_path, monkeypatch):
+    """Shorter than the patience with such losses."""
+    total = recognition_stages.total
+    monkeypatch.setattr(recognition_stages, "total", lambda *args: total(*args) * torch.nan)
+    for _ in range(2):  # nor is it when it goes on
+        with pytest.raises(UsageError, match="none of its 6 updates had a gradient .*--set lr="):
+            tune(tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_one_that_comes_and_goes_is_left_out_and_counted(tmp_path, monkeypatch, caplog):
     hear, count = Learner.hear, 0
 
     def poisoned(self, *args, **kwargs):
@@ -175,3 +185,4 @@ def test_one_that_comes_and_goes_is_left_out_and_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(Learner, "hear", poisoned)
     card = json.loads(tune(tmp_path).with_suffix(".json").read_text())
     assert card["skipped"]["joint"] == [1, 1]
+    assert "1 of 6 updates of small, joint, were left out" in caplog.text

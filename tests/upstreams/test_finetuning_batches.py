@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from earlyexit_superb.benchmark import distributed
+from earlyexit_superb.benchmark.contract import Example
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.upstreams.training.balanced_batches import Balanced
 from earlyexit_superb.upstreams.training.recognition_data import Transcripts
@@ -89,6 +90,27 @@ def test_what_cannot_be_learned_from_is_left_out_or_refused(caplog):
     data.corpus.splits["dev"] = []
     with pytest.raises(UsageError, match="tones has no dev split"):
         Transcripts(RECIPE, data, run_in(), Small())
+
+
+def test_speech_is_not_sped_up_beyond_what_its_transcript_takes():
+    """AAAAAAAAA needs 17 frames: of its audio there are 24, at twice the speed 12."""
+    data = transcribed(texts=["A" * 9, "AB"])
+    at = data.corpus.splits["train"]
+    at[0], at[1] = replace(at[0], samples=4 * LETTER), replace(at[1], samples=4 * LETTER)
+    task = replace(data.task, load=lambda item: Example(item.id, torch.zeros(item.samples), ""))
+    recipe = replace(RECIPE, batch=2, speeds=(2.0,))
+    speech = Transcripts(recipe, replace(data, task=task), run_in(), Small())
+    assert len(speech.items) == 2
+    batch = speech.batch(0)
+    lengths = dict(zip(batch.texts, batch.lengths.tolist(), strict=True))
+    assert lengths == {"A" * 9: 4 * LETTER, "AB": 2 * LETTER}
+
+
+def test_dev_transcripts_without_room_are_counted(caplog):
+    data = transcribed()
+    data.corpus.splits["dev"][1] = replace(data.corpus.splits["dev"][1], samples=400)
+    assert len(Transcripts(RECIPE, data, run_in(), Small()).dev_items) == 3
+    assert "1 of 3 dev transcripts need more frames than small gives" in caplog.text
 
 
 def test_dev_may_be_thinned():

@@ -97,19 +97,28 @@ class Transcripts:
         assert data.task and data.corpus  # as `alphabet_for` has made sure
         self.recipe, self.seed, self.alphabet = recipe, run.seed, recogniser.alphabet
         self.task, self.name = data.task, data.corpus.name
+        self._recogniser, self._makes_room = recogniser, recogniser.makes_room
         splits = data.corpus.splits
-        targets = _written(self.alphabet, splits["train"], run.name)
-        frames = recogniser.frames(torch.tensor([item.samples for item in splits["train"]]))
-        scored, self._makes_room = recogniser.scored(frames), recogniser.makes_room
-        enough = scored >= torch.tensor([self.alphabet.frames_needed(t) for t in targets])
-        self.items = self._usable(splits["train"], enough.tolist(), run.name)
+        enough = self._enough(splits["train"], run.name)
+        self.items = self._usable(splits["train"], enough, run.name)
+        fits = [self._enough(self.items, run.name, speed) for speed in recipe.speeds]
+        # one that leaves too few frames is not taken
+        self._speeds = [
+            tuple(speed if fit else 1.0 for speed, fit in zip(recipe.speeds, of, strict=True))
+            for of in zip(*fits, strict=True)
+        ]
         self.dev_items = _thinned(splits["dev"], recipe.dev_limit)
         if not self.dev_items:
             raise UsageError(
                 f"train {run.name}: {self.name} has no dev split, which picks the best weights; "
                 "make one: run_benchmark.py data prepare --help"
             )
-        _written(self.alphabet, self.dev_items, run.name)
+        short = self._enough(self.dev_items, run.name).count(False)
+        if short:
+            log.warning(
+                f"{short} of {len(self.dev_items)} dev transcripts need more frames than "
+                f"{run.name} gives their audio: they count in error rates, and nothing in dev_loss"
+            )
         self.batches = Balanced(
             [item.samples for item in self.items],
             recipe.batch,
@@ -119,6 +128,13 @@ class Transcripts:
         )
         self._threads = ThreadPoolExecutor(READERS)
         self._ahead: tuple[int, list[Future]] = (-1, [])
+
+    def _enough(self, items: Sequence[Item], who: str, speed: float = 1.0) -> list[bool]:
+        """Whether the scores of each one's audio, at that speed, suffice for CTC to write it."""
+        needed = [self.alphabet.frames_needed(ids) for ids in _written(self.alphabet, items, who)]
+        samples = torch.tensor([int(item.samples / speed) for item in items])
+        frames = self._recogniser.frames(samples)
+        return (self._recogniser.scored(frames) >= torch.tensor(needed)).tolist()
 
     @property
     def hours(self) -> float:
@@ -159,7 +175,7 @@ class Transcripts:
 
     def _heard(self, i: int, place: int, row: int) -> tuple[Tensor, np.random.Generator]:
         rng, recipe = np.random.default_rng([self.seed, i, place]), self.recipe
-        wav = sped(rng, self.task.load(self.items[row]).wav, recipe.speeds)
+        wav = sped(rng, self.task.load(self.items[row]).wav, self._speeds[row])
         return (chunked(rng, wav, recipe.chunks) if recipe.chunks else wav), rng
 
     def _batch(

@@ -1,6 +1,7 @@
 """One stage of fine-tuning a recogniser: which losses are added up, who learns, and how the dev
 split picks the best weights."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from .recognition_learner import Learner
 from .recognition_loss import total
 from .recognition_recipe import RecognitionRecipe
 from .schedules import newbob
+
+log = logging.getLogger("earlyexit_superb")
 
 BEST = "wer"  # of the numbers of a look, the one that picks the weights
 PATIENCE = 100  # updates in a row whose loss may be no number
@@ -111,12 +114,36 @@ class StageTraining:
             save_best={BEST: False},
             what=f"{self.run.name}, {stage.name}: {self.speech.hours:.1f} h",
         )
+        self._refuse_nothing_learned(done.skipped)
         with distributed.in_turn():  # the first process writes them
             self.learner.load_state_dict(resume_points.best(folder, BEST))
         if not done.log:  # of another process
             return Progress({}, {}, done.skipped)
         kept = next(line for line in done.log if line["step"] == done.best[BEST])
         return Progress(kept, done.log[-1], done.skipped)
+
+    def _refuse_nothing_learned(self, skipped: Sequence[int]) -> None:
+        """UsageError where no update of a part had a gradient that was a number; a notice where
+        some had none."""
+        left_out, steps = max(skipped, default=0), self.stage.steps
+        if left_out >= steps:
+            raise UsageError(
+                f"train {self.run.name}: none of its {steps} updates had a gradient that was a "
+                f"number (nan or infinite), so nothing was learned; {self._smaller}"
+            )
+        if left_out and distributed.is_leader():
+            log.warning(
+                f"{left_out} of {steps} updates of {self.run.name}, {self.stage.name}, were left "
+                "out: their gradients were no numbers (nan or infinite)"
+            )
+
+    @property
+    def _smaller(self) -> str:
+        lr, head_lr = self.recipe.lr / 10, self.recipe.head_lr / 10
+        return (
+            f"begin anew with smaller rates, such as --set lr={lr:g} head_lr={head_lr:g}, or with "
+            "precision=full"
+        )
 
     def _hold(self) -> None:
         """What does not learn in this stage takes no gradient."""
@@ -160,9 +187,7 @@ class StageTraining:
         if self.lost > PATIENCE * self.recipe.accumulate:
             raise UsageError(
                 f"train {self.run.name}: the loss of {PATIENCE} updates in a row was no number "
-                f"(nan or infinite), up to update {update}; begin anew with smaller rates, such as "
-                f"--set lr={self.recipe.lr / 10:g} head_lr={self.recipe.head_lr / 10:g}, or with "
-                "precision=full"
+                f"(nan or infinite), up to update {update}; {self._smaller}"
             )
         return value
 
