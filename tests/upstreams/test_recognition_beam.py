@@ -71,6 +71,18 @@ def test_hypotheses_are_those_of_torchaudios_decoder(count):
         assert CHARACTERS.decode(best.tokens.tolist()) == CHARACTERS.decode(found[0][0])
 
 
+def test_the_greedy_transcript_is_that_of_torchaudios_decoder_with_a_beam_of_one():
+    from torchaudio.models.decoder import ctc_decoder
+
+    tokens = list(CHARACTERS.symbols)
+    alone = {"beam_size": 1, "beam_size_token": 1, "blank_token": "<s>", "sil_token": "<s>"}
+    theirs = ctc_decoder(None, tokens, **alone)
+    for seed in range(10):
+        scores = some(60, 32, seed, 1.0)
+        [[best]] = theirs(scores[None])
+        assert best.tokens.tolist() == CHARACTERS.greedy(scores)
+
+
 def test_of_peaked_scores_the_best_is_the_greedy_transcript():
     for seed in range(3):
         scores = some(50, 32, seed, 30.0)

@@ -4,7 +4,10 @@ import math
 
 import pytest
 import torch
+from earlyexit_superb.benchmark.engine import cost
 from earlyexit_superb.benchmark.errors import UsageError
+from earlyexit_superb.benchmark.exiting import Exit, leaving
+from earlyexit_superb.upstreams.recognition import beam
 from earlyexit_superb.upstreams.recognition.alphabet import CHARACTERS, LETTERS_31
 from earlyexit_superb.upstreams.recognition.criteria import (
     CRITERIA,
@@ -121,6 +124,8 @@ def test_a_criterion_that_is_none_is_refused(name, said):
 
 @pytest.mark.parametrize("name", CRITERIA)
 def test_a_recogniser_says_what_it_reads_and_is_charged_for_it(name, clips):
+    if name == "posterior":
+        pytest.importorskip("flashlight.lib.text.decoder", reason="[lm] is not installed")
     up = speller(name)
     wavs, lengths = clips[0][None, :6400], torch.tensor([6400])
     evidence, answers = record(up, wavs, lengths)
@@ -149,6 +154,24 @@ def test_a_head_runs_at_the_exit_alone_where_states_decide(clips, monkeypatch):
         up = speller(name)
         run_until_exit(up, wavs, lengths, Exit(leaving(up), -1.0))
         assert asked == (heads or [1, 3, 1, 4, 3, 6])
+
+
+def test_a_beam_search_runs_at_every_exit_that_is_tested_and_timed(clips, monkeypatch):
+    """What is timed is the walk itself, so its searches are in the seconds."""
+    up, searched = speller("posterior:4"), []
+
+    def found(log_probs, alphabet, count):
+        searched.append(count)
+        return [((), -1.0), ((1,), -2.0)]
+
+    monkeypatch.setattr(beam, "hypotheses", found)
+    wav = clips[0][None, :6400]
+    cost._live(up, Exit(leaving(up), -1.0), "asr", wav)
+    assert searched == [4] * len(up.exits)
+    cost._live(up, Exit(leaving(up), 99.0), "asr", wav)
+    assert len(searched) == len(up.exits) + 1
+    cost._live(up, Exit((up.card.depth,)), "asr", wav)
+    assert len(searched) == len(up.exits) + 1  # the full model tests nothing
 
 
 def test_at_the_first_exit_there_is_nothing_to_agree_with(clips):
