@@ -213,12 +213,22 @@ def replay(evidence: np.ndarray, exit: Exit, exits: Sequence[int] | None = None)
 
 
 def replay_batches(
-    evidence: np.ndarray, frames: np.ndarray, exit: Exit, exits: Sequence[int], size: int
+    evidence: np.ndarray,
+    frames: np.ndarray,
+    exit: Exit,
+    exits: Sequence[int],
+    size: int,
+    order: np.ndarray | None = None,
 ) -> np.ndarray:
-    """As `replay`, for batches of `size` neighbours that leave together (granularity "batch")."""
+    """As `replay`, for batches of `size` neighbours that leave together (granularity "batch").
+
+    Args:
+        order: (n,) row numbers as they stand beside each other; default: as they are.
+    """
     together = torch.from_numpy(evidence.copy())
     counts = torch.from_numpy(np.asarray(frames))
-    for rows in torch.arange(len(evidence)).split(size):
+    places = torch.arange(len(evidence)) if order is None else torch.from_numpy(order)
+    for rows in places.split(size):
         for column in range(evidence.shape[1]):
             together[rows, column] = batch_mean(together[rows, column], counts[rows])
     return replay(together.numpy(), exit, exits)

@@ -100,7 +100,7 @@ def _exits(parser: Parser) -> None:
     thresholds += " former with --preset paper, else the latter"
     choices = (PUBLISHED_BY, AIMED_BY)
     add("--thresholds", choices=choices, metavar="KIND", help=thresholds)
-    batch = "utterances that leave together, neighbours in the corpus; default: each by itself"
+    batch = "utterances that leave together, neighbours in length; default: each by itself"
     add("--batch", type=int, default=0, metavar="N", help=batch)
     setting = "a field of the rows' protocol, such as test_limit=100, and lm=FILE.arpa for lines"
     setting += " decoded with a language model"

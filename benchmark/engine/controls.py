@@ -31,6 +31,11 @@ def scores_needed(rows: Sequence[Any], places: int) -> int:
     return len(rows) - len(controlled) + len({row.cell.value for row in controlled}) * places
 
 
+# neighbours in the corpus, or in length; what a row adds to its number
+BY_LENGTH = " by length"
+TOGETHER = {"batch": "", "sorted": BY_LENGTH}
+
+
 @dataclass(frozen=True)
 class Extra:
     """What `--set exits=...` adds to a table."""
@@ -44,7 +49,7 @@ class Extra:
 
 
 def extra(text: str, upstream: Upstream, answers: bool = False) -> Extra:
-    """ "3,static,alone:3,tau:0.9,tau:0.9/0.8/0.7,oracle,random,batch:4" -> the rows it asks for.
+    """ "3,static,alone:3,tau:0.9,tau:0.9/0.8/0.7,oracle,random,batch:4,sorted:4" -> its rows.
 
     Args:
         answers: the upstream answers the task by itself, so it has something to say at its exits
@@ -60,11 +65,11 @@ def extra(text: str, upstream: Upstream, answers: bool = False) -> Extra:
             depths += [int(word)]
         elif kind == "alone" and not answers and given.isdecimal() and int(given) in allowed:
             alone += [int(given)]
-        elif not (word in CONTROLS or (kind in ("tau", "batch") and ":" in word)):
+        elif not (word in CONTROLS or (kind in ("tau", *TOGETHER) and ":" in word)):
             raise UsageError(
                 f"--set exits={word}: a depth ({', '.join(map(str, allowed))}), `static` (all of "
                 "them), tau:NUMBER, tau:NUMBER/.../NUMBER (one for each depth it can leave at), "
-                "oracle, random, batch:N or, where a head is trained, alone:DEPTH; "
+                "oracle, random, batch:N, sorted:N or, where a head is trained, alone:DEPTH; "
                 + did_you_mean(word, ("static", *CONTROLS))
             )
         elif not upstream.knob:
@@ -79,10 +84,10 @@ def extra(text: str, upstream: Upstream, answers: bool = False) -> Extra:
         else:
             if not (given.isdecimal() and int(given) > 0):
                 raise UsageError(
-                    f"--set exits={word}: batch: takes how many utterances leave together, such as "
-                    "batch:4"
+                    f"--set exits={word}: {kind}: takes how many utterances leave together, such "
+                    f"as {kind}:4"
                 )
-            batches[f"batches of {int(given)}"] = int(given)
+            batches[f"batches of {int(given)}{TOGETHER[kind]}"] = int(given)
     return Extra(
         tuple(dict.fromkeys(depths)),
         tuple(dict.fromkeys(taus)),

@@ -26,7 +26,8 @@ class Row:
         depth: a fixed exit; None = decided by evidence.
         alone: a probe: the head reads the state at that depth and none below it.
         taus: the user's own thresholds; () = calibrated by the knob.
-        batch: utterances that leave together; 0 = each decides for itself.
+        batch: utterances that leave together, neighbours in the corpus or, `by_length`, in length;
+            0 = each decides for itself.
         budget, max_loss: what the test threshold is chosen for; see `Anytime`.
         path: of its result.
     """
@@ -40,6 +41,10 @@ class Row:
     max_loss: float | None = None
     alone: bool = False
     path: Path = Path()
+
+    @property
+    def by_length(self) -> bool:
+        return self.cell.exit.endswith(controls.BY_LENGTH)
 
     @property
     def replayed_only(self) -> bool:

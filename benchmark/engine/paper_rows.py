@@ -12,6 +12,7 @@ from ..registry import build_upstream
 from ..report.paper_table import Made
 from ..report.papers.shape import Line
 from ..report.result import Result
+from .controls import BY_LENGTH
 from .experiment import Row, RunConfig
 from .paper_weights import TASK, Conditions, weights
 from .several import Part, made
@@ -118,7 +119,7 @@ def _asked(lines: Sequence[Line], file: str, asked: Conditions, seed: int, curve
         words.append("static")
         wanted |= {("full", None), *((f"depth {k}", None) for k in built.exits)}
     if adaptive and asked.batch:
-        words.append(f"batch:{asked.batch}")
+        words.append(f"sorted:{asked.batch}")
     elif adaptive and curves:
         words.append("random")
         wanted |= {("random", value) for value in values}
@@ -147,7 +148,7 @@ def _asked(lines: Sequence[Line], file: str, asked: Conditions, seed: int, curve
 def place(line: Line, built: Upstream, asked: Conditions) -> Place:
     """The row that a line is."""
     model = line.training.model
-    together = f"batches of {asked.batch}" if asked.batch else ""
+    together = f"batches of {asked.batch}{BY_LENGTH}" if asked.batch else ""
     if line.block is not None:
         block = model.block(line.block, asked.size)
         return ("full" if block == built.card.depth else f"depth {block}"), None

@@ -166,7 +166,8 @@ def depths_at_test(ev: Evaluation, row: Row) -> np.ndarray:
     if row.batch:
         samples = torch.tensor([item.samples for item in test.items])
         frames = ev.experiment.upstream.frames(samples).numpy()
-        return replay_batches(test.evidence, frames, exit, exits, row.batch)
+        order = np.argsort(samples.numpy(), kind="stable") if row.by_length else None
+        return replay_batches(test.evidence, frames, exit, exits, row.batch, order)
     return replay(test.evidence, exit, exits)
 
 

@@ -32,6 +32,7 @@ MEASURES = {  # name: (heading, digits); some are printed in a paper only
     "gmacs_per_s": ("GMAC/s", 3),
     "rtf": ("RTF x 1e-3", 2),
     "speed_hz": ("Hz", 2),
+    "gmacs_a_batch": ("GMAC a batch", 1),
     "gpu_s": ("GPU s", 0),
     "cpu_s": ("CPU s", 0),
     "params_m": ("params (M)", 2),

@@ -61,7 +61,11 @@ def test_a_row_says_that_its_upstream_answered_and_no_head_is_trained(
     toy, spoken, tmp_path, capsys
 ):
     assert (
-        main(flags(toy, spoken, "asr", tmp_path, "--set", "exits=oracle,random,static,batch:2"))
+        main(
+            flags(
+                toy, spoken, "asr", tmp_path, "--set", "exits=oracle,random,static,batch:2,sorted:2"
+            )
+        )
         == 0
     )
     out, made = capsys.readouterr().out, rows(tmp_path, "asr")
@@ -78,6 +82,7 @@ def test_a_row_says_that_its_upstream_answered_and_no_head_is_trained(
         "oracle",
         "random",
         "batches of 2",
+        "batches of 2 by length",
     }
     for r in made:
         assert sum(r["exit_histogram"][k] for k in (2, 4, 6)) == 5 == r["scores"]["wer"]["n"]

@@ -23,5 +23,14 @@ def test_decisions_by_batches_are_replayed(size):
         ]
         replayed = replay_batches(table.numpy(), frames.numpy(), exit, toy.exits, size)
         assert torch.cat(live).tolist() == replayed.tolist()
+        # neighbours in length, whatever their places
+        order = lengths.argsort()
+        live = [
+            run_until_exit(toy, wavs[rows], lengths[rows], exit, granularity="batch").depth
+            for rows in order.split(size)
+        ]
+        given = (table.numpy(), frames.numpy(), exit, toy.exits, size)
+        sorted_ones = replay_batches(*given, order.numpy())
+        assert torch.cat(live).tolist() == sorted_ones[order].tolist()
     if size == 1:
         assert (replayed == replay(table.numpy(), exit)).all()

@@ -84,7 +84,7 @@ def test_published_thresholds_become_evidence(spec, criterion, printed, evidence
     asked = Conditions("any", aimed=False)
     assert paper_rows.place(line, built, asked) == (f"tau {evidence}", None)
     together = paper_rows.place(line, built, replace(asked, batch=4))
-    assert together == (f"tau {evidence}, batches of 4", None)
+    assert together == (f"tau {evidence}, batches of 4 by length", None)
 
 
 def test_mean_exits_and_blocks_of_the_small_size_lie_where_the_published_ones_do():
@@ -167,7 +167,7 @@ def test_a_second_time_nothing_is_trained_and_nothing_made(
     together = replace(asked, aimed=False, batch=2)  # thresholds by batches, of the same weights
     [one, _], found, _ = paper_rows.rows(lines, together, curves=True)
     [row] = one.rows
-    assert row.cell.exit == "tau 3.2, batches of 2" and row.cost.rtfx is None
+    assert row.cell.exit == "tau 3.2, batches of 2 by length" and row.cost.rtfx is None
     assert {result.cell.exit for result in found} == {row.cell.exit, "full", "depth 1"}
 
 

@@ -82,7 +82,10 @@ WORDS = "with a language model minus greedy"
 POSTER = Table(
     title="Exits by entropy and by similarity of layers, fewer blocks and a shortened input",
     heading="Technique",
-    measures=("depth", "wer", "cer", "gmacs_per_s", "rtf", "gpu_s", "cpu_s", "params_m"),
+    measures=(
+        *("depth", "wer", "cer", "gmacs_per_s", "gmacs_a_batch", "rtf", "gpu_s", "cpu_s"),
+        "params_m",
+    ),
     lines=(
         BASELINE,
         *EXITS,
@@ -98,8 +101,9 @@ POSTER = Table(
         *((WORDS, *pair) for pair in RESCORED),
     ),
     notes=(
-        "Seconds there: all of test-clean, batches of four that leave together; here every "
-        "utterance leaves by itself unless --batch says otherwise.",
+        "Seconds and GMAC a batch there: of all of test-clean in batches of four that leave "
+        "together, padding included; here GMAC and time a second of audio, and every utterance "
+        "leaves by itself unless --batch says otherwise.",
         "Downsampling: CL a learned convolution, AV averages, SD resampling; the number is the "
         "factor, and from 3 on a frame gives two scores.",
         f"Decoding is greedy but in the lines `{WITH_LM}`, there LibriSpeech's, by pyctcdecode "
