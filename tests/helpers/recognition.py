@@ -59,11 +59,12 @@ class SmallSpeller(Finetuned):
 @torch.no_grad()
 def record(upstream, wavs, lengths):
     """(B, E) evidence of every exit, and by depth the answers: one pass, nobody leaves."""
-    states, frames = list(upstream.states(wavs, lengths)), upstream.frames(lengths)
+    states = list(upstream.states(wavs, lengths))
+    frames = upstream.frames(lengths).to(wavs.device)
     found, answers = [], {}
     for depth in (*upstream.exits, upstream.card.depth):
         answers[depth] = upstream.answer(depth, states[depth], frames)
     for depth in upstream.exits:
         before = states[depth_before(upstream, depth)]
         found.append(asked(upstream, depth, states[depth], before, frames)[0])
-    return torch.stack(found, 1).numpy(), answers
+    return torch.stack(found, 1).cpu().numpy(), answers
