@@ -46,15 +46,28 @@ def test_names_that_a_spreadsheet_would_run_are_defused(tmp_path):
 COMMITTED = ROOT / "results"
 
 
-def test_the_committed_boards_are_what_their_jsons_say(tmp_path):
-    tasks_there = {r.cell.task for r in load_all(COMMITTED)}
-    assert tasks_there, "results/ holds the rows of the built-in models"
+@pytest.mark.parametrize("folder", [COMMITTED, COMMITTED / "recognisers"], ids=lambda p: p.name)
+def test_the_committed_boards_are_what_their_jsons_say(folder, tmp_path):
+    tasks_there = {r.cell.task for r in load_all(folder)}
+    assert tasks_there, f"{folder} holds rows"
     for task in tasks_there:
-        shutil.copytree(COMMITTED / task, tmp_path / task)
+        shutil.copytree(folder / task, tmp_path / task)
         for path in leaderboard.write(tmp_path, task):
-            assert path.read_bytes() == (COMMITTED / path.name).read_bytes(), (
-                f"run: run_benchmark.py leaderboard {COMMITTED.name}"
+            assert path.read_bytes() == (folder / path.name).read_bytes(), (
+                f"run: run_benchmark.py leaderboard {folder.relative_to(ROOT)}"
             )
+
+
+def test_committed_recognisers_are_means_of_three_trainings_and_stand_apart():
+    board = pd.read_csv(COMMITTED / "recognisers" / "leaderboard_asr.csv", dtype=str)
+    assert (board["tuned_on"].fillna("") != "").all() and (board["answered_by"] == "upstream").all()
+    means = board[board["seed"] == "mean of 3"]
+    assert set(means["revision"]) == {"3 trainings"} and means["recipe"].nunique() == 3
+    assert {"hubert_ee", "wav2vec2_ctc", "zaiem"} == {
+        n.partition(".")[0] for n in means["upstream"]
+    }
+    frozen = pd.read_csv(COMMITTED / "leaderboard_asr.csv", dtype=str)
+    assert frozen["tuned_on"].isna().all()
 
 
 @pytest.mark.parametrize(
