@@ -164,7 +164,10 @@ def _exit(
 
 
 def _own_taus(exp: Experiment, row: Row) -> Exit:
-    return Exit(leaving(exp.upstream), row.taus if len(row.taus) > 1 else row.taus[0])
+    """With the patience that all values of the knob have, or the least of them."""
+    upstream = exp.upstream
+    patience = min(map(upstream.patience, upstream.knob_values), default=1)
+    return Exit(leaving(upstream), row.taus if len(row.taus) > 1 else row.taus[0], patience)
 
 
 def _plan(

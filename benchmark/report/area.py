@@ -17,9 +17,10 @@ import pandas as pd
 
 from .. import resampling
 from ..errors import UsageError
+from . import board_lines
 from .curve import Pool, one_depth
 from .result import Result, measured
-from .trainings_apart import recipe_of
+from .trainings_apart import one_or_count
 from .utterances import Scores, averaged, common, scores
 
 HEADING = "## Area between the fixed-depth curve (0) and the oracle (1)"
@@ -46,9 +47,9 @@ def table(results: Sequence[Result]) -> pd.DataFrame:
     and all its knob values together, each value with the head that was trained for it.
     """
     groups: dict[Hashable, list[Result]] = {}
-    for row in results:
-        if row.cell.exit == "adaptive" and row.cell.test_value is None:
-            groups.setdefault(_group(row), []).append(row)
+    for one in results:
+        if one.cell.exit == "adaptive" and one.cell.test_value is None:
+            groups.setdefault(_group(one), []).append(one)
     pool = Pool(results)
     lines = [_line(rows, pool) for _, rows in sorted(groups.items(), key=lambda of: str(of[0]))]
     return pd.DataFrame(lines, columns=COLUMNS)
@@ -85,26 +86,21 @@ def between(points: Sequence[Point], higher_is_better: bool) -> tuple[float, flo
     return float(gained.sum() / could.sum()), *resampling.interval(drawn)
 
 
-def _named(row: Result) -> dict[str, Any]:
-    cell = row.cell
-    custom = f"custom-{cell.settings}" if cell.protocol == "custom" else cell.protocol
-    corpus = f"{cell.corpus}@{cell.corpus_hash}"
-    named = (cell.upstream, cell.revision, recipe_of(row), cell.task, cell.task_version)
-    named += (custom, corpus, cell.knob, cell.span)
-    return dict(zip(OF, named, strict=True))
+def _named(result: Result) -> dict[str, Any]:
+    line = board_lines.row(result)
+    return {column: line[column] for column in OF}
 
 
-def _group(row: Result) -> Hashable:
-    """What rows of one line have in common: of one recipe not their weights."""
-    named = _named(row)
-    return tuple(v for k, v in named.items() if k != "revision" or not named["recipe"])
+def _group(result: Result) -> Hashable:
+    """What rows of one line have in common."""
+    named = _named(result)
+    return tuple(named[column] for column in board_lines.named_by(named, OF))
 
 
 def _line(rows: Sequence[Result], pool: Pool) -> dict[str, Any]:
     metric = measured(rows[0])[0]
     line = dict.fromkeys(COLUMNS) | _named(rows[0]) | {"metric": metric.name, "reason": ""}
-    if (trainings := len({row.cell.revision for row in rows})) > 1:
-        line["revision"] = f"{trainings} trainings"
+    line["revision"] = one_or_count(result.cell.revision for result in rows)
     values: dict[float, dict[int | None, Point]] = {}
     reasons = []
     for row in rows:

@@ -1,6 +1,6 @@
 """Results as lines of a table, and lines over several seeds."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,7 @@ from . import differences
 from .curve import Pool
 from .result import Result, measured
 from .screen import metrics_of
-from .trainings_apart import recipe_of
+from .trainings_apart import one_or_count, recipe_of
 
 LEADING = [
     "upstream",
@@ -113,10 +113,14 @@ def compared(lines: Sequence[dict[str, Any]], results: Sequence[Result]) -> list
 
 
 def cell_of(line: dict[str, Any]) -> Hashable:
-    """What the lines of one cell have in common, whatever their seeds; by one recipe, seeds of its
-    training, too."""
+    """What the lines of one cell have in common, whatever their seeds."""
+    return tuple(line[k] for k in named_by(line))
+
+
+def named_by(line: Mapping[str, Any], columns: Sequence[str] = LEADING) -> list[str]:
+    """The columns that name a line whatever its seeds; of one recipe, whatever its weights, too."""
     apart = ("seed", "revision") if line["recipe"] else ("seed",)
-    return tuple(line[k] for k in LEADING if k not in apart)
+    return [column for column in columns if column not in apart]
 
 
 def aggregated(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -135,8 +139,7 @@ def aggregated(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         names = metrics_of(group[0])
         frame = pd.DataFrame(group)
         line = dict(group[0]) | {"seed": f"mean of {len(seeds)}"}
-        if len({one["revision"] for one in group}) > 1:
-            line["revision"] = f"{len({one['revision'] for one in group})} trainings"
+        line["revision"] = one_or_count(one["revision"] for one in group)
         for name in [*names, "depth", *COST]:
             if name != "reference":
                 values = pd.to_numeric(frame[name]).dropna()

@@ -35,8 +35,8 @@ def one_sided(results: Sequence[Result]) -> list[str]:
         [at] = left
         if at == depths[-1]:
             what = "never fires: every utterance runs to the end"
-        elif at == depths[0]:
-            what = "always fires: every utterance leaves at the first test"
+        elif at == depths[exit.get("patience", 1) - 1]:
+            what = "always fires: every utterance leaves as soon as it may"
         else:
             continue
         told = means.get(result.cell.upstream, "")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, did_you_mean, listed
-from .board_lines import LEADING, cell_of, row
+from .board_lines import LEADING, cell_of, named_by, row
 from .escaping import plain
 from .result import Result
 
@@ -48,14 +48,8 @@ def select(text: str, results: Sequence[Result]) -> list[Result]:
 def described(rows: Sequence[Result]) -> str:
     """What they are, seeds apart, as a selector."""
     line = row(rows[0])
-    told = [f"{k}={_text(line[k])}" for k in _named_by(line) if line[k] not in (None, "")]
+    told = [f"{k}={_text(line[k])}" for k in named_by(line) if line[k] not in (None, "")]
     return plain(" ".join(told))
-
-
-def _named_by(line: Mapping[str, Any]) -> list[str]:
-    """The columns that name a row whatever its seeds."""
-    apart = ("seed", "revision") if line["recipe"] else ("seed",)
-    return [column for column in LEADING if column not in apart]
 
 
 def _wanted(text: str) -> dict[str, str]:
@@ -100,8 +94,5 @@ def _apart(cells: Any) -> str:
     first = [of[0][0] for of in cells]
     differ = [k for k in LEADING if k != "seed" and len({_text(line[k]) for line in first}) > 1]
     return listed(
-        [
-            " ".join(f"{k}={_text(line[k])}" for k in differ if k in _named_by(line))
-            for line in first
-        ]
+        [" ".join(f"{k}={_text(line[k])}" for k in differ if k in named_by(line)) for line in first]
     )

@@ -3,7 +3,7 @@ far as no two of them have a row of the same seed.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from .escaping import plain
@@ -33,6 +33,12 @@ def trainings_apart(results: Sequence[Result]) -> list[Result]:
 def recipe_of(result: Result) -> str:
     """By which its weights were trained; "" where that is not known."""
     return str(result.detail.get("recipe", ""))
+
+
+def one_or_count(revisions: Iterable[str]) -> str:
+    """The weights of a line over several rows."""
+    found = set(revisions)
+    return found.pop() if len(found) == 1 else f"{len(found)} trainings"
 
 
 def _training(result: Result) -> tuple[str, Cell]:

@@ -37,6 +37,12 @@ def test_a_threshold_that_decides_nothing_is_said_with_where_all_left(counts, sa
     assert alone.endswith(")")
 
 
+def test_with_patience_the_first_place_is_a_later_one():
+    patient = {"exit": {**TESTED["exit"], "patience": 2}}
+    [sentence] = one_sided([row({6: 4}, detail=patient)])
+    assert "always fires" in sentence and one_sided([row({2: 4}, detail=patient)]) == []
+
+
 def test_others_are_not_named():
     mean_span = {"exit": "adaptive", "knob": "rho", "value": 0.7, "span": "mean"}
     rows = [

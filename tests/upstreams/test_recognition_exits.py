@@ -1,10 +1,13 @@
 """Recognisers exit, answer and spell live as replayed, alone as in a batch."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from earlyexit_superb.benchmark.calibration import thresholds
 from earlyexit_superb.benchmark.conformance import check_upstream
+from earlyexit_superb.benchmark.engine import evaluation
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.exiting import Exit, leaving, replay, run_until_exit
 from earlyexit_superb.benchmark.registry import build_upstream
@@ -96,6 +99,22 @@ def test_patience_asks_several_exits_in_a_row(heard):
     every = thresholds(evidence, leaving(up), up.exits).tolist()
     means = [replay(evidence, Exit(leaving(up), tau, 2), up.exits).mean() for tau in every]
     assert abs(left.mean() - 4.0) == min(abs(mean - 4.0) for mean in means)
+
+
+@pytest.mark.parametrize(
+    "criterion, patience", [("patience:2", 2), ("patience", 1), ("entropy", 1)]
+)
+def test_a_threshold_of_ones_own_keeps_the_criterions_patience(criterion, patience):
+    up = speller(criterion)
+    exp = SimpleNamespace(upstream=up)
+    exit = evaluation._own_taus(exp, SimpleNamespace(taus=(0.1,)))
+    assert exit == Exit(leaving(up), 0.1, patience)
+
+
+def test_the_rule_whose_knob_is_its_patience_takes_one_test():
+    up = build_upstream("patience")
+    exit = evaluation._own_taus(SimpleNamespace(upstream=up), SimpleNamespace(taus=(0.2,)))
+    assert exit.patience == 1
 
 
 @pytest.mark.parametrize("criterion", CHEAP)

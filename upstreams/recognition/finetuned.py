@@ -25,7 +25,7 @@ from . import heads
 from .alphabet import CHARACTERS, Alphabet
 from .bpe import alphabet_of
 from .recogniser import Recogniser
-from .weights import TRUNK, Stored, described, fill, is_stored, read
+from .weights import TRUNK, Stored, described, fill, is_stored, origin, read
 
 SMALL = "tiny"  # the tag of a backbone that names none
 PRETRAINED = "pretrained"  # as weights: the published encoder under new heads
@@ -126,8 +126,7 @@ class Finetuned(Recogniser):
             ),
             revision=revision,
             source=self.paper,
-            tuned_on=stored.tuned_on if stored else "",
-            recipe=stored.recipe if stored else "",
+            **origin(stored),
             kind=trunk.card.kind,
             per_frame=per_frame,
         )

@@ -19,7 +19,7 @@ from ..backbones.conformer_trunk import ConformerTrunk
 from .alphabet import CHARACTERS, SPACE, Alphabet
 from .bpe import alphabet_of
 from .recogniser import Recogniser
-from .weights import described, fill, read
+from .weights import described, fill, origin, read
 
 EVERY = 2  # blocks an exit
 HEADS = ("separate", "tied")  # one an exit as in the paper, or one for all
@@ -90,8 +90,7 @@ class FromScratch(Recogniser):
             ),
             revision=fill(stored, about, trunk, heads) if stored else f"random-{seed}",
             source=self.paper,
-            tuned_on=stored.tuned_on if stored else "",
-            recipe=stored.recipe if stored else "",
+            **origin(stored),
         )
         self.described = about
 

@@ -121,6 +121,13 @@ class Stored:
         return self.header.get("recipe", "")
 
 
+def origin(stored: Stored | None) -> dict[str, str]:
+    """What a card says of the training of a file; of no file that there was none."""
+    if stored is None:
+        return {"tuned_on": "", "recipe": ""}
+    return {"tuned_on": stored.tuned_on, "recipe": stored.recipe}
+
+
 def is_stored(source: str) -> bool:
     """Whether `source` is a file whose header says that it is a recogniser's."""
     from safetensors import safe_open
