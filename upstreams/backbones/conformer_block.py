@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .attending import attended
 from .conformer_shape import ConformerShape
 
 
@@ -48,7 +49,7 @@ class Attention(nn.Module):
         """
         dim, dropout = x.shape[-1], self.dropout if self.training else 0.0
         queries = self.by_head(F.linear(x, self.in_proj_weight[:dim], self.in_proj_bias[:dim]))
-        x = F.scaled_dot_product_attention(queries, keys, values, mask, dropout)
+        x = attended(queries, keys, values, mask, dropout)
         return self.out_proj(x.transpose(1, 2).flatten(2))
 
     def by_head(self, x: Tensor) -> Tensor:

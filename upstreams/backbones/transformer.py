@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .attending import attended
 from .hubert_shape import HubertShape
 from .positions import PositionGate
 
@@ -41,7 +42,7 @@ class Attention(nn.Module):
         if bias is not None:
             mask = self.gated(x, mask, bias).to(q.dtype)
         dropout = self.dropout if self.training else 0.0
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        x = attended(q, k, v, mask, dropout)
         return self.out_proj(x.transpose(1, 2).flatten(2))
 
     def gated(self, x: Tensor, mask: Tensor | None, bias: Tensor) -> Tensor:

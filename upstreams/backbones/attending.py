@@ -1,0 +1,27 @@
+"""Attention as every block here computes it."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def attended(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, dropout: float
+) -> Tensor:
+    """(B, H, T, E), twice (B, H, S, E) -> (B, H, T, E), scaled dot products.
+
+    Args:
+        mask: True on the keys that may be read, or what is added to the scores; None = all.
+        dropout: of the weights.
+    """
+    if queries.device.type != "cpu" or not _learns_in_half(queries):
+        return F.scaled_dot_product_attention(queries, keys, values, mask, dropout)
+    # backwards, torch's kernel for CPUs takes up to ten times as long in bfloat16 as in float32
+    with torch.autocast("cpu", enabled=False):
+        q, k, v = (part.float() for part in (queries, keys, values))
+        added = mask.float() if mask is not None and mask.is_floating_point() else mask
+        return F.scaled_dot_product_attention(q, k, v, added, dropout)
+
+
+def _learns_in_half(queries: Tensor) -> bool:
+    return torch.is_autocast_enabled("cpu") and queries.requires_grad
