@@ -5,6 +5,7 @@ weights_only. Every record of torch.save's archive has a CRC-32, which torch its
 at; here it is checked before anything is read.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from .storage import atomic, write_text
 
 LAST = "last.ckpt"
 LOG = "log.jsonl"
+STEP = "step.txt"
 FIX = (
     "free some space or choose another folder and repeat the command: it resumes from the last "
     "checkpoint"
@@ -66,7 +68,7 @@ def prepare(folder: Path) -> None:
     Raises: MachineError: the folder cannot be made.
     """
     if distributed.is_leader():
-        files = (folder / LAST, folder / LOG, *folder.glob("best-*.ckpt"))
+        files = (folder / LAST, folder / LOG, folder / STEP, *folder.glob("best-*.ckpt"))
         for path in (path for path in files if os.path.lexists(path) and not is_file(path)):
             set_aside(path, "is no file")
         with reading(folder):
@@ -164,3 +166,26 @@ def write_log(folder: Path, log: Sequence[Mapping[str, float]]) -> None:
     """The log of a training for people, a JSON object a line; the points have it, too."""
     text = "".join(json.dumps(line) + "\n" for line in log)
     write_text(folder / LOG, text, FIX)
+
+
+def tell(folder: Path, step: int) -> None:
+    """Say how far a training is between two lines of its log, for whoever waits for it."""
+    write_text(folder / STEP, f"{step}\n", FIX)
+
+
+def told(folder: Path) -> int:
+    """The updates done by all trainings in a folder and below it, the stages of one."""
+    stages = {path.parent for name in (LOG, STEP) for path in folder.rglob(name)}
+    return sum(max(_last_logged(stage), _last_told(stage)) for stage in stages)
+
+
+def _last_logged(stage: Path) -> int:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(json.loads((stage / LOG).read_text(encoding="utf-8").splitlines()[-1])["step"])
+    return 0
+
+
+def _last_told(stage: Path) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        return int((stage / STEP).read_text(encoding="utf-8"))
+    return 0

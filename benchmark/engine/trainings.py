@@ -2,7 +2,6 @@
 whatever is left one after the other.
 """
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -117,7 +116,7 @@ def _train(_: None, one: TrainingConfig) -> bool:
 
 
 class _Bar:
-    """Updates done, as the logs of trainings at work say."""
+    """Updates done, as trainings at work tell."""
 
     def __init__(self, configs: Sequence[TrainingConfig], what: str):
         self.configs, self.what = configs, f"{what}: {len(configs)} trainings"
@@ -139,11 +138,4 @@ class _Bar:
         self.bar.update(self._done() - self.bar.n)
 
     def _done(self) -> int:
-        return sum(
-            _last_step(log) for one in self.configs for log in one.out.rglob(resume_points.LOG)
-        )
-
-
-def _last_step(log: Path) -> int:
-    lines = log.read_text(encoding="utf-8").splitlines()
-    return int(json.loads(lines[-1])["step"]) if lines else 0
+        return sum(resume_points.told(one.out) for one in self.configs)

@@ -143,3 +143,14 @@ def test_kill_minus_nine(tmp_path):
     straight, resumed = toy_training(tmp_path / "a")[0], toy_training(tmp_path / "b")[0]
     for a, b in zip(straight.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_training_tells_how_far_it_is_between_two_looks(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "TELL", -1.0)
+    with pytest.raises(RuntimeError, match="killed"):
+        toy_training(tmp_path / "stages" / "one", die_at=2 * 8)  # its last look was at 5
+    assert resume_points.told(tmp_path) == 8
+    toy_training(tmp_path / "stages" / "two", steps=7)
+    assert resume_points.told(tmp_path) == 8 + 7
+    (tmp_path / "stages" / "one" / resume_points.STEP).write_text("half a numb")
+    assert resume_points.told(tmp_path) == 5 + 7 and resume_points.told(tmp_path / "none") == 0
