@@ -44,11 +44,23 @@ class PositionConvolution(nn.Module):
             if hasattr(self, "batch_norm"):
                 x = kept(self.batch_norm(x), valid)
             # an even kernel makes one frame too many
-            return F.gelu(self.conv(x.mT).mT[:, :frames])
+            return F.gelu(convolved(self.conv, x)[:, :frames])
         for layer in self.layers:
-            x = layer.conv(kept(x, valid).mT).mT[:, :frames]
+            x = convolved(layer.conv, kept(x, valid))[:, :frames]
             x = F.gelu(F.layer_norm(x, x.shape[-1:]))
         return x
+
+
+def convolved(conv: nn.Conv1d, x: Tensor) -> Tensor:
+    """(B, T, D) -> (B, T', D), T' at least T, by a convolution with T or T + 1 frames."""
+    even = conv.kernel_size[0] % 2 == 0
+    if not even or x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return conv(x.mT).mT
+    # in bfloat16 oneDNN's kernels for AMX give wrong sums (torch 2.11) where groups of fewer than
+    # 16 channels meet a width that is a multiple of 8: 192 features in 16 groups and a width of 128
+    # are off by as much as they are large. One zero more makes the width odd.
+    weight = F.pad(conv.weight, (0, 1))
+    return F.conv1d(x.mT, weight, conv.bias, padding=conv.padding, groups=conv.groups).mT
 
 
 class FrozenBatchNorm(nn.Module):
