@@ -108,6 +108,33 @@ def test_masks_are_of_the_spectrum(clips):
     assert all(torch.equal(a, b) for a, b in zip(plain, walked, strict=True))  # none in dev
 
 
+def test_a_held_trunk_hears_the_same_masks(clips):
+    """Without gradients, too, in a batch: each row has its own."""
+    trunk = ConformerTrunk(SMALL, "small").eval()
+    wavs = nn.utils.rnn.pad_sequence(clips, batch_first=True)
+    given = wavs, torch.tensor([len(clip) for clip in clips])
+    recipe = replace(RECIPE, mask_prob=0.2, mask_width=5, channel_prob=0.3, channel_width=4)
+
+    def walked():
+        rngs = [np.random.default_rng(i) for i in range(3)]
+        return list(trunk_walk.states(trunk, *given, trunk_walk.Changes(recipe, rngs)))
+
+    with torch.enable_grad():
+        learning = walked()
+    with torch.no_grad():
+        held = walked()
+    for one, other in zip(learning, held, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("kind", SYSTEMS)
+def test_heads_are_trained_after_the_trunk_with_masks(tmp_path, kind):
+    recipe = replace(RECIPES[kind], strategy="two_stage", second_steps=2, mask_prob=0.3)
+    tune(tmp_path, kind, recipe=recipe)
+    card = json.loads((tmp_path / "small.safetensors").with_suffix(".json").read_text())
+    assert list(card["kept"]) == ["backbone", "heads"] and "wer@2" in card["kept"]["heads"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SYSTEMS)
 def test_it_learns_to_spell_and_every_exit_does(tmp_path, kind):

@@ -65,7 +65,8 @@ class ConformerNet(nn.Module):
                 in a training, with parts of it masked.
         Send: the (B',) rows that continue; None continues with all.
         """
-        alone = wavs.device.type == "cpu" and not (torch.is_grad_enabled() or self.training)
+        learns = torch.is_grad_enabled() or self.training or changed is not unchanged
+        alone = wavs.device.type == "cpu" and not learns
         longest = frame_counts(wavs.shape[1], self.shape)
         branches = zip(self.parallel_layers, self.shape.parallel, strict=True)
         beside = {to: (source, branch) for branch, (source, to) in branches}

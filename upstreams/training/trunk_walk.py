@@ -75,7 +75,7 @@ def states(
     if encoder_of(trunk) is not None:
         return _of_encoder(trunk, wavs, lengths, changes, dropout)
     if isinstance(trunk, ConformerTrunk):
-        return trunk.net.states(wavs, lengths, changes)
+        return trunk.net.states(wavs, lengths, *([changes] if changes.rngs else []))
     return trunk.states(wavs, lengths)
 
 
