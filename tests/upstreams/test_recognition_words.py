@@ -230,6 +230,19 @@ def test_gzipped_and_with_a_lexicon(flashlight, file, tmp_path):
         assert word_search.ready(model, CHARACTERS)
 
 
+def test_an_empty_line_and_remarks_may_come_first(file, tmp_path):
+    """SRILM begins with one; KenLM passes over both."""
+    text = Path(file).read_text()
+    for begins in ("\n", "# made by hand\n\n", "\r\n"):
+        other = tmp_path / "other.arpa"
+        other.write_text(begins + text, newline="")
+        assert spellings(WordModel(str(other)), CHARACTERS) == spellings(
+            WordModel(file), CHARACTERS
+        )
+    (tmp_path / "nothing.arpa").write_text("\n\n")
+    refused("is no ARPA file", lm=str(tmp_path / "nothing.arpa"))
+
+
 def refused(sentence, **given):
     with pytest.raises(UsageError, match=sentence):
         build_upstream("conformer_ctc", {"weights": "random", **given})
@@ -257,8 +270,12 @@ def test_files_that_will_not_do_are_refused(tmp_path, file, flashlight):
     (tmp_path / "empty.arpa").write_text("\\data\\\nngram 1=0\n\n\\1-grams:\n\n\\end\\\n")
     refused("no words are in it", lm=str(tmp_path / "empty.arpa"))
     (tmp_path / "bad.arpa").write_text(Path(file).read_text().replace("\\2-grams:", "\\3-grams:"))
-    with pytest.raises(MachineError, match="cannot be loaded by KenLM"):
-        build_upstream("conformer_ctc", {"weights": "random", "lm": str(tmp_path / "bad.arpa")})
+    (tmp_path / "strange").write_bytes(b"\xff\xfe\x00 no model")
+    (tmp_path / "words").write_text("CAT\nTHE\n")
+    for lm in ({"lm": "bad.arpa"}, {"lm": "strange", "lexicon": "words"}):
+        given = {key: str(tmp_path / name) for key, name in lm.items()}
+        with pytest.raises(MachineError, match="cannot be loaded by KenLM"):
+            build_upstream("conformer_ctc", {"weights": "random", **given})
 
 
 def test_options_without_a_model_are_refused(file):

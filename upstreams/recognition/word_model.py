@@ -122,16 +122,24 @@ def _unigrams(file: Path) -> Iterator[bytes]:
         opened = gzip.open if start.read(2) == GZIP else open
     try:
         with opened(file, "rb") as lines:
-            first = lines.readline(1000).strip()
-            if first == DATA:
+            if _first(lines) == DATA:
                 yield from _section(lines)
                 return
     except (OSError, EOFError) as error:
         raise UsageError(f"lm={file} cannot be read ({error}); copy it again") from error
     raise UsageError(
-        f"lm={file} is no ARPA file, whose first line is {DATA.decode()}; if it is KenLM's "
+        f"lm={file} is no ARPA file, which begins with {DATA.decode()}; if it is KenLM's "
         "binary, name its words, one a line: --set lexicon=FILE"
     )
+
+
+def _first(lines) -> bytes:
+    """The first line that says something: empty ones (SRILM begins with one) and remarks, after #,
+    are passed over, as KenLM does."""
+    line = b"\n"
+    while line and (not line.strip() or line.startswith(b"#")):
+        line = lines.readline(1000)
+    return line.strip()
 
 
 def _section(lines) -> Iterator[bytes]:

@@ -92,7 +92,7 @@ def ready(model: WordModel, alphabet: Alphabet):
                 blank_token=str(alphabet.blank),
                 sil_token=str(boundary),
             )
-        except RuntimeError as error:  # KenLM's complaint about a file that it cannot read
+        except (RuntimeError, ValueError) as error:  # KenLM's complaint, perhaps in no UTF-8
             raise MachineError(
                 f"lm={model.file} cannot be loaded by KenLM ({' '.join(str(error).split())}); "
                 "give an ARPA file or a binary made by its build_binary"
