@@ -20,6 +20,7 @@ The paper rescores with a Transformer language model of the same word pieces; `-
 rescores the N-best list of the decoder's beam search with a word n-gram, without one it is greedy.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -45,8 +46,8 @@ SHAPES = {
     "base": ConformerShape(dim=144, heads=4, ffn=1024),
 }
 DECODERS = {"tiny": 2, "base": 4}  # blocks; heads and ffn are the encoder's
-# symbols a second: characters of LibriSpeech, and its 2.7 words at 1.3 pieces each
-RATES = {"tiny": 14.0, "base": 3.5}
+# symbols a second: characters of LibriSpeech, and its 2.7 words at 1.3 of 5000 pieces each
+CHARACTERS, PIECES = 14.0, 3.5
 
 
 def train(recipe: RecognitionRecipe, data: TrainingData, run: TrainingRun) -> None:
@@ -66,8 +67,8 @@ class ConformerAED(FromScratch):
         head: separate, a decoder an exit as in the paper, or tied.
         single: the blocks of a model with one exit, at its end; 0 = all blocks and exits.
         features: log_mel or power_mel.
-        symbols_per_second: what a decoder is charged for; 0 = the tag's: 14 (characters) for tiny,
-            3.5 (of 5000 word pieces) for base.
+        symbols_per_second: what a decoder is charged for; 0 = 14 of characters, 3.5 of word pieces
+            (which are 5000 in the paper: fewer are shorter, so name their rate).
     """
 
     called = "conformer_aed"
@@ -103,8 +104,11 @@ class ConformerAED(FromScratch):
         beam: int = word_model.beam,
     ):
         self.word_model = WordModel(lm, lexicon, lm_weight, word_score, beam)
-        if symbols_per_second < 0:
-            raise UsageError("conformer_aed: symbols_per_second is above 0, or 0 for the tag's own")
+        if not 0 <= symbols_per_second < math.inf:
+            raise UsageError(
+                "conformer_aed: symbols_per_second is a number above 0, or 0 for that of its "
+                f"alphabet, not {symbols_per_second}"
+            )
         tied, shape = tied_of(head, self.called), self.shape_of(tag)
         places = places_of(single, shape.depth, self.called)
         self.own = {
@@ -122,7 +126,8 @@ class ConformerAED(FromScratch):
 
         super().__init__(tag, weights, criterion, alphabet, seed, shape, bank)
         self.evidence_reads_answer = False
-        self.symbols_per_second = symbols_per_second or RATES[tag]
+        usual = PIECES if self.alphabet.boundary is None else CHARACTERS  # pieces carry it
+        self.symbols_per_second = symbols_per_second or usual
         said = f"{self.paper}; charged for {self.symbols_per_second:g} symbols a second"
         self.card = replace(self.card, source=said)
 

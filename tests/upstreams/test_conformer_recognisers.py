@@ -179,19 +179,30 @@ def test_weights_go_to_a_file_and_come_back(tmp_path, cls, head):
     ("name", "options", "told"),
     [
         ("conformer_ctc.tinny", {}, "has no tag 'tinny': did you mean tiny"),
-        ("conformer_ctc.base", {}, "train conformer_ctc.base --data"),
+        ("conformer_ctc.base", {}, "train conformer_ctc.base --task asr --data"),
         ("conformer_ctc", {"head": "tide"}, "head is separate or tied"),
         ("conformer_ctc", {"single": "13"}, "single is 1 to 12"),
         ("conformer_ctc", {"single": "1", "split": "yes"}, "two blocks"),
         ("conformer_ctc", {"features": "mfcc"}, "log_mel"),
         ("conformer_ctc", {"weights": "none.safetensors"}, "there is no file"),
         ("conformer_aed", {"symbols_per_second": "-1"}, "above 0"),
+        ("conformer_aed", {"symbols_per_second": "inf"}, "not inf"),
+        ("conformer_aed", {"symbols_per_second": "nan"}, "not nan"),
         ("conformer_aed", {"alphabet": "letter"}, "did you mean letters"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(name, options, told):
     with pytest.raises(UsageError, match=told):
         build_upstream(name, options)
+
+
+def test_a_decoder_is_charged_for_the_symbols_of_its_alphabet():
+    small = {"weights": "random", "alphabet": "letters"}
+    assert build_upstream("conformer_aed", {"weights": "random"}).symbols_per_second == 14
+    assert build_upstream("conformer_aed.base", {"weights": "random"}).symbols_per_second == 3.5
+    assert build_upstream("conformer_aed.base", small).symbols_per_second == 14
+    own = build_upstream("conformer_aed.base", {**small, "symbols_per_second": "5"})
+    assert own.symbols_per_second == 5
 
 
 def test_numbered_pieces():
