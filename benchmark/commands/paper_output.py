@@ -54,11 +54,15 @@ def figure(
 ) -> list[Path]:
     """Draw a figure, print what it leaves out, and write its files; their paths."""
     from ..engine.paper_rows import rows
+    from ..errors import UsageError
     from ..report.paper_table import name_of
     from .figure import files
 
     of = paper.figures[number]
     made, _, lacking = rows(lines, asked, curves=False)
+    if not any(one.rows for one in made):
+        told = "; ".join(lacking) or "its rows were refused, as said above"
+        raise UsageError(f"paper {paper.name}: --figure {number} has nothing to draw: {told}")
     module = import_module(f"..report.figures.{of.kind}", __package__)
     name = f"paper_{name_of(paper.name, 'figure', number)}"
     shown = module.frame(made, printed)

@@ -2,19 +2,21 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
+from pathlib import Path
 
-from ..contract import Upstream
-from ..errors import UsageError
+from ..contract import Task, Upstream
+from ..errors import UsageError, did_you_mean
 from ..extras import install
-from ..registry import build_upstream
+from ..registry import build_upstream, tasks
 from ..report.paper_table import Made
 from ..report.papers.shape import Line
 from ..report.result import Result
 from .controls import BY_LENGTH
 from .experiment import Row, RunConfig
-from .paper_weights import TASK, Conditions, weights
+from .paper_weights import DECODING, TASK, Conditions, weights
+from .protocols import run_protocol
 from .several import Part, made
 
 KNOB = "target_depth"  # of every system that spells
@@ -64,6 +66,7 @@ def rows(
         lines = [line for line in lines if not (line.control and line.lm == "always")]
     left_out = {line: why for line in lines if (why := _lacking(line, asked))}
     usable = [line for line in lines if line not in left_out]
+    _check_settings(asked)
     known = weights((line.training for line in usable), asked)
     systems: dict[tuple, list[Line]] = {}
     for line in usable:
@@ -81,6 +84,23 @@ def rows(
     cells = {_key(result): result for result in found}
     out = [_of_line(line, of_runs, cells, left_out.get(line, "")) for line in lines]
     return out, found, list(dict.fromkeys(left_out.values()))
+
+
+def _check_settings(asked: Conditions) -> None:
+    """UsageError about what rows would refuse when all trainings are done."""
+    task: Task = tasks.get(TASK)
+    protocol = task.protocols[task.builtin if asked.data is None else task.default]
+    known = {f.name for f in fields(protocol)} - {"name", "source"}
+    for key in asked.protocol:
+        if key not in known:
+            raise UsageError(
+                f"paper {asked.paper}: --set {key}: no protocol of {TASK} has it, and what its "
+                f"systems are built with is the paper's; {did_you_mean(key, {*known, *DECODING})}"
+            )
+    run_protocol(protocol, asked.protocol)
+    for key in ("lm", "lexicon"):
+        if key in asked.decoding and not Path(asked.decoding[key]).expanduser().is_file():
+            raise UsageError(f"--set {key}={asked.decoding[key]}: there is no such file")
 
 
 def decoded(line: Line, asked: Conditions) -> bool:

@@ -3,10 +3,11 @@ the corpus of the table.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from ..errors import UsageError
+from ..registry import options_of
 from .experiment import RunConfig
 from .systems import TRAINED, System
 from .training_start import TrainingConfig, preset_of, trainable
@@ -54,7 +55,10 @@ def training_of(system: System, like: RunConfig) -> TrainingConfig:
             f"--system {system}: weights={TRAINED} is for upstreams that are tuned on transcripts; "
             "name a file, or leave it out"
         )
-    options = set(training.options) - {"weights"}
+    preset = training.presets[preset_of(system.spec)]
+    # what a row's options and a training's recipe both say: the alphabet
+    both = {f.name for f in fields(preset)} & set(options_of(system.spec))
+    options = {*training.options, *both} - {"weights"}
     one = TrainingConfig(
         system.spec,
         out=Path(),

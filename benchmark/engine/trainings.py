@@ -13,7 +13,7 @@ from typing import Any
 from .. import resume_points
 from ..config import short_hash
 from ..errors import BenchmarkError
-from ..registry import build_upstream
+from ..registry import build_upstream, upstream_class
 from .several import left
 from .threads import small
 from .training_start import TrainingConfig, named, settled, train
@@ -102,8 +102,10 @@ def _side_by_side(
 
 def _one_core(one: TrainingConfig) -> bool:
     """Whether its model is small enough for one core and several beside it in memory."""
-    options = {k: v for k, v in settled(one)[3].items() if k != "weights"}
-    return one.device == "cpu" and small(build_upstream(one.upstream, options))
+    if one.device != "cpu":
+        return False
+    options = {**settled(one)[3], **upstream_class(one.upstream).stand_in}
+    return small(build_upstream(one.upstream, options))
 
 
 def _train(_: None, one: TrainingConfig) -> bool:

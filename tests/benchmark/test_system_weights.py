@@ -48,6 +48,8 @@ def test_a_training_is_shared_by_what_is_not_trained(like):
     assert system_weights.training_of(same, like) == first
     single = system_weights.training_of(spelled_out(f"{MADE} single=8"), like)
     assert single.settings == {"single": "8"} and single.out.parent != first.out.parent
+    letters = system_weights.training_of(spelled_out(f"{MADE} alphabet=letters"), like)
+    assert letters.settings == {"alphabet": "letters"} and letters.out.parent != first.out.parent
     other = system_weights.training_of(spelled_out(MADE), replace(like, data=like.results))
     assert other.out.parent != first.out.parent and other.data == (like.results,)
     seed = system_weights.training_of(spelled_out(MADE), replace(like, seed=2))

@@ -71,6 +71,15 @@ def test_a_single_training_without_other_work_has_all_cores(asked, monkeypatch):
     assert trainings.weights_of(asked("one")).exists()
 
 
+@pytest.mark.parametrize("name", ["hubert_ee", "zaiem", "conformer_ctc"])
+def test_one_core_is_for_small_ones_whatever_has_weights(name, tmp_path):
+    """Published sizes come with none before their training."""
+    published = "large" if name == "zaiem" else "base"
+    for tag, is_small in (("tiny", True), (published, False)):
+        one = TrainingConfig(f"{name}.{tag}", tmp_path, task="asr")
+        assert trainings._one_core(one) == is_small
+
+
 def test_trainings_by_one_recipe_say_so_whatever_their_seeds_and_what_they_begin_with(asked):
     def recipe(one):
         return safe_open(trainings.weights_of(one), "pt").metadata()["recipe"]

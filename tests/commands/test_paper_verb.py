@@ -1,11 +1,13 @@
 """The verb paper: what there is, mistakes, and a second call that only prints."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.engine import cost, run
 from earlyexit_superb.benchmark.report import papers
+from earlyexit_superb.benchmark.report.papers.shape import Figure, Line
 from earlyexit_superb.upstreams.training import recognition
 from helpers import papers as toys
 from helpers.sounds import spoken_list
@@ -44,12 +46,26 @@ def test_it_says_what_there_is(capsys):
         ("hubert-ee --table 1 --weights joint", "--weights takes key=value"),
         ("hubert-ee --table 2 --weights jont=x", "did you mean joint"),
         ("hubert-ee --table 2 --train stesp=1", "has no option 'stesp': did you mean steps"),
+        # before any training
+        ("hubert-ee --table 2 --set tset_limit=4", "did you mean test_limit"),
+        ("hubert-ee --table 2 --set test_limit=-4", "--set test_limit is above 0, not -4"),
+        ("hubert-ee --table 2 --set criterion=margin", "no protocol of asr has it"),
+        ("zaiem --table 1 --set lm=none.arpa", "--set lm=none.arpa: there is no such file"),
     ],
 )
 def test_bad_input_is_one_sentence(line, sentence, tmp_path, capsys):
     assert main(["paper", *line.split(), "--results", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert sentence in err and "Traceback" not in err
+
+
+def test_a_figure_without_rows_is_one_sentence(tmp_path, capsys, monkeypatch):
+    absent = Figure("exits", "paper_exits", (Line("absent", lacking="Absent: no recipe makes it"),))
+    paper = replace(toys.PAPER, figures={"2": absent})
+    monkeypatch.setitem(papers.PAPERS, "toy", paper)
+    assert main(["paper", "toy", "--figure", "2", "--results", str(tmp_path)]) == 2
+    told = "paper toy: --figure 2 has nothing to draw: Absent: no recipe makes it"
+    assert told in capsys.readouterr().err
 
 
 @pytest.fixture
