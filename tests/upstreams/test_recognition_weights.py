@@ -9,7 +9,7 @@ from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.benchmark.registry import build_upstream, untrained
 from earlyexit_superb.upstreams.recognition import bpe, weights
 from earlyexit_superb.upstreams.recognition.heads import HeadShape
-from helpers import installed
+from helpers import ROOT, installed
 from helpers.recognition import TEXTS, SmallSpeller, record
 from safetensors.torch import load_file, save_file
 
@@ -130,6 +130,15 @@ def test_another_model_is_refused(file, tmp_path):
             SmallSpeller(weights=str(file), **options)
     with pytest.raises(UsageError, match="is of smallspeller, not of zaiem; run it as --upst"):
         build_upstream("zaiem", {"weights": rewritten_trunk(file, tmp_path)})
+    shipped = str(ROOT / "upstreams" / "conformer_ctc.tiny.safetensors")
+    with pytest.raises(UsageError, match="is of conformer_ctc, not of hubert_ee; run it as --upst"):
+        build_upstream("hubert_ee", {"weights": shipped})
+
+
+def test_weights_to_begin_with_keep_their_whole_name():
+    for name in ("pretrained/base.pt", "pretrained.pt"):
+        with pytest.raises(UsageError, match=name):
+            build_upstream("hubert_ee", {"weights": name})
 
 
 def rewritten_trunk(file, tmp_path):

@@ -144,6 +144,7 @@ def test_weights_tuned_with_layer_drop_are_pruned_where_they_are_run(small_built
         ),
         ({"backbone": "conformer_ctc", "single": "2"}, "conformer_ctc has no blocks and conv"),
         ({"backbone": "distilhubert.tny", "single": "2"}, "no tag 'tny': did you mean tiny"),
+        ({"tag": "large", "backbone": "hubert.large", "single": "24"}, "has no tag 'large'"),
         ({"prune": "0.3"}, "add --set single=12 prune=0.3, and weights that were so trained"),
         ({"single": "12", "prune": "0.7"}, "p is a rate from 0 to 0.5, not 0.7"),
         (

@@ -89,7 +89,7 @@ class Finetuned(Recogniser):
         before = filter_of(shorten, self.called) if shorten else None
         words = self.word_model.options(type(self).word_model, self.called)
         weights = weights or self._usual(tag)
-        stored = read(weights) if is_stored(weights) else None
+        stored = read(weights, self.called) if is_stored(weights) else None
         asked = alphabet_of(alphabet) if alphabet else None
         letters = asked or (stored.alphabet if stored else self.letters)
         # what a file's tensors replace is not drawn at random first
@@ -141,8 +141,9 @@ class Finetuned(Recogniser):
     @classmethod
     def encoder_for(cls, tag: str, backbone: str = "") -> tuple[type[PretrainedEncoder], str]:
         """The class of the trunk and its tag. UsageError: the backbone is no such encoder."""
+        own = cls.encoder_of(tag)
         if not backbone:
-            return cls.encoder_of(tag), tag
+            return own, tag
         found = upstream_class(backbone)
         if not issubclass(found, PretrainedEncoder):
             raise UsageError(
@@ -179,8 +180,8 @@ class Finetuned(Recogniser):
             return "random"
         raise UsageError(
             f"there are no trained weights of {self.called}.{tag} at any known place; train them "
-            f"(run_benchmark.py train {self.called}.{tag} --data DIR --out DIR) and name the file "
-            "with --set weights=FILE, or look at random ones with --set weights=random"
+            f"(run_benchmark.py train {self.called}.{tag} --task asr --data DIR --out DIR) and name"
+            " the file with --set weights=FILE, or look at random ones with --set weights=random"
         )
 
     def _trunk(
@@ -190,7 +191,7 @@ class Finetuned(Recogniser):
         states."""
         cls, its_tag = self.encoder_for(tag, backbone)
         residual = self.raw and cls.shape_of(its_tag).pre_norm
-        source = "random" if stored else weights.removeprefix(PRETRAINED)
+        source = "random" if stored else ("" if weights == PRETRAINED else weights)
         if backbone and not source and its_tag not in cls.published:
             raise UsageError(
                 f"{self.called}: {backbone} has no published weights to begin with; make them "

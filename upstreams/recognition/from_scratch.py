@@ -69,7 +69,7 @@ class FromScratch(Recogniser):
     ):
         words = self.word_model.options(type(self).word_model, self.called)
         weights = weights or self._usual(tag)
-        stored = None if weights == RANDOM else read(weights)
+        stored = None if weights == RANDOM else read(weights, self.called)
         letters = self._letters(tag, alphabet, stored.alphabet if stored else None)
         trunk, heads = ConformerTrunk(shape, f"conformer.{tag}", seed), bank(letters)
         about = described(self.called, json.loads(json.dumps(asdict(shape))), heads, letters)
@@ -108,8 +108,8 @@ class FromScratch(Recogniser):
             return RANDOM
         raise UsageError(
             f"there are no trained weights of {self.called}.{tag} at any known place; train them "
-            f"(run_benchmark.py train {self.called}.{tag} --data DIR --out DIR) and name the file "
-            "with --set weights=FILE, or look at random ones with --set weights=random"
+            f"(run_benchmark.py train {self.called}.{tag} --task asr --data DIR --out DIR) and name"
+            " the file with --set weights=FILE, or look at random ones with --set weights=random"
         )
 
     def _letters(self, tag: str, asked: str, stored: Alphabet | None) -> Alphabet:

@@ -142,12 +142,18 @@ def is_stored(source: str) -> bool:
         return False
 
 
-def read(source: str) -> Stored:
-    """Raises: UsageError: there is no such file, a damaged one, or one of no recogniser."""
+def read(source: str, system: str) -> Stored:
+    """Raises: UsageError: there is no such file, a damaged one, or one of no such recogniser."""
     path = Path(source).expanduser()
     if not path.is_file():
         raise UsageError(f"weights: there is no file {path}")
     tensors, header = safetensors_of(path, "weights")
+    if header.get("system") != system:
+        there = header.get("system")
+        raise UsageError(
+            f"weights: {path} is of {there or 'no known system'}, not of {system}; run it as "
+            f"--upstream {there or 'NAME'}.TAG"
+        )
     tensors = with_shared(tensors, header, path, _trunk_of)
     return Stored(path, {k: v.float() for k, v in tensors.items()}, header, _alphabet(path, header))
 
@@ -158,7 +164,7 @@ def fill(stored: Stored, about: Description, trunk: Upstream, heads: nn.ModuleDi
     Args:
         about: what is wanted.
         trunk, heads: of any content, on the meta device too.
-    Raises: UsageError: the file is of another system, trunk, alphabet or other heads.
+    Raises: UsageError: the file is of another trunk, alphabet or other heads.
     """
     _refuse_another(stored, about)
     whole = parts(trunk, heads).to_empty(device="cpu")
@@ -170,11 +176,6 @@ def fill(stored: Stored, about: Description, trunk: Upstream, heads: nn.ModuleDi
 
 def _refuse_another(stored: Stored, about: Description) -> None:
     path, wanted = stored.path, about.header()
-    if stored.header.get("system") != about.system:
-        raise UsageError(
-            f"weights: {path} is of {stored.header.get('system') or 'no known system'}, not of "
-            f"{about.system}; run it as --upstream {stored.header.get('system') or 'NAME'}.TAG"
-        )
     if stored.alphabet != about.alphabet:
         ours, theirs = about.alphabet, stored.alphabet
         raise UsageError(
