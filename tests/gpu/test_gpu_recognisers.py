@@ -28,7 +28,7 @@ def test_exits_and_transcripts_are_those_of_the_cpu(name, criterion, device):
     options |= {} if name.startswith("conformer") else {"weights": "random"}
     here = build_upstream(name, options)
     there = build_upstream(name, options).to(device)
-    evidence, answers = record(here, BATCH, LENGTHS)
+    evidence, answers, states = recorded(here)
     also, _ = record(there, BATCH.to(device), LENGTHS)
     np.testing.assert_allclose(also, evidence, atol=1e-3, rtol=1e-3)
     tau = float(np.median(evidence)) + 1e-6
@@ -39,10 +39,28 @@ def test_exits_and_transcripts_are_those_of_the_cpu(name, criterion, device):
     for row, depth in enumerate(left):
         told = there.decode(live.answers[row], "asr")
         assert isinstance(told, str)
-        if name != "conformer_aed":  # whose symbols may part at a tie
-            torch.testing.assert_close(
-                live.answers[row].cpu(), answers[depth][row], atol=2e-3, rtol=2e-3
-            )
+        answer = live.answers[row].cpu()
+        if name == "conformer_aed":  # whose symbols may part at a tie
+            assert how_far_from_best(here, depth, states[depth], row, answer) < 1e-2
+        else:
+            torch.testing.assert_close(answer, answers[depth][row], atol=2e-3, rtol=2e-3)
+
+
+def recorded(up):
+    with torch.no_grad():
+        return *record(up, BATCH, LENGTHS), list(up.states(BATCH, LENGTHS))
+
+
+@torch.no_grad()
+def how_far_from_best(up, depth, state, row, answer):
+    """The most by which a symbol of a transcript is behind the best one, given those before it."""
+    decoder, n = up.heads[str(depth)].decoder, int(up.frames(LENGTHS)[row])
+    ends = torch.tensor([decoder.end])
+    written = torch.cat([ends, answer])[None]
+    scores = decoder(written, state[row, None, :n], torch.tensor([n]))[0]
+    wanted = torch.cat([answer, ends])[: min(len(answer) + 1, n)]  # at most one symbol a frame
+    chosen = scores[: len(wanted)].gather(1, wanted[:, None])[:, 0]
+    return float((scores[: len(wanted)].max(1).values - chosen).max())
 
 
 def test_it_is_tuned_there_and_answers_here(device, tmp_path):
