@@ -8,6 +8,7 @@ at; here it is checked before anything is read.
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from .storage import atomic, write_text
 LAST = "last.ckpt"
 LOG = "log.jsonl"
 STEP = "step.txt"
+TELL = 10.0  # seconds from one word of how far a training is to the next
 FIX = (
     "free some space or choose another folder and repeat the command: it resumes from the last "
     "checkpoint"
@@ -168,9 +170,16 @@ def write_log(folder: Path, log: Sequence[Mapping[str, float]]) -> None:
     write_text(folder / LOG, text, FIX)
 
 
-def tell(folder: Path, step: int) -> None:
-    """Say how far a training is between two lines of its log, for whoever waits for it."""
-    write_text(folder / STEP, f"{step}\n", FIX)
+class Teller:
+    """Says how far a training is between two lines of its log, for whoever waits for it."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.told = folder, time.monotonic()
+
+    def __call__(self, step: int) -> None:
+        if time.monotonic() - self.told > TELL and distributed.is_leader():
+            write_text(self.folder / STEP, f"{step}\n", FIX)
+            self.told = time.monotonic()
 
 
 def told(folder: Path) -> int:

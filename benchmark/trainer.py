@@ -21,8 +21,7 @@ from torch import Tensor, nn
 
 from . import distributed, resume_points
 from .errors import require
-
-TELL = 10.0  # seconds from one word of how far a training is to the next
+from .resume_points import Teller
 
 
 def step_seed(seed: int, i: int) -> int:
@@ -150,7 +149,6 @@ class _Training:
     log: list[dict[str, float]] = field(default_factory=list)
     last_loss: float | Tensor = math.nan
     started: float = field(default_factory=time.monotonic)
-    told: float = field(default_factory=time.monotonic)  # when it last said how far it is
 
     def __post_init__(self) -> None:
         self.groups = [group["params"] for group in self.optimiser.param_groups]
@@ -200,7 +198,7 @@ class _Training:
         from tqdm import tqdm
 
         steps, style = self.schedule.steps, {"unit": "step", "dynamic_ncols": True}
-        stepper = self.fabric.setup_optimizers(self.optimiser)
+        stepper, tell = self.fabric.setup_optimizers(self.optimiser), Teller(self.folder)
         with tqdm(
             total=steps, initial=self.step, desc=what, file=sys.stderr, mininterval=1, **style
         ) as bar:
@@ -209,16 +207,10 @@ class _Training:
                 if self.step % 10 == 0:
                     bar.set_postfix(loss=f"{float(self.last_loss):.4g}", refresh=False)
                 bar.update(1)
-                self.tell()
+                tell(self.step)
                 if self.step % self.schedule.every == 0 or self.step == steps:
                     self.validate_now()
                     self.anneal()
-
-    def tell(self) -> None:
-        """Say now and then how far it is."""
-        if distributed.is_leader() and time.monotonic() - self.told > TELL:
-            resume_points.tell(self.folder, self.step)
-            self.told = time.monotonic()
 
     def update(self, stepper: torch.optim.Optimizer) -> None:
         """One update of the optimiser, from the mean gradient of its micro-batches."""

@@ -146,7 +146,7 @@ def test_kill_minus_nine(tmp_path):
 
 
 def test_a_training_tells_how_far_it_is_between_two_looks(tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "TELL", -1.0)
+    monkeypatch.setattr(resume_points, "TELL", -1.0)
     with pytest.raises(RuntimeError, match="killed"):
         toy_training(tmp_path / "stages" / "one", die_at=2 * 8)  # its last look was at 5
     assert resume_points.told(tmp_path) == 8
