@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from . import distributed, resume_points
 from .errors import require
-from .resume_points import Teller
 
 
 def step_seed(seed: int, i: int) -> int:
@@ -49,17 +48,6 @@ class Schedule:
     clip: float = math.inf
     factor: Callable[[int], float] | None = None
     annealed: Callable[[Sequence[Mapping[str, float]]], Sequence[float]] | None = None
-
-
-def warm_then_linear(steps: int, warmup: float, floor: float = 0.0) -> Callable[[int], float]:
-    """Factors of a learning rate that rises over a share of the steps, then falls linearly, and not
-    below `floor`."""
-    warm = max(1, int(warmup * steps))
-
-    def factor(step: int) -> float:
-        return min((step + 1) / warm, max(floor, (steps - step) / max(1, steps - warm)))
-
-    return factor
 
 
 @dataclass(frozen=True)
@@ -198,7 +186,10 @@ class _Training:
         from tqdm import tqdm
 
         steps, style = self.schedule.steps, {"unit": "step", "dynamic_ncols": True}
-        stepper, tell = self.fabric.setup_optimizers(self.optimiser), Teller(self.folder)
+        stepper, tell = (
+            self.fabric.setup_optimizers(self.optimiser),
+            resume_points.Teller(self.folder),
+        )
         with tqdm(
             total=steps, initial=self.step, desc=what, file=sys.stderr, mininterval=1, **style
         ) as bar:

@@ -22,6 +22,7 @@ from ..backbones import entropy_branches
 from .daisy_frames import Batch, DrawnFrames, WholeUtterances, frozen_backbone
 from .daisy_recipe import BranchRecipe
 from .pretraining_data import Pool
+from .schedules import warm_then_linear
 from .utterances import Utterances, of_folders
 
 
@@ -89,7 +90,7 @@ def _audio(recipe: BranchRecipe, data: TrainingData, run: TrainingRun) -> Pool |
 
 
 def _schedule(recipe: BranchRecipe) -> trainer.Schedule:
-    factor = trainer.warm_then_linear(recipe.steps, recipe.warmup, recipe.floor)
+    factor = warm_then_linear(recipe.steps, recipe.warmup, recipe.floor)
     return trainer.Schedule(recipe.steps, recipe.every, clip=recipe.clip, factor=factor)
 
 

@@ -27,6 +27,7 @@ from ..backbones.hubert_weights import load, save
 from .distillation_audio import Crops, Whole, speech_of
 from .distillation_recipe import DistillationRecipe
 from .distillation_student import Comparison, Student, hold_front, left_in, student_of
+from .schedules import warm_then_linear
 
 Numbers = dict[str, float]
 
@@ -139,7 +140,7 @@ def _optimiser(student: Student, recipe: DistillationRecipe) -> torch.optim.Opti
 
 
 def _schedule(recipe: DistillationRecipe) -> trainer.Schedule:
-    factor = trainer.warm_then_linear(recipe.steps, recipe.warmup)
+    factor = warm_then_linear(recipe.steps, recipe.warmup)
     return trainer.Schedule(recipe.steps, recipe.every, clip=recipe.clip, factor=factor)
 
 

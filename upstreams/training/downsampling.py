@@ -23,6 +23,7 @@ from ...benchmark.storage import write_text
 from ..backbones.hubert_weights import content_hash, write
 from ..backbones.waveform_filters import PARTS
 from .downsampling_recipe import DownsamplingRecipe
+from .schedules import warm_then_linear
 from .utterances import Utterances, of_folders
 
 CONVOLUTIONS = "feature_extractor"  # of a backbone, in the name of its parameters
@@ -135,7 +136,7 @@ def _groups(learner: nn.ModuleDict) -> tuple[list[nn.Parameter], list[nn.Paramet
 
 
 def _schedule(recipe: DownsamplingRecipe) -> trainer.Schedule:
-    factor = trainer.warm_then_linear(recipe.steps, recipe.warmup)
+    factor = warm_then_linear(recipe.steps, recipe.warmup)
     return trainer.Schedule(recipe.steps, recipe.every, clip=recipe.clip, factor=factor)
 
 

@@ -40,6 +40,7 @@ from .hubert_recipe import HubertRecipe
 from .masked_crops import Draw
 from .masked_predictor import Predictor, look
 from .pretraining_data import Pool
+from .schedules import warm_then_linear
 from .units import Features, mfcc, units_of
 
 
@@ -196,5 +197,5 @@ def _predict(
 
 
 def _schedule(stage: Stage, recipe: HubertRecipe) -> trainer.Schedule:
-    factor = trainer.warm_then_linear(stage.steps, recipe.warmup, floor=0.02)
+    factor = warm_then_linear(stage.steps, recipe.warmup, floor=0.02)
     return trainer.Schedule(stage.steps, recipe.every, clip=5.0, factor=factor)

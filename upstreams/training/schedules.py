@@ -50,6 +50,17 @@ def noam(warmup: int, width: int = 0) -> Factor:
     return factor
 
 
+def warm_then_linear(steps: int, warmup: float, floor: float = 0.0) -> Factor:
+    """Factors of a learning rate that rises over a share of the steps, then falls linearly, and not
+    below `floor`."""
+    warm = max(1, int(warmup * steps))
+
+    def factor(step: int) -> float:
+        return min((step + 1) / warm, max(floor, (steps - step) / max(1, steps - warm)))
+
+    return factor
+
+
 def linear(steps: int, warmup: int) -> Factor:
     """From 0 to the peak in `warmup` updates, then to 0 at update `steps`."""
 
