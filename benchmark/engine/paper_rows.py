@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from ..report.result import Result
 from .controls import BY_LENGTH
 from .experiment import Row, RunConfig
 from .paper_weights import DECODING, TASK, Conditions, weights
-from .protocols import run_protocol
+from .protocols import run_protocol, settable
 from .several import Part, made
 
 KNOB = "target_depth"  # of every system that spells
@@ -90,7 +90,7 @@ def _check_settings(asked: Conditions) -> None:
     """UsageError about what rows would refuse when all trainings are done."""
     task: Task = tasks.get(TASK)
     protocol = task.protocols[task.builtin if asked.data is None else task.default]
-    known = {f.name for f in fields(protocol)} - {"name", "source"}
+    known = settable(task)
     for key in asked.protocol:
         if key not in known:
             raise UsageError(

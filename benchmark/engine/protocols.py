@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ..config import number
-from ..contract import Protocol
+from ..contract import Protocol, Task
 from ..errors import UsageError
 from ..registry import as_type_of
 
@@ -81,6 +81,11 @@ class RunProtocol:
         return f"custom, not {self.published.name}: " + ", ".join(
             f"{k} {_told(was)} -> {_told(now)}" for k, (was, now) in self.differs.items()
         )
+
+
+def settable(task: Task) -> set[str]:
+    """The fields of a task's protocols that --set may name."""
+    return {f.name for f in fields(next(iter(task.protocols.values())))} - {"name", "source"}
 
 
 def run_protocol(

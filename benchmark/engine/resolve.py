@@ -3,7 +3,6 @@
 import random
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from .devices import check_device
 from .experiment import Experiment, RunConfig
 from .precision import at_precision
 from .promises import check_built
-from .protocols import run_protocol
+from .protocols import run_protocol, settable
 
 
 @prints_to_stderr()
@@ -80,7 +79,7 @@ def _refuse_unknown(
     given: Mapping[str, Any], config: RunConfig, task: Task, upstream: Upstream, options: Mapping
 ) -> None:
     """UsageError for a --set key that is neither the upstream's nor the protocol's."""
-    protocol = {f.name for f in fields(next(iter(task.protocols.values())))} - {"name", "source"}
+    protocol = settable(task)
     for key in given:
         if key not in protocol:
             knob = [upstream.knob] if upstream.knob else []

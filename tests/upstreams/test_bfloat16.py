@@ -7,6 +7,7 @@ from earlyexit_superb.benchmark.masking import valid_mask
 from earlyexit_superb.benchmark.registry import build_upstream
 from earlyexit_superb.upstreams.backbones.hubert_shape import HubertShape
 from earlyexit_superb.upstreams.backbones.positions import PositionConvolution
+from torch.nn import functional
 
 SHIPPED = ("hubert.tiny", "distilhubert.tiny", "conformer_ctc.tiny", "conformer_aed.tiny")
 RANDOM = ("wavlm.tiny", "data2vec.tiny", "wav2vec2.tiny")
@@ -39,6 +40,20 @@ def test_positions_are_those_of_float32(layers, width):
     for a, b in zip(gradients(wanted, by), gradients(found, by), strict=True):
         assert (a - b).norm() < 0.03 * a.norm()
     assert (wanted - found).norm() < 0.03 * wanted.norm()
+
+
+def test_no_even_width_is_convolved_in_bfloat16(monkeypatch):
+    """Whatever this CPU's kernels give."""
+    part, widths, usual = PositionConvolution(HubertShape(dim=192)), [], functional.conv1d
+
+    def spy(x, weight, *rest, **more):
+        widths.append(weight.shape[-1])
+        return usual(x, weight, *rest, **more)
+
+    monkeypatch.setattr(functional, "conv1d", spy)
+    with torch.autocast("cpu", torch.bfloat16):
+        part(torch.randn(2, 80, 192), None)
+    assert widths == [129]
 
 
 def gradients(made, by):

@@ -6,6 +6,7 @@ split.
     linear     transformers' get_linear_schedule_with_warmup: rise, then fall to 0
     newbob     speechbrain/nnet/schedulers.py, NewBobScheduler: fall where dev stops getting better
     constant
+    (warm_then_linear, of our own recipes without a name: a rise over a share of the updates)
 
 Updates are counted from 0: the rate of update 0 is that of the first step.
 """
