@@ -26,7 +26,7 @@ from .feature_cache import FeatureCache
 MOST = 8  # processes side by side: each holds a model and what torch needs, a GiB and more
 BEAT = 60.0  # seconds after which those at work are named again
 PATIENCE = 5.0  # seconds that workers have to end by themselves
-WORTH = 500  # head updates, or slow scores, in all, below which a process is not worth starting
+WORTH = 1000  # head updates, or slow scores, in all, below which a process is not worth starting
 
 
 def worker_count(run: Any, missing: int, scores: int) -> int:
