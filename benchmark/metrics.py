@@ -11,7 +11,8 @@ Waveforms are float arrays (N,) at 16 kHz and keep their precision; reference fi
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,11 +56,28 @@ def pesq_wb(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
         return Failure("shorter than 0.25 s")
     package = require("pesq", "PESQ", "se")
     try:
-        value = float(package.pesq(SAMPLE_RATE, clean, estimate, "wb"))
+        with denormals_as_zero():
+            value = float(package.pesq(SAMPLE_RATE, clean, estimate, "wb"))
     except Exception as error:
         # its own errors, and a bare ValueError where an inner step divides by zero
         return Failure(f"pesq: {type(error).__name__}")
     return value if np.isfinite(value) else Failure("pesq: not a number")
+
+
+@contextmanager
+def denormals_as_zero() -> Iterator[None]:
+    """This thread's floats below 1e-38 are 0 inside, where the CPU can do so. PESQ's recursive
+    filters ring out over silence into such numbers, with which a CPU calculates many times slower:
+    its scores are the same to the last bit, after half to a fifth of the time.
+    """
+    import torch
+
+    already = not (np.array(1e-30, np.float32) * np.float32(1e-10)).any()
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(already)
 
 
 def stoi(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:

@@ -61,6 +61,28 @@ def test_equals_asteroid(seed, seconds, dtype):
     assert si_sdr_improvement(clean, estimate, noisy) == pytest.approx(improvement, abs=1e-6)
 
 
+@pytest.mark.parametrize("silence", [0, 4_000, 16_000])
+def test_pesq_is_the_packages_own_to_the_last_bit(silence):
+    from pesq import pesq
+
+    clean = np.concatenate([CLEAN, np.zeros(silence, np.float32)])
+    noisy = np.concatenate([NOISY, np.zeros(silence, np.float32)])
+    assert pesq_wb(clean, noisy) == pesq(RATE, clean, noisy, "wb")
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_denormals_are_after_pesq_what_they_were_before(before):
+    import torch
+
+    if not torch.set_flush_denormal(before):
+        pytest.skip("this CPU cannot have denormals as zero")
+    try:
+        pesq_wb(CLEAN, NOISY)
+        assert bool(torch.tensor(1e-30) * 1e-10 == 0) == before
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def test_a_perfect_copy_gets_the_most():
     # where P.862.2 maps the raw score of 4.5
     assert pesq_wb(CLEAN, CLEAN) == pytest.approx(4.6439, abs=1e-3)
