@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -291,6 +292,9 @@ def _acquired(path: Path, wait: bool) -> IO | None:
 
 def _lock_file(path: Path) -> IO:
     """The lock file, open and made where it is missing."""
-    if os.path.lexists(path) and not path.is_file():
-        set_aside(path, "is no lock file")
+    # One look: between two, its holder may remove it and the next one make another, which would
+    # then be set aside while that one holds it.
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            set_aside(path, "is no lock file")
     return open(path, "a")

@@ -18,7 +18,6 @@ def add_one(folder, times):
     for _ in range(times):
         with locked(folder / "counter.lock"):
             number = int((folder / "counter").read_text())
-            time.sleep(0.001)
             (folder / "counter").write_text(str(number + 1))
 
 
@@ -47,14 +46,15 @@ def holder(tmp_path):
         process.join()
 
 
-def test_nobody_gets_in_between(tmp_path):
+@pytest.mark.parametrize("times", [100, pytest.param(4000, marks=pytest.mark.slow)])
+def test_nobody_gets_in_between(times, tmp_path):
     (tmp_path / "counter").write_text("0")
-    processes = [FORK.Process(target=add_one, args=(tmp_path, 20)) for _ in range(4)]
+    processes = [FORK.Process(target=add_one, args=(tmp_path, times)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
-    assert (tmp_path / "counter").read_text() == "80"
+    assert (tmp_path / "counter").read_text() == str(4 * times)
     assert [p.name for p in tmp_path.iterdir()] == ["counter"]
 
 
