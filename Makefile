@@ -33,10 +33,11 @@ lint: .venv/ready
 clean:
 	rm -rf .venv .cache build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 
+# bytecode is made of what is imported, when it is: that of all packages takes a minute
 .venv/ready: setup.cfg constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "Python 3.10 or later is needed, $(PYTHON) is older; name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 3; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt "setuptools<82" wheel
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[all,test,lint]"
+	$(BIN)/python -m pip install -q --no-compile -c constraints.txt "setuptools<82" wheel
+	$(BIN)/python -m pip install -q --no-compile -c constraints.txt -e ".[all,test,lint]"
 	@touch $@
