@@ -40,7 +40,10 @@ EXTRAS = {
         {"lightning_fabric": "lightning-fabric", "sklearn.cluster": "scikit-learn"},
     ),
     "mini": Extra("the built-in corpora", {"espeakng_loader": "espeakng-loader"}),
-    "se": Extra("speech enhancement: PESQ and STOI", {"pesq": "pesq", "pystoi": "pystoi"}),
+    "se": Extra(
+        "speech enhancement: PESQ and STOI",
+        {"pesq": "pesq", "pystoi": "pystoi", "threadpoolctl": "threadpoolctl"},
+    ),
     "asr": Extra("speech recognition: word error rates", {"jiwer": "jiwer"}),
     "ss": Extra(
         "separation, and the parity tests of its metrics",

@@ -14,6 +14,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -91,12 +93,21 @@ def stoi(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
         # warning is the failure
         warnings.filterwarnings("error", message="Not enough STFT frames", category=RuntimeWarning)
         try:
-            value = float(package.stoi(clean, estimate, SAMPLE_RATE, extended=False))
+            with _blas().limit(limits=1):
+                value = float(package.stoi(clean, estimate, SAMPLE_RATE, extended=False))
         except RuntimeWarning:
             return Failure("stoi: less than 0.4 s of speech")
         except Exception as error:
             return Failure(f"stoi: {type(error).__name__}")
     return value if np.isfinite(value) else Failure("stoi: not a number")
+
+
+@cache
+def _blas() -> Any:
+    """numpy's linear algebra, to be held to one thread: STOI multiplies small matrices, after each
+    of which other threads spin for longer than it took, on cores that utterances are scored on.
+    """
+    return require("threadpoolctl", "STOI", "se").ThreadpoolController().select(user_api="blas")
 
 
 def si_sdr(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:

@@ -83,6 +83,20 @@ def test_denormals_are_after_pesq_what_they_were_before(before):
         torch.set_flush_denormal(False)
 
 
+def test_stoi_has_one_thread_of_numpy_and_gives_the_others_back(monkeypatch):
+    import pystoi
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def threads():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    inside = []
+    monkeypatch.setattr(pystoi, "stoi", lambda *_, **__: inside.append(threads()) or 1.0)
+    with threadpool_limits(2, user_api="blas"):
+        stoi(CLEAN, NOISY)
+        assert (inside, threads()) == ([{1}], {2})
+
+
 def test_a_perfect_copy_gets_the_most():
     # where P.862.2 maps the raw score of 4.5
     assert pesq_wb(CLEAN, CLEAN) == pytest.approx(4.6439, abs=1e-3)

@@ -117,6 +117,6 @@ def test_a_run_that_needs_an_extra_names_it_in_one_sentence(corpus, tmp_path):
     assert (
         done.returncode == 3
         and error.count("\n") == 1
-        and "--task se needs pesq, pystoi, lightning_fabric, not" in error
+        and "--task se needs pesq, pystoi, threadpoolctl, lightning_fabric, not" in error
     ), done.stderr
     assert re.search(r"run: pip install .*\[se,train\]", error)
