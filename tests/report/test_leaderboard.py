@@ -46,7 +46,9 @@ def test_names_that_a_spreadsheet_would_run_are_defused(tmp_path):
 COMMITTED = ROOT / "results"
 
 
-@pytest.mark.parametrize("name", [".", "recognisers", "recognisers_digits", "hubert_ee_stages"])
+@pytest.mark.parametrize(
+    "name", [".", "recognisers", "recognisers_digits", "hubert_ee_stages", "zaiem_stages"]
+)
 def test_the_committed_boards_are_what_their_jsons_say(name, tmp_path):
     folder = COMMITTED / name
     tasks_there = {r.cell.task for r in load_all(folder)}
