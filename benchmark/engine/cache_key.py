@@ -6,6 +6,7 @@ import inspect
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,13 @@ def _parsed(file: Path) -> str:
     edits its comments, and there may be a hundred."""
     if "site-packages" in file.parts and HOUSE not in file.parts:
         return file.read_text(encoding="utf-8")
-    tree = ast.parse(file.read_bytes())
+    return _tree(file.read_bytes())
+
+
+@cache
+def _tree(source: bytes) -> str:
+    """Kept, since every run of a table asks for the same files."""
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
         if documented and ast.get_docstring(node) is not None:
