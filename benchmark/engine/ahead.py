@@ -87,7 +87,7 @@ def _shown(
     from tqdm import tqdm
 
     style: dict[str, Any] = {"unit": "run", "dynamic_ncols": True, "file": sys.stderr}
-    style["smoothing"] = 0  # short runs may come first: their rate would promise an end that is past
+    style["smoothing"] = 0  # after short runs their rate would promise an end long past
     with tqdm(total=parts, desc=f"{what}: recording and training", **style) as bar:
         for step in steps:
             names, finished = step
