@@ -34,6 +34,7 @@ clean:
 	rm -rf .venv .cache build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 # bytecode is made of what is imported, when it is: that of all packages takes a minute
+export PYTHONDONTWRITEBYTECODE :=
 .venv/ready: setup.cfg constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "Python 3.10 or later is needed, $(PYTHON) is older; name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 3; }

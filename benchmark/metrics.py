@@ -68,13 +68,13 @@ def pesq_wb(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
 
 @contextmanager
 def denormals_as_zero() -> Iterator[None]:
-    """This thread's floats below 1e-38 are 0 inside, where the CPU can do so. PESQ's recursive
-    filters ring out over silence into such numbers, with which a CPU calculates many times slower:
-    its scores are the same to the last bit, after half to a fifth of the time.
+    """This thread's denormal floats are 0 inside, where the CPU can do so. PESQ's recursive filters
+    ring out over silence into such numbers, with which a CPU calculates many times slower; its
+    scores are the same to the last bit.
     """
     import torch
 
-    already = not (np.array(1e-30, np.float32) * np.float32(1e-10)).any()
+    already = not (torch.tensor(1e-30) * 1e-10).any()
     torch.set_flush_denormal(True)
     try:
         yield
@@ -87,13 +87,13 @@ def stoi(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
     clean, estimate = np.asarray(clean), np.asarray(estimate)
     if trouble := _trouble(clean, estimate):
         return trouble
-    package = require("pystoi", "STOI", "se")
+    package, blas = require("pystoi", "STOI", "se"), _blas()
     with warnings.catch_warnings():
         # with fewer than 30 frames of speech (0.4 s) it warns and returns 1e-5: the
         # warning is the failure
         warnings.filterwarnings("error", message="Not enough STFT frames", category=RuntimeWarning)
         try:
-            with _blas().limit(limits=1):
+            with blas.limit(limits=1):
                 value = float(package.stoi(clean, estimate, SAMPLE_RATE, extended=False))
         except RuntimeWarning:
             return Failure("stoi: less than 0.4 s of speech")
@@ -104,8 +104,9 @@ def stoi(clean: np.ndarray, estimate: np.ndarray) -> float | Failure:
 
 @cache
 def _blas() -> Any:
-    """numpy's linear algebra, to be held to one thread: STOI multiplies small matrices, after each
-    of which other threads spin for longer than it took, on cores that utterances are scored on.
+    """The linear algebra that numpy and scipy have loaded, to be held to one thread: STOI
+    multiplies small matrices, after each of which other threads spin for longer than it took, on
+    cores that utterances are scored on.
     """
     return require("threadpoolctl", "STOI", "se").ThreadpoolController().select(user_api="blas")
 

@@ -4,6 +4,8 @@ where there is no score.
 
 import numpy as np
 import pytest
+from earlyexit_superb.benchmark import metrics
+from earlyexit_superb.benchmark.errors import MachineError
 from earlyexit_superb.benchmark.metrics import (
     Failure,
     Ratio,
@@ -71,14 +73,21 @@ def test_pesq_is_the_packages_own_to_the_last_bit(silence):
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_denormals_are_after_pesq_what_they_were_before(before):
+def test_denormals_are_zero_within_pesq_and_afterwards_as_before(before, monkeypatch):
+    import pesq
     import torch
+
+    def are_zero():
+        return bool(torch.tensor(1e-30) * 1e-10 == 0)
 
     if not torch.set_flush_denormal(before):
         pytest.skip("this CPU cannot have denormals as zero")
+    inside = []
+    monkeypatch.setattr(pesq, "pesq", lambda *_: inside.append(are_zero()) or 1.0)
     try:
-        pesq_wb(CLEAN, NOISY)
-        assert bool(torch.tensor(1e-30) * 1e-10 == 0) == before
+        with np.errstate(all="raise"):
+            assert pesq_wb(CLEAN, NOISY) == 1
+        assert (inside, are_zero()) == ([True], before)
     finally:
         torch.set_flush_denormal(False)
 
@@ -90,11 +99,22 @@ def test_stoi_has_one_thread_of_numpy_and_gives_the_others_back(monkeypatch):
     def threads():
         return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
-    inside = []
+    if not threads():
+        pytest.skip("numpy multiplies by something that threadpoolctl does not know")
+    expected, inside = stoi(CLEAN, NOISY), []
+    with threadpool_limits(2, user_api="blas"):
+        assert pystoi.stoi(CLEAN, NOISY, RATE) == expected
     monkeypatch.setattr(pystoi, "stoi", lambda *_, **__: inside.append(threads()) or 1.0)
     with threadpool_limits(2, user_api="blas"):
         stoi(CLEAN, NOISY)
         assert (inside, threads()) == ([{1}], {2})
+
+
+def test_a_broken_package_is_a_sentence_and_no_failed_score(monkeypatch):
+    metrics._blas.cache_clear()
+    monkeypatch.setitem(__import__("sys").modules, "threadpoolctl", None)
+    with pytest.raises(MachineError, match="STOI needs the package threadpoolctl"):
+        stoi(CLEAN, NOISY)
 
 
 def test_a_perfect_copy_gets_the_most():
@@ -175,8 +195,6 @@ def test_errors_of_the_packages_are_failures():
 
 
 def test_a_missing_package_is_no_score_but_a_sentence(monkeypatch):
-    from earlyexit_superb.benchmark.errors import MachineError
-
     monkeypatch.setitem(__import__("sys").modules, "pesq", None)
     with pytest.raises(MachineError, match=r"run: pip install .*\[se\]"):
         pesq_wb(CLEAN, NOISY)

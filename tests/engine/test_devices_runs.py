@@ -12,7 +12,12 @@ from earlyexit_superb.upstreams.training import heard, masked_crops
 from helpers import ROOT, STEPS, TOY, command, fit, installed, jsons, sounds
 
 AT = "cuda:1"
-NEEDED = {"se": ["pesq", "pystoi"], "sid": [], "asr": ["jiwer"], "ss": ["asteroid", "mir_eval"]}
+NEEDED = {
+    "se": ["pesq", "pystoi", "threadpoolctl"],
+    "sid": [],
+    "asr": ["jiwer"],
+    "ss": ["asteroid", "mir_eval"],
+}
 MAKE = {"sid": sounds.people, "asr": sounds.spoken_list, "ss": sounds.mixed}
 FEW = [word.replace("steps=6", "steps=2").replace("eval_every=3", "eval_every=2") for word in STEPS]
 
@@ -90,7 +95,7 @@ def test_rows_of_another_device_are_named(gpus, corpus, tmp_path, shared_cache, 
     """On a GPU after a CPU: the rows are there, with a word about whose seconds they show; made
     anew, they are of heads trained there.
     """
-    installed("lightning_fabric", "pesq", "pystoi")
+    installed("lightning_fabric", "pesq", "pystoi", "threadpoolctl")
     line = command(corpus, tmp_path, "--span", "mean")
     assert main(line) == 0
     assert "made earlier" not in capsys.readouterr().err

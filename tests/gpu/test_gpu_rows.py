@@ -18,7 +18,12 @@ from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
 from helpers import installed
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("own_cache")]
-NEEDED = {"se": ["pesq", "pystoi"], "sid": [], "asr": ["jiwer"], "ss": ["asteroid", "mir_eval"]}
+NEEDED = {
+    "se": ["pesq", "pystoi", "threadpoolctl"],
+    "sid": [],
+    "asr": ["jiwer"],
+    "ss": ["asteroid", "mir_eval"],
+}
 SETTINGS = {"steps": "6", "eval_every": "3", "batch": "3"}
 MORE = {"asr": {"bucket": "0"}, "sid": {"batch": "8"}, "se": {}, "ss": {}}
 

@@ -63,7 +63,7 @@ def test_speed(device, tmp_path, capsys, precision):
 
 
 def test_a_sweep_of_two_cells(device, corpus, tmp_path, capsys):
-    installed("lightning_fabric", "pesq", "pystoi")
+    installed("lightning_fabric", "pesq", "pystoi", "threadpoolctl")
     line = ["sweep", "--upstream", TOY, "--task", "se", "--seed", "0", "1", "--workers", "2"]
     line += ["--threads", "1", "--data", str(corpus), "--protocol", "mini", "--device", device]
     line += ["--results", str(tmp_path / "rows"), *STEPS]
