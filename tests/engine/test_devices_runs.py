@@ -9,15 +9,9 @@ import pytest
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.engine import timing
 from earlyexit_superb.upstreams.training import heard, masked_crops
-from helpers import ROOT, STEPS, TOY, command, fit, installed, jsons, sounds
+from helpers import ROOT, STEPS, TASKS, TOY, command, fit, installed, installed_for, jsons, sounds
 
 AT = "cuda:1"
-NEEDED = {
-    "se": ["pesq", "pystoi", "threadpoolctl"],
-    "sid": [],
-    "asr": ["jiwer"],
-    "ss": ["asteroid", "mir_eval"],
-}
 MAKE = {"sid": sounds.people, "asr": sounds.spoken_list, "ss": sounds.mixed}
 FEW = [word.replace("steps=6", "steps=2").replace("eval_every=3", "eval_every=2") for word in STEPS]
 
@@ -26,11 +20,11 @@ SLOW = {"asr", "ss"}  # se and sid take both ways through a device
 
 
 @pytest.mark.parametrize(
-    "task", [pytest.param(t, marks=[pytest.mark.slow] * (t in SLOW)) for t in NEEDED]
+    "task", [pytest.param(t, marks=[pytest.mark.slow] * (t in SLOW)) for t in TASKS]
 )
 def test_a_run_of_every_task(task, gpus, corpus, tmp_path, own_cache, capsys):
     """Everything is computed there; what a CPU would say, up to the order of its sums."""
-    installed("lightning_fabric", *NEEDED[task])
+    installed_for(task)
     data = MAKE[task](tmp_path / "data") if task in MAKE else corpus
     line = ["--upstream", TOY, "--task", task, "--data", str(data), "--protocol", "mini", *FEW]
     line += ["bucket=0"] * (task == "asr") + ["--span", "mean", "--results"]
@@ -95,7 +89,7 @@ def test_rows_of_another_device_are_named(gpus, corpus, tmp_path, shared_cache, 
     """On a GPU after a CPU: the rows are there, with a word about whose seconds they show; made
     anew, they are of heads trained there.
     """
-    installed("lightning_fabric", "pesq", "pystoi", "threadpoolctl")
+    installed_for("se")
     line = command(corpus, tmp_path, "--span", "mean")
     assert main(line) == 0
     assert "made earlier" not in capsys.readouterr().err

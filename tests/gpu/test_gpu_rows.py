@@ -15,23 +15,17 @@ from earlyexit_superb.benchmark.engine.experiment import RunConfig
 from earlyexit_superb.benchmark.engine.resolve import resolve
 from earlyexit_superb.benchmark.engine.timing import machine
 from earlyexit_superb.benchmark.exiting import Exit, run_until_exit
-from helpers import installed
+from helpers import TASKS, installed_for
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("own_cache")]
-NEEDED = {
-    "se": ["pesq", "pystoi", "threadpoolctl"],
-    "sid": [],
-    "asr": ["jiwer"],
-    "ss": ["asteroid", "mir_eval"],
-}
 SETTINGS = {"steps": "6", "eval_every": "3", "batch": "3"}
 MORE = {"asr": {"bucket": "0"}, "sid": {"batch": "8"}, "se": {}, "ss": {}}
 
 
-@pytest.fixture(params=NEEDED)
+@pytest.fixture(params=TASKS)
 def config(request, device, corpora, tmp_path):
     """A run of daisy.tiny on a task's small corpus."""
-    installed("lightning_fabric", *NEEDED[request.param])
+    installed_for(request.param)
     return RunConfig(
         "daisy",
         request.param,

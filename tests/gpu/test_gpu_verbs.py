@@ -10,7 +10,7 @@ import torch
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.engine import cost, speed_bench, speed_exits, timing
 from earlyexit_superb.benchmark.exiting import Exit
-from helpers import STEPS, TOY, installed
+from helpers import STEPS, TOY, installed, installed_for
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("torchs_own_precision", "own_cache")]
 
@@ -63,7 +63,7 @@ def test_speed(device, tmp_path, capsys, precision):
 
 
 def test_a_sweep_of_two_cells(device, corpus, tmp_path, capsys):
-    installed("lightning_fabric", "pesq", "pystoi", "threadpoolctl")
+    installed_for("se")
     line = ["sweep", "--upstream", TOY, "--task", "se", "--seed", "0", "1", "--workers", "2"]
     line += ["--threads", "1", "--data", str(corpus), "--protocol", "mini", "--device", device]
     line += ["--results", str(tmp_path / "rows"), *STEPS]

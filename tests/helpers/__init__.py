@@ -10,12 +10,14 @@ import pytest
 import torch
 from earlyexit_superb.benchmark.contract import Example, Item, TrainingData, TrainingRun
 from earlyexit_superb.benchmark.engine.training_start import TrainingConfig, train
+from earlyexit_superb.benchmark.extras import EXTRAS
 from earlyexit_superb.upstreams.backbones.hubert_shape import HubertShape
 from earlyexit_superb.upstreams.training import hubert_recipe, masked_prediction
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
 TOY = f"{ROOT / 'tests' / 'toys' / 'toy.py'}:Toy"
+TASKS = ("se", "sid", "asr", "ss")
 STEPS = ["--set", "steps=6", "eval_every=3", "batch=3"]
 SMALL = HubertShape(
     dim=24, depth=2, heads=2, ffn=48, conv_dim=16, pos_kernel=16, pos_groups=4, units=8, unit_dim=12
@@ -99,6 +101,12 @@ def installed(*modules):
     for module in modules:
         if find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
+
+
+def installed_for(task):
+    """The same, for what trains and scores heads of a task."""
+    needed = EXTRAS[task].modules if task in EXTRAS else ()
+    installed("lightning_fabric", *(module.partition(".")[0] for module in needed))
 
 
 def hubert_frames(samples):
