@@ -2,8 +2,9 @@
 what all of us found.
 
 Every process draws the same batches from the same seeds, computes its own rows, and takes the mean
-of everybody's gradients, so a training ends as in one process with the same batch, up to the order
-of additions. The first process alone looks, logs and writes; the others see the same folder.
+of everybody's gradients; statistics over a batch are over all its rows. So a training ends as in
+one process with the same batch, up to the order of additions, and to dropout, of which every row
+has its own. The first process alone looks, logs and writes; the others see the same folder.
 """
 
 import contextlib
@@ -92,6 +93,23 @@ def mean(value: Tensor) -> Tensor:
         distributed.all_reduce(value)
         value /= size
     return value
+
+
+def total(value: Tensor) -> Tensor:
+    """The sum of everybody's `value`, through which gradients pass to all."""
+    if rank_and_size()[1] == 1:
+        return value
+    from torch.distributed.nn.functional import all_reduce
+
+    return all_reduce(value)
+
+
+def draw_apart() -> None:
+    """From here on every process draws its own random numbers; the first one goes on with those
+    that one alone would draw."""
+    rank = rank_and_size()[0]
+    if rank:
+        torch.manual_seed((torch.initial_seed() + rank * 2**32) % 2**63)
 
 
 def from_leader(value: Tensor) -> Tensor:

@@ -4,9 +4,11 @@ from scratch, 0.3 of CTC's loss and 0.7 of the decoder's cross entropy an exit (
 summed (eq. 2).
 
 The decoder writes what an exit answers (sec. 3: "only the cross-entropy head is used"), the best
-symbol each time. Evidence is read from CTC's scores, since the decoder has none before it has
-written a transcript: so it runs once an utterance, where it leaves, and a test of an exit costs a
-linear map. The paper does not say which of the two its entropies are of.
+symbol each time. Frame entropy, confidence and margin are of CTC's scores, since the decoder has no
+frames: with them it runs once an utterance, where that leaves, and a test of an exit costs a linear
+map. The paper does not say which of the two its entropies are of. `posterior` (eq. 6: of the N-best
+hypotheses "provided by each decoder") and `patience` are of what the decoders write, and cost their
+searches and transcripts at every exit tested.
 
 A transcript's cost depends on its length, which nobody knows before. It is charged at
 `symbols_per_second`, of the kept keys and values that it is computed with.
@@ -26,15 +28,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from ..benchmark.asking import depth_before
 from ..benchmark.contract import SAMPLE_RATE, Training, TrainingData, TrainingRun
 from ..benchmark.errors import UsageError
 from ..benchmark.registry import upstreams
 from .backbones.conformer_shape import ConformerShape
 from .backbones.transformer_decoder import DecoderShape
-from .recognition import decoder_head, word_search
+from .recognition import criteria, decoder_head, word_search
 from .recognition.alphabet import Alphabet
 from .recognition.from_scratch import RANDOM, FromScratch, features_of, places_of, tied_of
 from .recognition.word_model import WordModel
@@ -125,7 +127,8 @@ class ConformerAED(FromScratch):
             return decoder_head.new(places, decoder, letters.blank, seed, tied)
 
         super().__init__(tag, weights, criterion, alphabet, seed, shape, bank)
-        self.evidence_reads_answer = False
+        # scores are no answer: what is compared is transcripts
+        self.evidence_reads_answer = self.compares_exits and bool(self.exits)
         usual = PIECES if self.alphabet.boundary is None else CHARACTERS  # pieces carry it
         self.symbols_per_second = symbols_per_second or usual
         said = f"{self.paper}; charged for {self.symbols_per_second:g} symbols a second"
@@ -155,23 +158,50 @@ class ConformerAED(FromScratch):
     def evidence(
         self, depth: int, state: Tensor, previous: Tensor, frames: Tensor, **answer: Any
     ) -> Tensor:
-        """The criterion of CTC's scores, or of the states."""
-        if self.criterion.reads != "states":
+        """The criterion of the decoder's hypotheses or transcripts, of CTC's scores, or of the
+        states."""
+        criterion = self.criterion
+        if criterion.search:
+            rows = zip(state, frames.tolist(), strict=True)
+            return state.new_tensor([self._doubt(depth, row[None, :n]) for row, n in rows])
+        if criterion.reads == "exits":
+            before = depth_before(self, depth)
+            if not before:  # nothing to agree with
+                return state.new_ones(len(state))
+            pairs = zip(answer["answer"], self.answer(before, previous, frames), strict=True)
+            changes = [criteria.change(a.tolist(), b.tolist()) for a, b in pairs]
+            return state.new_tensor(changes)
+        if criterion.reads == "scores":
             answer["answer"] = self.rows_of_scores(depth, state, frames)
         return super().evidence(depth, state, previous, frames, **answer)
 
+    def _doubt(self, depth: int, states: Tensor) -> float:
+        """Of the decoder's N-best list of one utterance's (1, T, D)."""
+        found = self.heads[str(depth)].decoder.hypotheses(states, self.criterion.search)
+        return criteria.doubt_of_best([score for _, score in found])
+
     def answer_macs(self, samples: int, depth: int) -> int:
         """Of a transcript of `symbols_per_second`, whatever is said."""
-        symbols = round(self.symbols_per_second * samples / SAMPLE_RATE)
-        frames = int(self.frames(torch.tensor([samples]))[0])
-        count = self.word_model.beam if self.word_model.file else 1
-        return self.heads[str(depth)].decoding_macs(frames, symbols, count)
+        return self._spelling_macs(
+            samples, depth, self.word_model.beam if self.word_model.file else 1
+        )
 
     def decode_macs(self, samples: int, depth: int) -> int:
         return 0  # rescoring is a part of the answer
 
     def evidence_macs(self, samples: int, depth: int) -> int:
-        """Of CTC's scores, where they are read, and what the criterion does with them."""
-        reads = self.criterion.reads != "states"
-        own = self.scores_macs(samples, depth) if reads else 0
+        """Of the decoder's search; of the transcript before; of CTC's scores, where they are read,
+        and what the criterion does with them."""
+        criterion = self.criterion
+        if criterion.search:
+            return self._spelling_macs(samples, depth, criterion.search)
+        if criterion.reads == "exits":
+            before = depth_before(self, depth)
+            return self.answer_macs(samples, before) if before else 0
+        own = self.scores_macs(samples, depth) if criterion.reads == "scores" else 0
         return own + super().evidence_macs(samples, depth)
+
+    def _spelling_macs(self, samples: int, depth: int, count: int) -> int:
+        """Of a search among `count` hypotheses, each of `symbols_per_second`."""
+        symbols = round(self.symbols_per_second * samples / SAMPLE_RATE)
+        return self.heads[str(depth)].decoding_macs(self._frames(samples), symbols, count)

@@ -15,17 +15,17 @@ TRAIN = """
 import sys; sys.path[:0] = sys.argv[1:3]
 import run_benchmark
 from pathlib import Path
-from earlyexit_superb.benchmark import ranks
+from earlyexit_superb.benchmark import distributed
 from helpers import fit, fit_branches
 import torch
 torch.cpu.get_capabilities = lambda: {"avx512_bf16": False, "amx_bf16": False}      # bfloat16 \
 rounds a half batch otherwise
 root, ragged, out = map(Path, sys.argv[3:])
-with ranks.joined("cpu"):
+with distributed.joined("cpu"):
     fit(root, out / "backbone")
     fit_branches(root, out / "branches", steps=4, heard=4)
     fit_branches(ragged, out / "whole", "paper", steps=4, lr=0.01)
-    print("led" if ranks.leads() else "followed")
+    print("led" if distributed.is_leader() else "followed")
 """
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from earlyexit_superb.benchmark import distributed
 from earlyexit_superb.upstreams.backbones.conformer_shape import frame_counts, macs_to
 from earlyexit_superb.upstreams.backbones.measuring import products
 from helpers.conformer import CTC, SMALL, net_of, of_torchaudio, states_of_torchaudio
@@ -78,6 +79,25 @@ def test_masked_statistics_are_those_of_the_valid_frames():
         (flat - flat.mean(0)) * (flat.var(0, correction=0) + 1e-5).rsqrt() * norm.weight
         + norm.bias,
     )
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_statistics_of_several_processes_are_of_the_frames_of_all(padded, monkeypatch):
+    """Two processes that hear the same, beside one that hears it twice."""
+    alone, shared = (net_of(SMALL).conformer_layers[0].conv_module.sequential[3] for _ in "ab")
+    x = torch.randn(3, SMALL.dim, 9, generator=torch.Generator().manual_seed(0))
+    x.requires_grad_()
+    valid = torch.arange(9) < torch.tensor([4, 9, 2])[:, None] if padded else None
+    twice = torch.cat([x, x]), torch.cat([valid, valid]) if padded else None
+    expected = alone.train()(*twice)[:3]
+    monkeypatch.setattr(distributed, "rank_and_size", lambda: (0, 2))
+    monkeypatch.setattr(distributed, "total", lambda value: 2 * value)
+    found = shared.train()(x, valid)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(shared.state_dict(), alone.state_dict())
+    weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(1))
+    gradients = [torch.autograd.grad((y * weights).sum(), x)[0] for y in (found, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_frames_and_shortest():

@@ -13,6 +13,7 @@ from earlyexit_superb.upstreams.backbones.measuring import products
 from earlyexit_superb.upstreams.conformer_aed import ConformerAED
 from earlyexit_superb.upstreams.conformer_ctc import ConformerCTC, beside
 from earlyexit_superb.upstreams.recognition import weights
+from earlyexit_superb.upstreams.recognition.criteria import change
 from earlyexit_superb.upstreams.recognition.from_scratch import numbered
 from helpers import arpa
 from torch import nn
@@ -59,7 +60,7 @@ def test_exits_and_singles():
     assert (beside(12), beside(2)) == (((0, 2), (10, 12)), ((0, 2),))
 
 
-@pytest.mark.parametrize("criterion", ["entropy", "similarity", "patience"])
+@pytest.mark.parametrize("criterion", ["entropy", "similarity", "posterior:2"])
 def test_a_decoder_writes_only_where_an_utterance_leaves(aed, criterion, monkeypatch):
     model = ConformerAED(weights="random", criterion=criterion).eval()
     calls, alone = Counter(), type(model.heads["2"]).transcripts
@@ -88,6 +89,41 @@ def test_what_a_decoder_writes_is_spelled_and_judged_by_frames_of_ctc(aed):
     scores = aed.rows_of_scores(12, state, frames)
     assert [tuple(row.shape) for row in scores] == [(24, 32), (13, 32)]
     assert torch.equal(aed.evidence(12, state, state, frames), aed.criterion.of_scores(scores))
+
+
+@torch.no_grad()
+def test_posterior_and_patience_are_of_what_the_decoders_write(aed):
+    """Eq. 6 is of the hypotheses of each decoder; a transcript changes where another is written."""
+    made = {c: ConformerAED(weights="random", criterion=c) for c in ("posterior:3", "patience")}
+    for model in made.values():
+        model.eval().load_state_dict(aed.state_dict())
+    frames, states = aed.frames(LENGTHS), list(aed.states(WAVS, LENGTHS))
+    written = {k: aed.answer(k, states[k], frames) for k in (2, 4)}
+    found = made["posterior:3"].evidence(4, states[4], states[2], frames)
+    for row, n, doubt in zip(states[4], frames.tolist(), found.tolist(), strict=True):
+        hypotheses = aed.heads["4"].decoder.hypotheses(row[None, :n], 3)
+        scores = torch.tensor([score for _, score in hypotheses], dtype=torch.float64)
+        assert doubt == pytest.approx(1 - float(scores.softmax(0)[0]), abs=1e-6)
+    model = made["patience"]
+    pairs = zip(written[4], written[2], strict=True)
+    changes = [change(a.tolist(), b.tolist()) for a, b in pairs]
+    assert max(changes) > 0
+    given = model.evidence(4, states[4], states[2], frames, answer=written[4])
+    assert given.tolist() == pytest.approx(changes)
+    first = model.evidence(2, states[2], states[0], frames, answer=written[2])
+    assert first.tolist() == [1.0, 1.0]
+
+
+@torch.no_grad()
+def test_their_searches_and_transcripts_are_charged():
+    made = [ConformerAED(weights="random", criterion=c) for c in ("posterior:3", "patience")]
+    searched, compared = made
+    head, frames = searched.heads["4"], int(searched.frames(torch.tensor([16_000]))[0])
+    assert searched.evidence_macs(16_000, 4) == head.decoding_macs(frames, 14, 3)
+    assert not searched.evidence_reads_answer
+    assert compared.evidence_reads_answer
+    assert compared.evidence_macs(16_000, 4) == compared.answer_macs(16_000, 2)
+    assert compared.evidence_macs(16_000, 2) == 0
 
 
 @torch.no_grad()

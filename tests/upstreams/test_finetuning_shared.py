@@ -19,8 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 from earlyexit_superb.benchmark import distributed
-from helpers.spelling import RECIPE, transcribed, tune
+from earlyexit_superb.upstreams.conformer_ctc import ConformerCTC
+from earlyexit_superb.upstreams.training import recognition
+from helpers.conformer import SMALL
+from helpers.spelling import RECIPE, run_in, transcribed, tune
 torch.set_num_threads(1)
+class Conformer(ConformerCTC):  # its batch norm hears the rows of both
+    shapes = {"small": replace(SMALL, depth=4, dim=24, ffn=48, dropout=0.0)}
 plain = replace(RECIPE, steps=4, every=2, batch=3, layerdrop=0.4, precision="full")
 with distributed.joined("cpu"):
     # 7 utterances in batches of 3: the last one of an epoch is too small for two processes
@@ -28,7 +33,10 @@ with distributed.joined("cpu"):
     tune(Path(sys.argv[3]) / "joint", data, plain)
     two = replace(plain, strategy="two_stage", schedule="newbob", improvement=0.9, per="symbol")
     tune(Path(sys.argv[3]) / "two", data, two)
+    run = run_in(Path(sys.argv[3]) / "conformer")
+    recognition.train(replace(plain, layerdrop=0.0), data, run, Conformer, "random")
 """
+TRAINED = ("joint", "two", "conformer")
 
 
 def trained(folder, *torchrun):
@@ -40,7 +48,7 @@ def trained(folder, *torchrun):
     subprocess.run(
         launcher, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
-    return {name: load_file(folder / name / "small.safetensors") for name in ("joint", "two")}
+    return {name: load_file(folder / name / "small.safetensors") for name in TRAINED}
 
 
 @pytest.mark.slow
@@ -50,6 +58,8 @@ def test_two_processes_end_as_one(tmp_path):
     together = trained(tmp_path / "together", *two)
     for name, tensors in alone.items():
         for key, value in tensors.items():
+            if key.endswith("conv_module.sequential.2.bias"):
+                continue  # the batch norm behind takes it away: its gradient is what rounding left
             torch.testing.assert_close(value, together[name][key], atol=2e-3, rtol=0)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...benchmark import distributed
 from .attending import attended
 from .conformer_shape import ConformerShape
 
@@ -76,7 +77,8 @@ class FeedForward(nn.Module):
 
 
 class FrameNorm(nn.Module):
-    """Batch norm of (B, C, T) whose statistics are of valid frames alone.
+    """Batch norm of (B, C, T) whose statistics are of valid frames alone, those of all processes of
+    a torchrun.
 
     Args of forward: valid: (B, T), True on each row's own frames; None where nothing is padded.
     Parameter names are those of torch's BatchNorm1d, which also counts its batches.
@@ -99,8 +101,22 @@ class FrameNorm(nn.Module):
         return out.mT
 
     def _normalised(self, x: Tensor) -> Tensor:
+        if self.training and distributed.rank_and_size()[1] > 1:
+            return self._over_all(x) if x.ndim == 2 else self._over_all(x.mT).mT
         known = self.running_mean, self.running_var, self.weight, self.bias
         return F.batch_norm(x, *known, self.training, self.momentum, self.eps)
+
+    def _over_all(self, x: Tensor) -> Tensor:
+        """(..., C) frames, normalised as one process with everybody's would."""
+        frames = x.float().flatten(0, -2)
+        count = distributed.total(frames.new_tensor(len(frames)))
+        mean = distributed.total(frames.sum(0)) / count
+        variance = distributed.total((frames - mean).square().sum(0)) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return ((x - mean) * scale + self.bias).to(x.dtype)
 
 
 class Convolution(nn.Module):

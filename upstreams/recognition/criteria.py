@@ -123,10 +123,14 @@ def mean_margin(log_probs: Tensor) -> Tensor:
 
 def posterior_doubt(log_probs: Tensor, alphabet: Alphabet, count: int) -> Tensor:
     """(T, V) -> (): 1 - softmax of the best of `count` hypotheses' scores."""
-    scores = [score for _, score in beam.hypotheses(log_probs, alphabet, count)]
+    found = beam.hypotheses(log_probs, alphabet, count)
+    return log_probs.new_tensor(doubt_of_best([score for _, score in found]))
+
+
+def doubt_of_best(scores: Sequence[float]) -> float:
+    """1 - softmax of the first of some log-probabilities, which is the largest."""
     # as a small number itself, not as the difference of two near one
-    doubt = -math.expm1(scores[0] - float(np.logaddexp.reduce(scores)))
-    return log_probs.new_tensor(max(0.0, doubt))
+    return max(0.0, -math.expm1(scores[0] - float(np.logaddexp.reduce(scores))))
 
 
 def turn(now: Tensor, before: Tensor) -> Tensor:
@@ -136,9 +140,13 @@ def turn(now: Tensor, before: Tensor) -> Tensor:
 
 def transcript_change(now: Tensor, before: Tensor, alphabet: Alphabet) -> Tensor:
     """(T, V), (T, V) -> (): edit distance of the greedy transcripts per symbol of the longer."""
-    ids = [alphabet.greedy(scores) for scores in (now, before)]
-    longer = max(map(len, ids))
-    return now.new_tensor(edit_distance(*ids) / longer if longer else 0.0)
+    return now.new_tensor(change(alphabet.greedy(now), alphabet.greedy(before)))
+
+
+def change(now: Sequence[int], before: Sequence[int]) -> float:
+    """Edit distance of two transcripts per symbol of the longer; 0 where both are empty."""
+    longer = max(len(now), len(before))
+    return edit_distance(now, before) / longer if longer else 0.0
 
 
 def edit_distance(a: Sequence[int], b: Sequence[int]) -> int:

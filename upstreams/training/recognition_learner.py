@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...benchmark import distributed
 from ...benchmark.errors import UsageError
 from ..backbones.shortened import Shortened
 from ..recognition.recogniser import Recogniser
@@ -96,6 +97,7 @@ class Learner(nn.Module):
         recipe, recogniser = self.recipe, self.recogniser
         # drawn first of all, so that all processes of a torchrun leave out the same
         blocks = left_in(self.last, 0.0 if frozen else recipe.layerdrop) if self.training else ()
+        distributed.draw_apart()  # dropout is another one for other rows
         changes = trunk_walk.Changes(recipe, batch.rngs, blocks, self.filling)
         frames, scores = recogniser.frames(batch.lengths), {}
         with self._precision(device):
