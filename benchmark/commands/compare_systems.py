@@ -47,9 +47,11 @@ def command(argv: Sequence[str]) -> int:
     _check(args)
     need_all("compare --task", {"matplotlib": "figures"})  # now, not after the work
     from ..engine.several import made
+    from ..report.row_notes import warn
 
     parts, left_out = _parts(args)
     results, refused = made(parts, "compare")
+    warn(results)
     for sentence in dict.fromkeys((*left_out, *refused)):
         print(f"notice: left out of the comparison: {sentence}", file=sys.stderr)
     if not results:

@@ -25,10 +25,12 @@ def table(
     from ..engine.paper_rows import rows
     from ..report import paper_claims, paper_table
     from ..report.paper_text import About, texts
+    from ..report.row_notes import warn
     from ..storage import write_text
 
     of = paper.tables[number]
     made, found, lacking = rows(lines, asked, curves=True)
+    warn(found)
     numbers = paper_table.numbers(made, printed)
     told = paper_claims.claims(made, of, found)
     lm = ", ".join(f"{k}={Path(v).name if '/' in v else v}" for k, v in asked.decoding.items())
@@ -56,10 +58,12 @@ def figure(
     from ..engine.paper_rows import rows
     from ..errors import UsageError
     from ..report.paper_table import name_of
+    from ..report.row_notes import warn
     from .figure import files
 
     of = paper.figures[number]
-    made, _, lacking = rows(lines, asked, curves=False)
+    made, found, lacking = rows(lines, asked, curves=False)
+    warn(found)
     if not any(one.rows for one in made):
         told = "; ".join(lacking) or "its rows were refused, as said above"
         raise UsageError(f"paper {paper.name}: --figure {number} has nothing to draw: {told}")

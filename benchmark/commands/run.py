@@ -26,7 +26,7 @@ def command(argv: Sequence[str]) -> int:
     from ..report.board_lines import against, aggregated, compared, row
     from ..report.curve import adaptive
     from ..report.result import slug
-    from ..report.row_notes import chosen, histogram, one_sided
+    from ..report.row_notes import chosen, histogram, warn
     from ..report.screen import table
 
     results, refused, timings, board = {}, [], {}, []
@@ -64,8 +64,7 @@ def command(argv: Sequence[str]) -> int:
             if said := chosen(result):
                 print(said)
     print(f"results: {args.results}/leaderboard_{slug(task)}.csv", file=sys.stderr)
-    for sentence in one_sided(results):
-        print(f"warning: {sentence}", file=sys.stderr)
+    warn(results)
     for sentence in refused:
         print(f"error: {sentence}", file=sys.stderr)
     return 2 if refused else 0

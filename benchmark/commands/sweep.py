@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,8 +148,6 @@ def _run(cells: Sequence[Cell], args: Namespace) -> tuple[list[dict[str, Any]], 
     """
     from tqdm import tqdm
 
-    from ..report.board_lines import LEADING
-
     rows: dict[Cell, list[dict[str, Any]]] = {}
     failed = []
     style: dict[str, Any] = {"unit": "cell", "dynamic_ncols": True}
@@ -170,8 +168,15 @@ def _run(cells: Sequence[Cell], args: Namespace) -> tuple[list[dict[str, Any]], 
             bar.update()
     ordered = [row for cell in cells for row in rows.get(cell, [])]
     # cells share a backbone's rows; two that made one at once timed it apart
-    unique = {tuple(map(row.get, LEADING)): row for row in ordered}
+    unique = {_cell(row): row for row in ordered}
     return list(unique.values()), failed
+
+
+def _cell(line: Mapping[str, Any]) -> tuple:
+    """What a row is of, whatever came out; weights have their revision."""
+    from ..report.board_lines import LEADING
+
+    return tuple(line.get(column) for column in LEADING if column != "recipe")
 
 
 def _rows(done: Outcome) -> tuple[list[dict[str, Any]], list[str]]:
@@ -226,11 +231,14 @@ def _print(rows: Sequence[dict[str, Any]], args: Namespace) -> None:
     """JSON lines, or a table for each task."""
     from ..report.board_lines import against, row
     from ..report.folder import load_all
+    from ..report.row_notes import warn
     from ..report.trainings_apart import recipe_of
 
     for task in dict.fromkeys(line["task"] for line in rows):
         of_task = [line for line in rows if line["task"] == task]
         there = load_all(args.results, task)
+        printed = {_cell(line) for line in of_task}
+        warn([result for result in there if _cell(row(result)) in printed])
         averaged = {recipe_of(result) for result in there}
         for line in of_task:  # as the board has them
             if line.get("recipe") and line["recipe"] not in averaged:

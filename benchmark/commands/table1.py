@@ -30,8 +30,10 @@ def command(argv: Sequence[str]) -> int:
     args.set = pairs(args.set)
     _check(args)
     from ..engine.several import made
+    from ..report.row_notes import warn
 
     results, refused = made(parts(args), "table1")
+    warn(results)
     for sentence in refused:
         print(f"notice: left out of the table: {sentence}", file=sys.stderr)
     by_task = {task: [r for r in results if r.cell.task == task] for task in args.task}

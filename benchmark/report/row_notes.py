@@ -2,6 +2,7 @@
 nothing.
 """
 
+import sys
 from collections.abc import Sequence
 
 from .curve import adaptive
@@ -43,6 +44,12 @@ def one_sided(results: Sequence[Result]) -> list[str]:
         beside = f"; mean evidence on the training split: {told}" if told else ""
         found.append(f"{_named(result)}: its threshold {what} ({_bars(result)}){beside}")
     return found
+
+
+def warn(results: Sequence[Result]) -> None:
+    """Say on stderr which thresholds decide nothing."""
+    for sentence in one_sided(results):
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 def chosen(result: Result) -> str:

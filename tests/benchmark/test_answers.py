@@ -1,9 +1,13 @@
 """Upstreams that answer by themselves: what is recorded, replayed, charged and shown."""
 
+import json
+from argparse import Namespace
+
 import pandas as pd
 import pytest
 import torch
 from earlyexit_superb.benchmark.cli import main
+from earlyexit_superb.benchmark.commands import sweep
 from earlyexit_superb.benchmark.conformance import check_upstream
 from earlyexit_superb.benchmark.engine.feature_cache import cached_features
 from earlyexit_superb.benchmark.exiting import Exit, leaving, run_until_exit
@@ -152,3 +156,8 @@ def test_thresholds_that_never_or_always_fire_are_said(spoken, tmp_path, capsys)
         assert said.count("never fires") == said.count("always fires") == 1
         assert "exits by depth, selfanswering tau -1.0: 6:5█" in out
         assert "exits by depth, selfanswering tau 99.0: 2:5█" in out
+    assert main([*line, "--json"]) == 0
+    told = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    sweep._print(told, Namespace(results=tmp_path, json=True, reference=None))
+    said = capsys.readouterr().err
+    assert said.count("never fires") == said.count("always fires") == 1

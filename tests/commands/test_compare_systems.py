@@ -11,6 +11,7 @@ from earlyexit_superb.benchmark.engine.experiment import RunConfig
 from earlyexit_superb.benchmark.engine.system_runs import Controls, parts
 from earlyexit_superb.benchmark.engine.systems import defaults, named, spelled_out
 from earlyexit_superb.benchmark.registry import upstreams
+from earlyexit_superb.benchmark.report import row_notes
 from helpers import STEPS, TOY
 from toys import systems
 
@@ -135,10 +136,12 @@ def test_a_second_call_makes_nothing_and_gives_the_same_files(
     line = ["compare", "--config", str(tmp_path / "all.yaml"), "--out"]
     line += [str(tmp_path / "out"), "--system", f"{TOY} rho=1.0 span=mean", "--system", small]
     line += ["--data", str(corpus), "--protocol", "mini", "--results", str(tmp_path / "r")]
+    monkeypatch.setattr(row_notes, "one_sided", lambda rows: [f"{len(rows)} rows decide nothing"])
     assert main([*line, *STEPS]) == 0
     paths = [tmp_path / "out" / f"compare_se{end}" for end in (".csv", ".md", ".png", ".svg")]
     first, said = {path: path.read_bytes() for path in paths}, capsys.readouterr()
     assert "compare: 1 of 2, se, seed 0" in said.err and "left" in said.err
+    assert "warning: 8 rows decide nothing" in said.err
     monkeypatch.setattr(run, "_make", lambda exp, missing, *rest: [] if not missing else 1 / 0)
     assert main([*line, "--json", *STEPS]) == 0
     again = capsys.readouterr()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.engine import cost, run
-from earlyexit_superb.benchmark.report import papers
+from earlyexit_superb.benchmark.report import papers, row_notes
 from earlyexit_superb.benchmark.report.papers.shape import Figure, Line
 from earlyexit_superb.upstreams.training import recognition
 from helpers import papers as toys
@@ -76,8 +76,10 @@ def toy(monkeypatch):
 def twice(line, monkeypatch, capsys):
     """stdout of a command; a second call prints the same, writes the same, trains and makes
     nothing."""
+    monkeypatch.setattr(row_notes, "one_sided", lambda rows: [f"of {len(rows) > 0} rows"])
     assert main(line) == 0
     first = capsys.readouterr()
+    assert "warning: of True rows" in first.err
     paths = [Path(line) for line in first.err.splitlines()[-4:]]
     files = {path: path.read_bytes() for path in paths}
     with monkeypatch.context() as nothing:

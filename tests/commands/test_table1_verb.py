@@ -4,6 +4,7 @@ import pytest
 from earlyexit_superb.benchmark.cli import main
 from earlyexit_superb.benchmark.commands import table1
 from earlyexit_superb.benchmark.engine import run
+from earlyexit_superb.benchmark.report import row_notes
 from helpers import STEPS, TOY
 
 
@@ -61,9 +62,11 @@ def test_a_second_call_makes_nothing_and_gives_the_same_files(
 ):
     line = ["table1", "--task", "se", "--upstream", TOY, "--data", str(corpus), "--rho", "1.0"]
     line += ["--protocol", "mini", "--span", "mean", "--seed", "0", "--results", str(tmp_path)]
+    monkeypatch.setattr(row_notes, "one_sided", lambda rows: [f"{len(rows)} rows decide nothing"])
     assert main([*line, *STEPS]) == 0
     first = {name: (tmp_path / name).read_bytes() for name in table1.NAMES}
     said = capsys.readouterr()
+    assert "warning: 7 rows decide nothing" in said.err
     assert "1 of 1, se, seed 0: 7 rows to make" in said.err and "DAISY's Table 1" in said.out
     monkeypatch.setattr(run, "_make", lambda exp, missing, *rest: [] if not missing else 1 / 0)
     assert main([*line, *STEPS]) == 0
