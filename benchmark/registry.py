@@ -217,9 +217,12 @@ def as_type_of(default: Any, value: Any, what: str) -> Any:
     for kind in (int, float):
         if isinstance(default, kind):
             try:
-                return kind(value)
-            except ValueError:
+                number = kind(value)
+            except (ValueError, OverflowError, TypeError):
                 raise UsageError(f"{what} is a number like {default!r}, not {value!r}") from None
+            if kind is int and not -(2**63) <= number < 2**63:
+                raise UsageError(f"{what} is a number of 64 bits, not {value!r}")
+            return number
     if isinstance(default, tuple):
         try:
             return tuple(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError, did_you_mean, need_all
-from .parser import LOCAL, Parser, check_device
+from .parser import LOCAL, Parser, check_device, check_published
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,5 +168,6 @@ def _published(args: Namespace, paper: "Paper", kind: str, number: str) -> "pd.D
     from ..extras import HERE, checkout
     from ..report.paper_table import name_of, published
 
+    check_published(args.published)
     folder = args.published or (HERE / "results" if checkout() else None)
     return published(folder, name_of(paper.name, kind, number))

@@ -213,3 +213,12 @@ def check_device(name: str) -> None:
     from ..engine import devices
 
     devices.check_device(name)
+
+
+def check_published(folder: Path | None) -> None:
+    """UsageError where a folder that is named has no table of published numbers."""
+    if folder and not any(folder.glob("published_*.csv")):
+        raise UsageError(
+            f"--published {folder}: there is no published_*.csv in it; name the folder of such "
+            "tables (the known ones: results/ of the checkout), or leave it out"
+        )

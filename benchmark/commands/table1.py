@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..config import MINISUPERB
 from .controls import add_controls, split
-from .parser import LOCAL, Parser, check_device, several_tasks
+from .parser import LOCAL, Parser, check_device, check_published, several_tasks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,6 +89,7 @@ def _check(args: Namespace) -> None:
         tasks.get(task)
     args.dealt, args.weights = split(args.controls, "table1")
     args.data, args.seed = corpora(args.data, args.task, "table1"), seeds(args.seed)
+    check_published(args.published)
     if args.published is None and checkout():
         args.published = HERE / "results"
     check_device(args.device)

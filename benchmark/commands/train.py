@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from .. import distributed
-from ..config import pairs
+from ..config import pairs, seeds
 from ..contract import Training
 from ..engine.training_start import TrainingConfig, preset_of, train, trainable, trainable_names
 from ..errors import UsageError
@@ -34,7 +34,7 @@ def command(argv: Sequence[str]) -> int:
         args.task,
         args.teacher,
         pairs(args.set),
-        args.seed,
+        seeds([args.seed])[0],
         args.device,
     )
     with distributed.joined(args.device) as device:
@@ -88,7 +88,7 @@ def _parser() -> Parser:
     )
     add("--teacher", default="", metavar="NAME", help="another upstream to learn from")
     add("--out", type=Path, metavar="DIR", help="checkpoints, log, finished weights and their card")
-    add("--seed", type=int, default=0, metavar="N", help="of everything drawn at random; default 0")
+    add("--seed", default="0", metavar="N", help="of everything drawn at random; default 0")
     add("--device", default="cpu", metavar="DEV", help="cpu, cuda, cuda:1, ...; default cpu")
     add(
         "--set",

@@ -24,9 +24,13 @@ Use = Literal["unused", "optional", "needed"]
 T = TypeVar("T")
 
 
-def setting(default: T, about: str) -> T:
-    """A field of a recipe: its default, and what it is, in which unit, as `train --list` says."""
-    made: Any = field(default=default, metadata={"about": about})
+def setting(default: T, about: str, zero: bool = False) -> T:
+    """A field of a recipe: its default, and what it is, in which unit, as `train --list` says.
+
+    Args:
+        zero: a count may be 0, though its default is not.
+    """
+    made: Any = field(default=default, metadata={"about": about, "zero": zero or not default})
     return made
 
 

@@ -64,6 +64,8 @@ def rows(
         )
     if not asked.decoding:
         lines = [line for line in lines if not (line.control and line.lm == "always")]
+        if not lines:
+            raise UsageError(f"paper {asked.paper}: {LACKS_LM[0].lower()}{LACKS_LM[1:]}")
     left_out = {line: why for line in lines if (why := _lacking(line, asked))}
     usable = [line for line in lines if line not in left_out]
     _check_settings(asked)

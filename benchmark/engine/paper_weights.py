@@ -1,7 +1,7 @@
 """The weights behind a paper's table: each of its trainings, made where it is missing."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from ..errors import UsageError, did_you_mean
@@ -126,11 +126,28 @@ def _start(training: Training, asked: Conditions, seed: int) -> TrainingConfig |
 
 
 def _fields(training: Training, asked: Conditions) -> Mapping[str, str]:
-    """What is said of every training's recipe: of a distillation's, as far as it has the fields."""
-    if training.teacher is None:
-        return asked.recipe
-    recipe = trainable(training.model.spec(asked.size))[1].presets[training.preset_at(asked.size)]
-    return {key: value for key, value in asked.recipe.items() if hasattr(recipe, key)}
+    """What is said of every training's recipe: of a distillation's, as far as it has the fields.
+
+    Raises: UsageError: it has no such field, or the paper's trainings are told apart by it.
+    """
+    spec, who = training.model.spec(asked.size), f"paper {asked.paper}: --train"
+    recipe = trainable(spec)[1].presets[training.preset_at(asked.size)]
+    known = {f.name for f in fields(recipe)} - {"source"}
+    if training.teacher is not None:
+        return {key: value for key, value in asked.recipe.items() if key in known}
+    for key in asked.recipe:
+        if key not in known:
+            raise UsageError(
+                f"{who} {key}: the recipe of {spec} has no option {key!r}: "
+                f"{did_you_mean(key, known)} (an option of the system is none of its recipe: train "
+                f"one of your own, run_benchmark.py train {spec} --list)"
+            )
+        if key in training.recipe:
+            raise UsageError(
+                f"{who} {key}: the paper's trainings are told apart by it ({training.name}: "
+                f"{training.recipe[key]}); leave it out"
+            )
+    return asked.recipe
 
 
 def _given(by_name: Mapping[str, Training], name: str, asked: Conditions) -> str:

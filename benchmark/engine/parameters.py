@@ -41,48 +41,55 @@ class Parameters:
     """
 
     def __init__(self, upstream: Upstream, answers: bool = False):
-        self._states, self._branches = _watched_pass(upstream, answers)
-        self.all = self.needed(upstream.card.depth, self._branches)
+        self._states, self._evidence, self._answers = _watched_pass(upstream, answers)
+        self.all = self.needed(upstream.card.depth, self._evidence, self._answers)
 
-    def needed(self, depth: int, tested: Iterable[int] = ()) -> int:
-        """How many the front-end and the blocks 1..depth have, and those of the depths `tested`
-        among them whose branch (evidence or answer) is computed."""
+    def needed(self, depth: int, tested: Iterable[int] = (), answered: Iterable[int] = ()) -> int:
+        """How many the front-end and the blocks 1..depth have, with the evidence of the depths
+        `tested` and the answers of those `answered` among them."""
         used = set().union(*self._states[: depth + 1])
-        used.update(*(self._branches.get(k, ()) for k in tested if k <= depth))
+        for read, where in ((self._evidence, tested), (self._answers, answered)):
+            used.update(*(read.get(k, ()) for k in where if k <= depth))
         return sum(memory.count for memory in used)
 
 
 @torch.no_grad()
 def _watched_pass(
-    upstream: Upstream, answers: bool
-) -> tuple[list[set[Memory]], dict[int, set[Memory]]]:
-    """What each depth's state reads, from 0 on, and what each depth's branch reads."""
+    upstream: Upstream, answering: bool
+) -> tuple[list[set[Memory]], dict[int, set[Memory]], dict[int, set[Memory]]]:
+    """What each depth's state reads, from 0 on, what its evidence reads (with the answer, where it
+    is a function of that), and what its answer reads."""
     watch = _Watch(upstream.parameters())
     placed = chain(upstream.parameters(), upstream.buffers())
     device = next((tensor.device for tensor in placed), torch.device("cpu"))
     noise = torch.randn(1, SAMPLE_RATE, generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([SAMPLE_RATE])
     frames, before = upstream.frames(lengths).to(device), Before(upstream)
-    states, branches = [], {}
+    states: list[set[Memory]] = []
+    evidence: dict[int, set[Memory]] = {}
+    answers: dict[int, set[Memory]] = {}
     tested = upstream.exits if upstream.knob else ()
-    answered = leaving(upstream) if answers else ()
+    answered = leaving(upstream) if answering else ()
     walk = upstream.states(0.1 * noise.to(device), lengths)
     for depth in range(upstream.card.depth + 1):
         with watch:
             state = next(walk)
         states.append(watch.taken())
+        reads = depth in tested and upstream.evidence_reads_answer
         with watch:
             answer = None
-            if depth in answered or (depth in tested and upstream.evidence_reads_answer):
+            if depth in answered or reads:
                 answer = upstream.answer(depth, state, frames)
+        answers[depth] = watch.taken()
+        with watch:
             if depth in tested:
                 evidence_at(upstream, depth, state, before.state, frames, answer)
-        branches[depth] = watch.taken()
+        evidence[depth] = watch.taken() | (answers[depth] if reads else set())
         before.passed(depth, state)
     walk.close()
     if not any(states):
         states[0] = set(watch.memories)
-    return states, branches
+    return states, evidence, answers
 
 
 class _Watch(TorchDispatchMode):

@@ -155,13 +155,11 @@ def _cost(ev: Evaluation, row: Row, depth: np.ndarray, measured: Measured) -> Co
 
     spent, macs_saved = spared(items, depth)
     deepest, parameters = int(depth.max()), measured.parameters[row.cell.upstream]
-    tested = {k for k in exit.tested if k <= deepest} | (
-        set(depth.tolist()) if exp.answers else set()
-    )
+    answered = set(depth.tolist()) if exp.answers else set()
     known = Cost(
         gmacs_per_s=spent / cost.audio_seconds(items) / 1e9,
         macs_saved=macs_saved,
-        params_m=parameters.needed(deepest, tested) / 1e6,
+        params_m=parameters.needed(deepest, exit.tested, answered) / 1e6,
         params_all_m=parameters.all / 1e6,
         reference=exp.backbone.card.name,
     )

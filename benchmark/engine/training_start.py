@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 
 from ..contract import Recipe, Training, TrainingData, TrainingRun, Upstream
@@ -131,20 +131,20 @@ def _sorted_settings(
     typed = coerce(mine, {**options, **recipe_fields}, who)
     changed = {k: v for k, v in typed.items() if k in recipe_fields}
     for key, value in changed.items():
-        _check_number(key, value, getattr(recipe, key), who)
+        _check_number(recipe_fields[key], value, who)
     if changed:
         changed["source"] = f"{recipe.source}; given here: {', '.join(sorted(changed))}"
     return replace(recipe, **changed), {k: v for k, v in typed.items() if k in options}, teachers
 
 
-def _check_number(key: str, value: object, preset: object, who: str) -> None:
-    """Counts that a preset has above 0 stay above 0, and no number is negative or not finite."""
+def _check_number(field: Field, value: object, who: str) -> None:
+    """No number is negative or not finite, and a count is 0 where that says something."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return
-    count = isinstance(preset, int) and preset > 0
+    count = isinstance(value, int) and not field.metadata.get("zero", not field.default)
     if not math.isfinite(value) or value < 0 or (count and value < 1):
         raise UsageError(
-            f"{who}: {key} is {'at least 1' if count else 'a number from 0 on'}, not {value}"
+            f"{who}: {field.name} is {'at least 1' if count else 'a number from 0 on'}, not {value}"
         )
 
 

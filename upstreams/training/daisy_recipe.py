@@ -24,8 +24,8 @@ class BranchRecipe(Recipe):
         False,
         "a step hears a batch of whole utterances from disk; else it draws from frames of crops",
     )
-    frames: int = setting(4096, "of a step, drawn from those last heard; not with whole")
-    heard: int = setting(48, "batches heard at a time; not with whole")
+    frames: int = setting(4096, "of a step, drawn from those last heard; not with whole", True)
+    heard: int = setting(48, "batches heard at a time; not with whole", True)
     every: int = setting(600, "steps from look to look, and unless whole from hearing to hearing")
     noisy: float = setting(0.0, "share of the crops heard with noise; not with whole")
     fallback_units: int = setting(500, "k-means units, where the backbone has none of its own")

@@ -56,7 +56,7 @@ class RecognitionRecipe(Recipe):
     # ---- how long, from how much
     steps: int = setting(1000, "optimiser updates, of each stage")
     second_steps: int = setting(0, "of two_stage: updates of the second stage; 0: as steps")
-    batch: int = setting(8, "most utterances of a micro-batch; 0: seconds alone limits it")
+    batch: int = setting(8, "most utterances of a micro-batch; 0: seconds alone limits it", True)
     seconds: float = setting(0.0, "most audio of it, padding included; 0: batch alone limits it")
     accumulate: int = setting(1, "micro-batches of an update")
     order: str = setting(
