@@ -6,7 +6,7 @@ another model. Controls are no systems: they stand last and on no front.
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -26,6 +26,18 @@ NO_SYSTEM = ("unprocessed", "random", "oracle")  # exits that nobody could run
 FRONTS = {"front_macs": ("gmacs_per_s", False), "front_rtfx": ("rtfx", True)}
 SIZES = ("dim", "stride")  # of a state, and samples between two; rows of before do not say them
 COSTS = ("depth", "gmacs_per_s", "macs_saved", "rtfx", "params_m", "params_all_m", "peak_mib")
+
+
+class Reference(NamedTuple):
+    """What models that do not exit by themselves are held against.
+
+    Attributes:
+        name: of the upstream; "" = there is none.
+        revisions: its weights by seed; two files of one name are two models.
+    """
+
+    name: str
+    revisions: Mapping[int | None, str]
 
 
 def frame(results: Sequence[Result]) -> pd.DataFrame:
@@ -80,7 +92,7 @@ def _place(line: Mapping[str, Any]) -> tuple:
 
 
 def _line(
-    rows: Sequence[Result], metrics: Sequence[Metric], pool: Pool, reference: str
+    rows: Sequence[Result], metrics: Sequence[Metric], pool: Pool, reference: Reference
 ) -> dict[str, Any]:
     single = [row(result) for result in rows]
     line, first = (aggregated(single) or single)[0], rows[0]
@@ -104,7 +116,10 @@ def _line(
         out |= _scored(rows, line, metric.name)
     told = differences.of_cell(rows, pool, metrics[0].name)
     told["curve_of"] = first.cost.reference if told["curve"] else None
-    if out["group"] not in ("adaptive", CONTROLS) and reference not in ("", first.cell.upstream):
+    if out["group"] not in ("adaptive", CONTROLS) and reference.name not in (
+        "",
+        first.cell.upstream,
+    ):
         told |= _from_reference(rows, reference, pool, metrics[0].name)
     kept = ("device", "n", "failed", "task", "protocol", "corpus")
     return out | told | {name: line[name] for name in (*COSTS, *kept)}
@@ -133,27 +148,32 @@ def _scored(rows: Sequence[Result], line: Mapping[str, Any], name: str) -> dict[
 # ---- what a line is held against -----------------------------------------------------------------
 
 
-def _reference(results: Sequence[Result]) -> str:
-    """The backbone with the most fixed depths, the first of several: models that do not exit by
-    themselves are held against its curve."""
+def _reference(results: Sequence[Result]) -> Reference:
+    """The backbone with the most fixed depths, the first of several."""
     fixed = dict.fromkeys(
-        (result.cell.upstream, result.cell.exit)
+        (result.cell.upstream, result.cell.revision, result.cell.seed, result.cell.exit)
         for result in results
         if FIXED.fullmatch(result.cell.exit) and group_of(result) == "static"
     )
-    counted = Counter(upstream for upstream, _ in fixed)
-    name, count = counted.most_common(1)[0] if counted else ("", 0)
-    return name if count > 1 else ""
+    counted = Counter(of[:3] for of in fixed).most_common()
+    if not counted or counted[0][1] < 2:
+        return Reference("", {})
+    name, revisions = counted[0][0][0], {}
+    for (upstream, revision, seed), _ in counted:
+        if upstream == name:
+            revisions.setdefault(seed, revision)
+    return Reference(name, revisions)
 
 
 def _from_reference(
-    rows: Sequence[Result], reference: str, pool: Pool, metric: str
+    rows: Sequence[Result], reference: Reference, pool: Pool, metric: str
 ) -> dict[str, Any]:
     """A line without exits of its own minus the reference's fixed depths at the same cost."""
     fixed = [
         one
         for one in pool.results
-        if one.cell.upstream == reference
+        if one.cell.upstream == reference.name
+        and one.cell.revision == reference.revisions.get(one.cell.seed)
         and FIXED.fullmatch(one.cell.exit)
         and one.cell.layer_norm is not False
         and one.tuned_on == rows[0].tuned_on
@@ -163,7 +183,7 @@ def _from_reference(
         curve, gmacs = [one for one in fixed if one.cell.seed == of.cell.seed], of.cost.gmacs_per_s
         points.append(None if gmacs is None else point(curve, gmacs))
     found = differences.from_curve(rows, points, metric)
-    return found | ({"curve_of": reference} if found else {})
+    return found | ({"curve_of": reference.name} if found else {})
 
 
 # ---- the front -----------------------------------------------------------------------------------

@@ -46,6 +46,12 @@ def test_it_says_what_there_is(capsys):
         ("hubert-ee --table 1 --weights joint", "--weights takes key=value"),
         ("hubert-ee --table 2 --weights jont=x", "did you mean joint"),
         ("hubert-ee --table 2 --train stesp=1", "has no option 'stesp': did you mean steps"),
+        ("hubert-ee --table 2 --train weights=x", "has no option 'weights'"),
+        ("early-exit-asr --table 2 --train head=tied", "train one of your own, run_benchmark.py"),
+        ("hubert-ee --table 2 --train strategy=joint", "told apart by it (joint: joint)"),
+        ("hubert-ee --table 3 --train layerdrop=0.05", "told apart by it (layerdrop-0.1: 0.1)"),
+        ("zaiem --table 1 --only similarity", "with a language model: none is named; name a"),
+        ("zaiem --table 1 --published nowhere", "there is no published_*.csv in it"),
         # before any training
         ("hubert-ee --table 2 --set tset_limit=4", "did you mean test_limit"),
         ("hubert-ee --table 2 --set test_limit=-4", "--set test_limit is above 0, not -4"),

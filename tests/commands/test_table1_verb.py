@@ -49,6 +49,7 @@ def test_a_corpus_for_one_task_leaves_the_others_alone(tmp_path):
         ("table1 --task nothing", "no task is called 'nothing'"),
         ("table1 --task se --data nowhere", "--data nowhere: there is no such folder"),
         ("table1 --task se --upstream hubert", "does not exit by itself"),
+        ("table1 --task se --published nowhere", "there is no published_*.csv in it"),
     ],
 )
 def test_bad_input_is_one_sentence(line, said, capsys):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -65,6 +66,7 @@ def test_options_of_the_upstream_and_of_the_teacher_reach_them(speech, tmp_path)
         ({"settings": {"stesp": "3"}}, "has no option 'stesp': did you mean steps?"),
         ({"settings": {"steps": "many"}}, "steps is a number like 8, not 'many'"),
         ({"settings": {"steps": "0"}}, "steps is at least 1, not 0"),
+        ({"settings": {"steps": "9" * 30}}, "steps is a number of 64 bits, not '999"),
         ({"settings": {"lr": "-1"}}, "lr is a number from 0 on, not -1.0"),
         (
             {"settings": {"weights": "x"}},
@@ -129,6 +131,27 @@ def test_presets_are_whole(name):
         assert all(f.metadata["about"] for f in dataclasses.fields(preset))
     card = json.loads((ROOT / "upstreams" / f"{name}.tiny.json").read_text())
     assert card["recipe"].keys() <= dataclasses.asdict(training.presets["tiny"]).keys()
+
+
+@pytest.mark.parametrize("name", training_start.trainable_names())
+def test_a_zero_that_is_explained_can_be_set(name):
+    for preset, recipe in upstreams.get(name).trained_by.presets.items():
+        counts = [f for f in dataclasses.fields(recipe) if isinstance(getattr(recipe, f.name), int)]
+        for field in counts:
+            zero = any(mark in field.metadata["about"] for mark in ("0: ", "0 = "))
+            if isinstance(field.default, bool) or not zero:
+                continue
+            asked = {field.name: "0", "seconds": "60"} if field.name == "batch" else {field.name: 0}
+            config = training_start.TrainingConfig(name, Path(), preset, settings=asked)
+            assert getattr(training_start.settled(config)[2], field.name) == 0
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", str(2**32)])
+def test_a_seed_is_a_whole_number(seed, tmp_path, capsys):
+    line = ["train", "hubert_ee.tiny", "--task", "asr", "--seed", seed, "--out", str(tmp_path)]
+    assert cli.main(line) == 2
+    assert "--seed takes whole numbers from 0" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_first_of_the_shipped_trainings_is_the_preset():

@@ -12,7 +12,7 @@ from earlyexit_superb.benchmark.registry import build_upstream
 from helpers import items_of
 from torch import nn
 from torch.nn import functional as F
-from toys.contract import LETTERS, SelfAnswering
+from toys.contract import LETTERS, AnswersAfterwards, SelfAnswering
 from toys.toy import Toy
 
 # ---- parameters ----------------------------------------------------------------------------------
@@ -109,6 +109,15 @@ def test_a_branch_that_answers_counts_where_its_answer_is_computed():
     assert counted.needed(4, (2, 4)) == states.needed(4) + 2 * head
     assert counted.all == states.all + 3 * head  # at 2, at 4, and where nobody left before
     assert Parameters(upstream).all == states.all + 2 * head  # a row that only reads its states
+
+
+def test_an_answer_that_no_evidence_reads_counts_where_one_left():
+    upstream = AnswersAfterwards().eval()
+    states, head = Parameters(upstream.inner), (192 + 1) * len(LETTERS)
+    counted = Parameters(upstream, answers=True)
+    assert counted.needed(4, (2, 4)) == states.needed(4)
+    assert counted.needed(4, (2, 4), (2,)) == states.needed(4) + head
+    assert counted.all == states.all + 3 * head
 
 
 # ---- multiply-accumulates ------------------------------------------------------------------------

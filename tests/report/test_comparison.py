@@ -109,6 +109,18 @@ def test_of_an_error_rate_less_is_better(rows):
     assert on == {("hubert.tiny", "depth 0")}  # the cheapest has the fewest, too
 
 
+def test_two_files_of_one_name_are_two_curves(rows, tmp_path):
+    """Fixed depths of other weights of the same name, far off, move no other line."""
+    other = [
+        keep(tmp_path, X - 9, cost(gmacs), upstream="hubert.tiny", exit=exit, revision="other")
+        for gmacs, exit in ((1.0, "depth 3"), (4.0, "depth 9"))
+    ]
+    expected = line(comparison.frame(rows), "distil")
+    found = line(comparison.frame([*rows, *other]), "distil")
+    same = ("vs_curve", "curve", "curve_of")
+    assert [found[name] for name in same] == [expected[name] for name in same]
+
+
 def test_systems_are_held_against_fixed_depths_at_equal_macs(table):
     # half-way from depth 6 to full: X + 0.25
     adaptive = line(table, "daisy.tiny", "rho 0.7, mean")

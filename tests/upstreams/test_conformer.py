@@ -81,6 +81,12 @@ def test_masked_statistics_are_those_of_the_valid_frames():
     )
 
 
+def test_a_batch_of_one_frame_is_trained_by_the_running_statistics():
+    net = net_of(SMALL).train()
+    *_, last = net.states(torch.randn(1, 1200), torch.tensor([1200]))
+    assert last.shape[1] == 1 and bool(last.isfinite().all())
+
+
 @pytest.mark.parametrize("padded", [True, False])
 def test_statistics_of_several_processes_are_of_the_frames_of_all(padded, monkeypatch):
     """Two processes that hear the same, beside one that hears it twice."""

@@ -101,6 +101,26 @@ def test_small_letters_are_written_and_capitals_read(tmp_path):
     assert small.decode(small.encode("THE CAT SAT")) == "THE CAT SAT"
 
 
+def test_bytes_that_stand_for_letters_are_no_letters(tmp_path):
+    """byte_fallback writes a letter that a model lacks as bytes, which decode to nothing."""
+    spm = pytest.importorskip("sentencepiece")
+    spm.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS),
+        model_prefix=str(tmp_path / "b"),
+        vocab_size=300,
+        model_type="bpe",
+        byte_fallback=True,
+        pad_id=3,
+        normalization_rule_name="identity",
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    made = bpe.alphabet_of(str(tmp_path / "b.model"))
+    assert made.decode(made.encode(TEXTS[0])) == TEXTS[0]
+    with pytest.raises(UsageError, match="lacks 'Ü'; mend the transcript"):
+        made.encode(f"{TEXTS[0]} Ü")
+
+
 def test_pieces_are_read_where_sentencepiece_is_not_installed(pieces, monkeypatch):
     ids = pieces.encode("A DOG")
     word_pieces.processor.cache_clear()

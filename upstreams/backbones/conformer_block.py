@@ -104,7 +104,8 @@ class FrameNorm(nn.Module):
         if self.training and distributed.rank_and_size()[1] > 1:
             return self._over_all(x) if x.ndim == 2 else self._over_all(x.mT).mT
         known = self.running_mean, self.running_var, self.weight, self.bias
-        return F.batch_norm(x, *known, self.training, self.momentum, self.eps)
+        several = x.numel() > x.shape[1]  # one frame alone has no variance
+        return F.batch_norm(x, *known, self.training and several, self.momentum, self.eps)
 
     def _over_all(self, x: Tensor) -> Tensor:
         """(..., C) frames, normalised as one process with everybody's would."""
@@ -114,7 +115,7 @@ class FrameNorm(nn.Module):
         variance = distributed.total((frames - mean).square().sum(0)) / count
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1).clamp(1), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
         return ((x - mean) * scale + self.bias).to(x.dtype)
 

@@ -71,8 +71,8 @@ class Alphabet:
         found = processor(self.pieces, self.name)
         written = text if self._has_capitals else text.lower()
         ids = found.encode(written)
-        if found.unk_id() in ids:
-            known = set("".join(self.symbols)) | {" "}
+        if any(map(self.silent, ids)):  # what it has no piece for; or bytes, which write nothing
+            known = {letter for piece in self.letters for letter in piece} | {" "}
             raise self.lacks(sorted(set(written) - known) or [written])
         return ids
 
@@ -105,15 +105,14 @@ class Alphabet:
 
     @cached_property
     def letters(self) -> frozenset[str]:
-        """The characters that words may be written with, of an alphabet of characters."""
+        """What words may be written with: characters, or pieces."""
         return frozenset(
             s for i, s in enumerate(self.symbols) if i != self.boundary and not self.silent(i)
         )
 
     @cached_property
     def _has_capitals(self) -> bool:
-        pieces = (s for i, s in enumerate(self.symbols) if not self.silent(i))
-        return any(letter.isupper() for piece in pieces for letter in piece)
+        return any(letter.isupper() for piece in self.letters for letter in piece)
 
     def header(self) -> dict[str, str]:
         """All of it as strings, for a file's header."""
