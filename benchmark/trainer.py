@@ -36,9 +36,10 @@ class Schedule:
         steps: optimiser updates in all.
         every: updates between two validations; there is another validation at the end.
         accumulate: micro-batches of an update, whose gradients are averaged.
-        clip: the norm to which each parameter group of the optimiser is clipped by itself.
+        clip: the norm to which each part of the optimiser is clipped by itself: a parameter group,
+            or those that name the same `part`.
         factor: update number from 0 -> factor of the learning rates; None = 1.
-        annealed: the lines of the log so far -> a further factor for each parameter group of the
+        annealed: the lines of the log so far -> a further factor for each part of the
             optimiser, asked after every validation (NewBob); None = 1.
     """
 
@@ -56,7 +57,7 @@ class Outcome:
 
     Attributes:
         resumed: the update it resumed from; 0 = a new training.
-        skipped: of each parameter group of the optimiser, the updates that were left out because
+        skipped: of each part of the optimiser, the updates that were left out because
             its gradient was not finite.
         log: a line for each validation.
         best: of each name of `save_best` that was ever a number, the update of the best model.
@@ -139,16 +140,21 @@ class _Training:
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.groups = [group["params"] for group in self.optimiser.param_groups]
-        self.skipped = [0] * len(self.groups)
-        self.annealing = [1.0] * len(self.groups)
-        factors = [partial(self.factor, number) for number in range(len(self.groups))]
+        groups = self.optimiser.param_groups
+        # an optimiser may cut a part, whose gradients are clipped together, into several groups
+        self.part_of = [group.get("part", number) for number, group in enumerate(groups)]
+        self.parts: list[list[nn.Parameter]] = [[] for _ in range(max(self.part_of) + 1)]
+        for part, group in zip(self.part_of, groups, strict=True):
+            self.parts[part] += group["params"]
+        self.skipped = [0] * len(self.parts)
+        self.annealing = [1.0] * len(self.parts)
+        factors = [partial(self.factor, part) for part in self.part_of]
         self.rates = torch.optim.lr_scheduler.LambdaLR(self.optimiser, factors)
 
-    def factor(self, group: int, step: int) -> float:
-        """Of the learning rate of a parameter group."""
+    def factor(self, part: int, step: int) -> float:
+        """Of the learning rate of a part."""
         planned = self.schedule.factor(step) if self.schedule.factor else 1.0
-        return planned * self.annealing[group]
+        return planned * self.annealing[part]
 
     def anneal(self) -> None:
         """Take the factors that follow from the log, which the first process alone has."""
@@ -157,7 +163,9 @@ class _Training:
         told = torch.tensor(self.schedule.annealed(self.log), dtype=torch.float64)
         self.annealing = distributed.from_leader(told.to(self.fabric.device)).tolist()
         for number, lr in enumerate(self.rates.base_lrs):
-            self.optimiser.param_groups[number]["lr"] = lr * self.factor(number, self.step)
+            self.optimiser.param_groups[number]["lr"] = lr * self.factor(
+                self.part_of[number], self.step
+            )
 
     @property
     def made_of(self) -> dict[str, float]:
@@ -218,12 +226,12 @@ class _Training:
         self.step += 1
 
     def clip_gradients(self) -> None:
-        distributed.average_gradients(parameter for group in self.groups for parameter in group)
-        for number, group in enumerate(self.groups):
-            norm = nn.utils.clip_grad_norm_(group, self.schedule.clip)
+        distributed.average_gradients(parameter for part in self.parts for parameter in part)
+        for number, part in enumerate(self.parts):
+            norm = nn.utils.clip_grad_norm_(part, self.schedule.clip)
             if not bool(torch.isfinite(norm)):
                 self.skipped[number] += 1
-                for parameter in group:
+                for parameter in part:
                     parameter.grad = None
 
     def validate_now(self) -> None:

@@ -3,10 +3,12 @@
 
 It leaves by the symbols' entropy, or where a block changes little any more (`--set
 criterion=similarity`), which runs one head alone. Their two steps, the encoder first and then the
-heads, are a way to train it. Heads read the residual stream as it is: the norm that ends a pre-norm
+heads, are a way to train it. Exits read the residual stream as it is: the norm that ends a pre-norm
 encoder is left out, after block 24 too, as in their experiments' code
-(salah-zaiem/speeding_inferences). Their downsamplings have one head at the end, which gives two
-scores a frame from factor 3 on: `--set single=24 shorten=conv3 per_frame=2`.
+(salah-zaiem/speeding_inferences). Baseline, layer removal and downsampling have one head at the end
+(`--set single=24`), behind that norm; what SpeechBrain norms once more there, all numbers of an
+utterance together (`output_norm`), is left out. The head of downsampling gives two scores a frame
+from factor 3 on: `--set single=24 shorten=conv3 per_frame=2`.
 """
 
 import math
@@ -46,7 +48,6 @@ class Zaiem(Finetuned):
     paper = "Zaiem et al., 2023, arXiv:2303.06740"
     encoders = {"tiny": Hubert, "large": WavLM}
     letters = LETTERS_31
-    raw = True
     # pyctcdecode's own settings (SpeechBrain's README of these rows): alpha of natural logarithms
     word_model = WordModel(weight=round(0.5 * math.log(10), 2), word_score=1.0, beam=100)
     trained_by = Training(
@@ -76,6 +77,7 @@ class Zaiem(Finetuned):
         self.word_model = WordModel(lm, lexicon, lm_weight, word_score, beam)
         last = blocks_left(single, self.blocks_of(tag), self.called)
         self.own = {"single": (single, 0)}
+        self.raw = not single
         places = [last] if single else range(last // 2 + 1, last + 1)
         shapes = dict.fromkeys(places, HeadShape("dnn"))
         more = {"keep": single, "shorten": shorten, "per_frame": per_frame}

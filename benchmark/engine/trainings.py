@@ -5,7 +5,7 @@ whatever is left one after the other.
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,9 @@ def beneath(
         start: the training whose weights it begins with, itself from `beneath`.
     """
     _, _, recipe, options, teachers = settled(one)
-    numbers = {name: value for name, value in asdict(recipe).items() if name != "source"}
+    # only what is not a field's default: a recipe that has got a further field is the same one
+    usual = {f.name: f.default for f in fields(recipe)}
+    numbers = {k: v for k, v in asdict(recipe).items() if k != "source" and v != usual[k]}
     if start is not None:  # by how it is made, which is the same for every seed
         options = options | {"weights": start.out.parent.name}
     heard = [str(path.resolve()) for path in one.data]

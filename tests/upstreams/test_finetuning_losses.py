@@ -22,8 +22,9 @@ def scores(seed=0):
     return logits.requires_grad_().log_softmax(-1)
 
 
-def batch(share=1.0, of_all=3):
-    return SimpleNamespace(targets=TARGETS, of_all=of_all, share=share)
+def batch(share=1.0, of_all=3, of_update=3.0):
+    of = {"of_all": of_all, "of_update": of_update}
+    return SimpleNamespace(targets=TARGETS, share=share, **of)
 
 
 def test_means_are_those_of_torch_and_of_fairseq():

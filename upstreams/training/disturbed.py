@@ -19,15 +19,17 @@ CHUNK = (1000, 2000)  # samples, SpeechBrain's TimeDomainSpecAugment
 SHORTEST = 0.1  # seconds that speeding up leaves
 
 
-def spans(rng: np.random.Generator, size: int, share: float, width: int) -> np.ndarray:
+def spans(
+    rng: np.random.Generator, size: int, share: float, width: int, least: int = 0
+) -> np.ndarray:
     """(size,) True within spans whose starts are drawn without replacement, and which may overlap.
 
-    share * size / width of them, the fraction deciding by chance about one more: wav2vec 2.0's
-    masks of a fixed width (fairseq/data/data_utils.py, compute_mask_indices). A row that is too
-    short for a span has none.
+    share * size / width of them, the fraction deciding by chance about one more, and `least` at
+    least: wav2vec 2.0's masks of a fixed width (fairseq/data/data_utils.py, compute_mask_indices).
+    A row that is too short for a span has none.
     """
     inside = np.zeros(size, bool)
-    count = int(share * size / width + rng.random())
+    count = max(int(share * size / width + rng.random()), least)
     places = size - width + 1
     if places < 1 or not count:
         return inside
@@ -37,12 +39,16 @@ def spans(rng: np.random.Generator, size: int, share: float, width: int) -> np.n
 
 
 def span_rows(
-    rngs: Sequence[np.random.Generator], sizes: Sequence[int], share: float, width: int
+    rngs: Sequence[np.random.Generator],
+    sizes: Sequence[int],
+    share: float,
+    width: int,
+    least: int = 0,
 ) -> Tensor:
     """(B, max(sizes)) of `spans`, one row a generator, none behind a row's own size."""
     out = torch.zeros(len(rngs), max(sizes), dtype=torch.bool)
     for row, rng, size in zip(out, rngs, sizes, strict=True):
-        row[:size] = torch.from_numpy(spans(rng, size, share, width))
+        row[:size] = torch.from_numpy(spans(rng, size, share, width, least))
     return out
 
 

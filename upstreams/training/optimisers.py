@@ -42,20 +42,37 @@ def optimiser(
     head_lr: float,
     head_optimiser: str,
 ) -> torch.optim.Optimizer:
-    """A parameter group for the backbone and one for the heads, of those that learn; a part of
-    which nothing does has none.
+    """The backbone and the heads, as far as they learn, as two parts (`part` of a parameter group);
+    a part of which nothing does has no group.
 
     Args:
         head_lr, head_optimiser: of the heads; "": as the backbone's.
     """
     kinds = (recipe.optimiser, head_optimiser or recipe.optimiser)
-    found = []
-    for kind, parameters, lr in zip(kinds, (backbone, heads), (recipe.lr, head_lr), strict=True):
-        if learners := [p for p in parameters if p.requires_grad]:
-            found.append((kind, {"params": learners, "lr": lr}))
-    if len({kind for kind, _ in found}) == 1:
-        return _of_kind(found[0][0], [group for _, group in found], recipe)
-    return Several([_of_kind(kind, [group], recipe) for kind, group in found])
+    learners = [[p for p in of if p.requires_grad] for of in (backbone, heads)]
+    learning = [
+        (kind, lr, some)
+        for kind, lr, some in zip(kinds, (recipe.lr, head_lr), learners, strict=True)
+        if some
+    ]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for part, (kind, lr, some) in enumerate(learning):
+        found.setdefault(kind, []).extend(
+            {"lr": lr, "part": part, **group} for group in _groups(some, recipe)
+        )
+    made = [_of_kind(kind, groups, recipe) for kind, groups in found.items()]
+    return made[0] if len(made) == 1 else Several(made)
+
+
+def _groups(parameters: Sequence[nn.Parameter], recipe: RecognitionRecipe) -> list[dict[str, Any]]:
+    """All of them; or those that decay and those that do not, as biases and norms, which have one
+    dimension."""
+    if recipe.decayed == "all":
+        return [{"params": list(parameters)}]
+    weights = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim < 2]
+    groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def _of_kind(

@@ -64,9 +64,8 @@ def train(
             f"train {run.name}: tied heads are one, which cannot be trained after itself; add "
             "--set strategy=joint, or head=separate"
         )
-    done = {
-        stage.name: StageTraining(stage, learner, speech, recipe, run).train() for stage in stages
-    }
+    trainings = [StageTraining(stage, learner, speech, recipe, run) for stage in stages]
+    done = {one.stage.name: one.train() for one in trainings}
     if distributed.is_leader():
         _write(learner.recogniser.cpu().eval(), run, speech)
         built = system(run.tag, **run.options | {"weights": str(run.weights)})  # as it is stored

@@ -35,7 +35,8 @@ class Transcribed:
         targets: the ids of each row.
         texts: its transcript.
         rngs: of each row, for what disturbs it.
-        of_all: utterances of the batch, whichever process has them.
+        of_all: utterances of the batch, whichever process has them; of_update: of a micro-batch of
+            its update, on average.
         share: of this process in the batch's loss: 1; 0 where its rows are another's and only keep
             it in step; of dev, which one process hears alone, one of all processes.
     """
@@ -46,6 +47,7 @@ class Transcribed:
     texts: Sequence[str]
     rngs: Sequence[np.random.Generator]
     of_all: int
+    of_update: float
     share: float = 1.0
 
 
@@ -149,18 +151,22 @@ class Transcripts:
         wavs, rngs = zip(*(read.result() for read in reads), strict=True)
         self._ahead = (i + 1, self._reads(i + 1))
         items = [self.items[rows[place]] for place in places]
-        return self._batch(items, wavs, rngs, len(rows), float(mine))
+        each = self.recipe.accumulate
+        update = range(i - i % each, i - i % each + each)
+        of_update = sum(len(self.batches.rows(j)) for j in update) / each
+        return self._batch(items, wavs, rngs, len(rows), of_update, float(mine))
 
     def dev(self) -> Iterator[Transcribed]:
         """The dev split, undisturbed, the longest utterances first."""
         order = sorted(self.dev_items, key=lambda item: -item.samples)
-        longest = order[0].samples
         limit = round(self.recipe.seconds * SAMPLE_RATE)
-        size = self.recipe.batch or max(1, limit // longest)
-        for start in range(0, len(order), size):
-            items = order[start : start + size]
-            wavs = [self.task.load(item).wav for item in items]
-            yield self._batch(items, wavs, (), len(items), 1 / distributed.rank_and_size()[1])
+        while order:
+            fitting = max(1, limit // order[0].samples) if limit else len(order)
+            size = min(fitting, self.recipe.batch or len(order))
+            items, order = order[:size], order[size:]
+            wavs, count = [self.task.load(item).wav for item in items], len(items)
+            share = 1 / distributed.rank_and_size()[1]
+            yield self._batch(items, wavs, (), count, float(count), share)
 
     def _shared(self, i: int) -> tuple[list[int], list[int], bool]:
         """Utterances of batch i, the places of mine among them, and whether those are mine alone:
@@ -184,7 +190,8 @@ class Transcripts:
         wavs: Sequence[Tensor],
         rngs: Sequence[np.random.Generator],
         of_all: int,
-        share: float = 1.0,
+        of_update: float,
+        share: float,
     ) -> Transcribed:
         return Transcribed(
             nn.utils.rnn.pad_sequence(list(wavs), batch_first=True),
@@ -193,6 +200,7 @@ class Transcripts:
             [_text(item) for item in items],
             rngs,
             of_all,
+            of_update,
             share,
         )
 

@@ -107,7 +107,6 @@ class Learner(nn.Module):
                     batch.wavs.to(device),
                     batch.lengths,
                     changes,
-                    recipe.projection_dropout,
                 )
                 states = _asked(walk, set(depths))
             for depth, state in states.items():

@@ -107,7 +107,7 @@ def averaged(
     mine = batch.share * distributed.rank_and_size()[1]
     if recipe.per == "batch":
         return losses.sum() * mine
-    if recipe.per == "symbol":
-        symbols = torch.tensor([max(1, len(target)) for target in targets])
-        losses = losses / symbols.to(losses.device)
-    return losses.sum() * mine / batch.of_all
+    if recipe.per == "utterance":  # of an update's utterances, whichever micro-batch they are in
+        return losses.sum() * mine / batch.of_update
+    symbols = torch.tensor([max(1, len(target)) for target in targets])
+    return (losses / symbols.to(losses.device)).sum() * mine / batch.of_all

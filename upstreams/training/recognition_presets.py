@@ -42,6 +42,7 @@ HUBERT_EE_PAPER = RecognitionRecipe(
     activation_dropout=0.1,
     mask_prob=0.5,
     mask_width=10,
+    mask_least=2,
     channel_prob=0.1,
     channel_width=64,
 )
@@ -85,6 +86,7 @@ WAV2VEC2_CTC_PAPER = RecognitionRecipe(
     betas=(0.9, 0.999),
     eps=1e-8,
     weight_decay=0.01,
+    decayed="weights",
     clip=1.0,
     schedule="linear",
     warmup=0,
@@ -93,6 +95,7 @@ WAV2VEC2_CTC_PAPER = RecognitionRecipe(
     attention_dropout=0.1,
     mask_prob=0.05,
     mask_width=10,
+    mask_least=2,
 )
 WAV2VEC2_CTC_SINGLE = replace(
     WAV2VEC2_CTC_PAPER,
@@ -140,9 +143,11 @@ ZAIEM_TWO_STAGE = replace(
     ZAIEM_PAPER,
     source="Zaiem et al., 2023, the second approach: the encoder is tuned first (their baseline, "
     "hparams/layer_removals.yaml: 10 epochs of 9513 updates of 3, Adadelta and its numbers for the "
-    "head), then the exits (new_early_exits.yaml: 19 epochs, Adam; batches of 2 there). Whether "
-    "the encoder is frozen in the second step is not said: here it is; the rest as paper",
+    "head), then the exits, all of them new, the last too (new_early_exits.yaml: 19 epochs, "
+    "Adam; batches of 2 there). Whether the encoder is frozen in the second step is not said: here "
+    "it is; the rest as paper",
     strategy="two_stage",
+    second_last=True,
     steps=95_130,
     second_steps=180_747,
     batch=3,
@@ -158,6 +163,7 @@ ZAIEM_REMOVAL = replace(
     source="Zaiem et al., 2023, layer removal and the baseline: hparams/layer_removals.yaml, as in "
     "two_stage. With --set single=22, 20, ..., 12, or 24, the baseline",
     strategy="joint",
+    second_last=False,
     second_steps=0,
     second_optimiser="",
     second_lr=0.0,

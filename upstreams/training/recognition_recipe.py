@@ -17,11 +17,12 @@ CHOICES = {
     "second_optimiser": (*OPTIMISERS, ""),
     "schedule": schedules.NAMES,
     "per": MEANS,
+    "decayed": ("all", "weights"),
     "best": ("last", "mean"),
     "order": ("random", "ascending"),
     "precision": ("bf16", "full"),
 }
-SHARES = ("kd", "ctc", "mask_prob", "channel_prob")
+SHARES = ("kd", "ctc", "mask_prob", "channel_prob", "rho")
 DROPPED = (
     *("layerdrop", "projection_dropout", "dropout"),
     *("attention_dropout", "activation_dropout", "head_dropout"),
@@ -47,8 +48,8 @@ class RecognitionRecipe(Recipe):
     ctc: float = setting(1.0, "share of CTC in an exit's loss, the rest is its decoder's")
     per: str = setting(
         "utterance",
-        "a CTC loss is a mean over utterances (fairseq), over them each by symbol (torch's mean), "
-        "or their sum in a batch (transformers' sum)",
+        "a CTC loss is a mean over the utterances of an update (fairseq), over those of a "
+        "micro-batch each by symbol (torch's mean), or their sum (transformers' sum)",
     )
     alphabet: str = setting(
         "", "characters, letters, bpe:N learned from the transcripts, FILE.model; else the system's"
@@ -76,10 +77,14 @@ class RecognitionRecipe(Recipe):
     head_lr: float = setting(1e-3, "of the heads")
     second_lr: float = setting(0.0, "of two_stage: of the heads in the second stage; 0: as head_lr")
     second_optimiser: str = setting("", "and by which they learn there, where it is another one")
+    second_last: bool = setting(
+        False, "of two_stage: the last exit, too, has a new head in the second stage"
+    )
     betas: tuple[float, ...] = setting((0.9, 0.98), "of adam and adamw")
     eps: float = setting(1e-8, "of the optimiser")
     rho: float = setting(0.95, "of adadelta")
     weight_decay: float = setting(0.0, "of the optimiser")
+    decayed: str = setting("all", "all parameters, or weights: no biases and norms (transformers)")
     clip: float = setting(1.0, "gradient norm, of backbone and heads each; 0: not clipped")
     schedule: str = setting("linear", "tri_stage, noam, linear, newbob or constant")
     warmup: int = setting(0, "updates in which the rate rises, of tri_stage, noam and linear")
@@ -94,13 +99,14 @@ class RecognitionRecipe(Recipe):
     front: float = setting(0.0, "factor of the gradients of the convolutions; 0: they are frozen")
     freeze: int = setting(0, "first updates in which the heads alone learn")
     layerdrop: float = setting(0.0, "probability with which an update leaves a block out")
-    projection_dropout: float = setting(0.0, "of what enters the first block")
-    dropout: float = setting(0.0, "behind attention and feed-forward")
+    projection_dropout: float = setting(0.0, "of the convolutions' projection, before masks")
+    dropout: float = setting(0.0, "of what enters the blocks, behind attention and feed-forward")
     attention_dropout: float = setting(0.0, "of attention weights")
     activation_dropout: float = setting(0.0, "within the feed-forward")
     head_dropout: float = setting(0.0, "of what a head reads")
     mask_prob: float = setting(0.0, "share of frames in masked spans, where they do not overlap")
     mask_width: int = setting(10, "frames of a span")
+    mask_least: int = setting(0, "spans that an utterance has at least; wav2vec 2.0: 2")
     channel_prob: float = setting(0.0, "share of features in spans that are set to 0")
     channel_width: int = setting(64, "features of such a span")
     speeds: tuple[float, ...] = setting((1.0,), "factors of the speed of speech, one is drawn")

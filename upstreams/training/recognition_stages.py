@@ -4,11 +4,12 @@ split picks the best weights."""
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...benchmark import distributed, resume_points, trainer
 from ...benchmark.contract import Example, TrainingRun
@@ -59,9 +60,10 @@ def stages_of(recipe: RecognitionRecipe, depths: Sequence[int]) -> list[Stage]:
         return [Stage("joint", recipe.steps, each, True, *heads, by_mean)]
     steps, lr = recipe.second_steps or recipe.steps, recipe.second_lr or recipe.head_lr
     second = (lr, recipe.second_optimiser or recipe.head_optimiser)
+    again = depths if recipe.second_last else exits
     return [
         Stage("backbone", recipe.steps, {last: 1.0}, True, *heads, by_mean),
-        Stage("heads", steps, dict.fromkeys(exits, 1.0), False, *second, True),
+        Stage("heads", steps, dict.fromkeys(again, 1.0), False, *second, True),
     ]
 
 
@@ -96,12 +98,16 @@ class StageTraining:
         depths = set(stage.weights)
         # the last exit's transcript is what the others learn
         self.depths = sorted(depths | ({learner.last} if recipe.kd else set()))
+        # made before any stage has trained: of a last exit that learns anew
+        self.heads = {} if stage.backbone else deepcopy(self._learning().state_dict())
 
     def train(self) -> Progress:
         """Train it to its end and put the best weights into the learner."""
         stage = self.stage
         folder = self.run.work / stage.name
         self._hold()
+        if self.heads:
+            self._learning().load_state_dict(self.heads)
         done = trainer.train(
             self.learner,
             self.loss,
@@ -144,6 +150,10 @@ class StageTraining:
             f"begin anew with smaller rates, such as --set lr={lr:g} head_lr={head_lr:g}, or with "
             "precision=full"
         )
+
+    def _learning(self) -> nn.ModuleDict:
+        heads = self.learner.recogniser.heads
+        return nn.ModuleDict({str(depth): heads[str(depth)] for depth in self.stage.weights})
 
     def _hold(self) -> None:
         """What does not learn in this stage takes no gradient."""

@@ -45,7 +45,8 @@ class Changes:
         """(B, T, D), (B,) valid frames -> (B, T, D)"""
         recipe, (rows, _, dim) = self.recipe, x.shape
         if self.rngs and recipe.mask_prob:
-            mask = span_rows(self.rngs, frames.tolist(), recipe.mask_prob, recipe.mask_width)
+            spans = recipe.mask_prob, recipe.mask_width, recipe.mask_least
+            mask = span_rows(self.rngs, frames.tolist(), *spans)
             filling = x.new_zeros(dim) if self.filling is None else self.filling.to(x.dtype)
             x = torch.where(padded_to(mask, x.shape[1]).to(x.device)[..., None], filling, x)
         if self.rngs and recipe.channel_prob:
@@ -60,20 +61,14 @@ def padded_to(mask: Tensor, frames: int) -> Tensor:
     return F.pad(mask, (0, frames - mask.shape[1]))
 
 
-def states(
-    trunk: Upstream, wavs: Tensor, lengths: Tensor, changes: Changes, dropout: float = 0.0
-) -> Iterator[Tensor]:
-    """The (B, T, D) states of depth 0, 1, ..., L of a zero-padded batch.
-
-    Args:
-        dropout: of what enters the first block of a HuBERT or a relative.
-    """
+def states(trunk: Upstream, wavs: Tensor, lengths: Tensor, changes: Changes) -> Iterator[Tensor]:
+    """The (B, T, D) states of depth 0, 1, ..., L of a zero-padded batch."""
     if isinstance(trunk, WaveformTransform):
         with torch.autocast(wavs.device.type, enabled=False):  # a waveform stays as fine as it is
             wavs, lengths = trunk.transform(wavs, lengths), trunk.heard(lengths)
-        return states(trunk.inner, wavs, lengths, changes, dropout)
+        return states(trunk.inner, wavs, lengths, changes)
     if encoder_of(trunk) is not None:
-        return _of_encoder(trunk, wavs, lengths, changes, dropout)
+        return _of_encoder(trunk, wavs, lengths, changes)
     if isinstance(trunk, ConformerTrunk):
         return trunk.net.states(wavs, lengths, *([changes] if changes.rngs else []))
     return trunk.states(wavs, lengths)
@@ -87,12 +82,15 @@ def encoder_of(trunk: Upstream) -> HubertNet | None:
 
 
 def _of_encoder(
-    trunk: PretrainedEncoder, wavs: Tensor, lengths: Tensor, changes: Changes, dropout: float
+    trunk: PretrainedEncoder, wavs: Tensor, lengths: Tensor, changes: Changes
 ) -> Iterator[Tensor]:
-    net, residual = trunk.net, trunk.tap == "residual"
-    x = changes(_front(net, wavs, lengths), frame_counts(lengths, net.shape))
+    """Dropout before masks and before the blocks as transformers' Wav2Vec2Model has them
+    (feat_proj_dropout, hidden_dropout) and fairseq's (dropout_input, dropout)."""
+    net, residual, recipe = trunk.net, trunk.tap == "residual", changes.recipe
+    x = F.dropout(_front(net, wavs, lengths), recipe.projection_dropout, net.training)
+    x = changes(x, frame_counts(lengths, net.shape))
     mask = net.attention_mask(x, lengths)
-    x = F.dropout(net.position(x, mask), dropout, net.training)
+    x = F.dropout(net.position(x, mask), recipe.dropout, net.training)
     yield x
     bias, last = net.relative_bias(x.shape[1]), net.shape.depth
     for depth in range(1, last + 1):
