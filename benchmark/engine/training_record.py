@@ -9,7 +9,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,15 @@ FLAGS = {
 
 
 def made_of(preset: str, recipe: Recipe, data: TrainingData, run: TrainingRun) -> dict[str, Any]:
-    """Everything that decides the weights, as plain JSON values; files by their content."""
+    """Everything that decides the weights, as plain JSON values; files by their content.
+
+    Of the recipe what is not usual, so that one is still itself where a later version has further
+    fields.
+    """
     teacher = run.teacher and f"{run.teacher.card.name} {run.teacher.card.revision}"
-    settings = {**asdict(recipe), **run.options}
-    del settings["source"]  # a sentence about the numbers, not one of them
+    known = usual(recipe)
+    settings = {k: v for k, v in asdict(recipe).items() if k in known and v != known[k]}
+    settings |= run.options
     return {
         "upstream": run.name,
         "preset": preset,
@@ -45,6 +50,11 @@ def made_of(preset: str, recipe: Recipe, data: TrainingData, run: TrainingRun) -
         "data": fingerprint(data) | ({"teacher": teacher} if teacher else {}),
         "seed": run.seed,
     }
+
+
+def usual(recipe: Recipe) -> dict[str, Any]:
+    """The default of every number; `source` is a sentence about them."""
+    return {f.name: f.default for f in fields(recipe) if f.name != "source"}
 
 
 def recipe_of(made: Mapping[str, Any], options: Mapping[str, Any]) -> str:
@@ -69,11 +79,15 @@ def _recipe_behind(weights: Path) -> str:
 
 
 @contextlib.contextmanager
-def claimed(run: TrainingRun, made: Mapping[str, Any]) -> Iterator[bool]:
+def claimed(
+    run: TrainingRun, made: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> Iterator[bool]:
     """Hold the folder of a training while the block trains; yields whether it is finished already.
 
     Another process with the same training waits, and then finds it finished.
 
+    Args:
+        made, defaults: `made_of` and `usual` of its recipe.
     Raises:
         UsageError: the folder holds a training that is made of something else.
     """
@@ -87,7 +101,7 @@ def claimed(run: TrainingRun, made: Mapping[str, Any]) -> Iterator[bool]:
                     _set_unknown_aside(run, file)
                 begun = {**made, "finished": False}
                 write_text(file, sealed(begun))
-            _refuse_another(begun, made, run)
+            _refuse_another(begun, made, defaults, run)
             finished = _finished(begun, run)
         yield finished
         if not finished and distributed.is_leader():
@@ -131,8 +145,11 @@ def _finished(begun: Mapping[str, Any], run: TrainingRun) -> bool:
     return False
 
 
-def _refuse_another(begun: Mapping[str, Any], made: Mapping[str, Any], run: TrainingRun) -> None:
-    there, asked = _flat(begun), _flat(json.loads(json.dumps(made)))
+def _refuse_another(
+    begun: Mapping[str, Any], made: Mapping[str, Any], defaults: Mapping[str, Any], run: TrainingRun
+) -> None:
+    known = {name: _identity(value) for name, value in defaults.items()}
+    there, asked = (known | _flat(json.loads(json.dumps(of))) for of in (begun, made))
     for name in sorted(there.keys() | asked.keys()):
         if there.get(name) == asked.get(name):
             continue

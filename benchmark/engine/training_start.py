@@ -55,7 +55,7 @@ def train(config: TrainingConfig) -> Path:
     made = training_record.made_of(preset, recipe, data, run)
     run = replace(run, recipe=training_record.recipe_of(made, run.options))
     writable(config.out)
-    with training_record.claimed(run, made) as finished:
+    with training_record.claimed(run, made, training_record.usual(recipe)) as finished:
         if not finished:
             training.train(recipe, data, run)
     return run.weights

@@ -5,7 +5,7 @@ whatever is left one after the other.
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ..errors import BenchmarkError
 from ..registry import build_upstream, upstream_class
 from .several import left
 from .threads import small
+from .training_record import usual
 from .training_start import TrainingConfig, named, settled, train
 from .workers import MOST, Ask, at_once, dealt, workers
 
@@ -67,9 +68,8 @@ def beneath(
         start: the training whose weights it begins with, itself from `beneath`.
     """
     _, _, recipe, options, teachers = settled(one)
-    # only what is not a field's default: a recipe that has got a further field is the same one
-    usual = {f.name: f.default for f in fields(recipe)}
-    numbers = {k: v for k, v in asdict(recipe).items() if k != "source" and v != usual[k]}
+    known = usual(recipe)
+    numbers = {k: v for k, v in asdict(recipe).items() if k in known and v != known[k]}
     if start is not None:  # by how it is made, which is the same for every seed
         options = options | {"weights": start.out.parent.name}
     heard = [str(path.resolve()) for path in one.data]

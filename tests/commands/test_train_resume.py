@@ -1,6 +1,7 @@
 """Training cut short, finished before, asked for otherwise, and shared by processes."""
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 import torch
 from earlyexit_superb.benchmark.engine import training_start
 from earlyexit_superb.benchmark.errors import UsageError
+from earlyexit_superb.benchmark.soundness import SEAL
 from helpers import ROOT, TOY
 from helpers.students import STUDENT, errors, train
 from safetensors.torch import load_file
@@ -128,3 +130,19 @@ def test_two_processes_train_what_one_trains(speech, tmp_path, straight):
     ours, theirs = load_file(tmp_path / "student.safetensors"), load_file(straight)
     for key in theirs:
         torch.testing.assert_close(ours[key], theirs[key], atol=1e-5, rtol=1e-4)
+
+
+def test_a_training_of_a_version_that_had_fewer_fields_is_still_itself(speech, tmp_path):
+    """And one of a version that wrote every field."""
+    path = train(speech, tmp_path)
+    file = path.with_suffix("") / "training.json"
+    there = {k: v for k, v in json.loads(file.read_text()).items() if k != SEAL}
+    assert "depth" not in there["settings"]  # as usual
+    there["settings"] |= {"depth": 2, "every": 2}
+    file.write_text(json.dumps(there))
+    before = path.stat().st_mtime_ns
+    assert train(speech, tmp_path) == path and path.stat().st_mtime_ns == before
+    there["settings"]["depth"] = 1
+    file.write_text(json.dumps(there))
+    with pytest.raises(UsageError, match="differs in depth"):
+        train(speech, tmp_path)
