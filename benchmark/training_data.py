@@ -1,5 +1,6 @@
 """The files that a training may hear, and what tells them from others."""
 
+import csv
 import hashlib
 import os
 from collections.abc import Sequence
@@ -9,16 +10,49 @@ from .audio_tree import audio_files
 from .contract import TrainingData
 from .errors import UsageError
 
+# published sets of LibriSpeech that nobody trains on; to hear one, name its folder
+HELD_OUT = ("dev-clean", "dev-other", "test-clean", "test-other")
+MANIFEST = "manifest.csv"  # as `data prepare` writes it
+
 
 def files(folder: Path) -> list[Path]:
-    """The audio below `folder` that a training may hear, sorted.
+    """The audio below `folder` that a training may hear, sorted: no dev and no test split.
 
-    Where an identification split lies in the folder (iden_split.txt, lines of "part path", as
-    VoxCeleb1 and speechocean762 have it), only its part 1, the training part.
+    Where a list of splits lies in the folder, only what it calls training: part 1 of an
+    identification split (iden_split.txt, lines of "part path", as VoxCeleb1 and speechocean762
+    have it), the rows of a manifest.csv whose split is neither dev nor test. Otherwise all but the
+    folders of HELD_OUT.
     """
+    folder = Path(folder)
+    if (folder / "iden_split.txt").exists():
+        return _of_part_one(folder)
+    if folder.is_dir() and MANIFEST in os.listdir(folder):
+        return _of_manifest(folder)
+    found = audio_files(folder)
+    heard = [p for p in found if not held_out(p, folder)]
+    if not heard:
+        raise UsageError(
+            f"{folder} holds nothing but dev and test sets ({', '.join(HELD_OUT)}), which no "
+            f"training should hear; to hear one name its own folder, such as {folder}/dev-clean"
+        )
+    return heard
+
+
+def held_out(path: Path, folder: Path) -> str:
+    """The folder of HELD_OUT below `folder` that a file is in; "" where it is in none."""
+    return next((part for part in path.relative_to(folder).parts if part in HELD_OUT), "")
+
+
+def left_out(folder: Path) -> list[str]:
+    """The folders of HELD_OUT below a folder whose files are not heard."""
+    folder = Path(folder)
+    if (folder / "iden_split.txt").exists() or MANIFEST in os.listdir(folder):
+        return []
+    return sorted({held_out(path, folder) for path in audio_files(folder)} - {""})
+
+
+def _of_part_one(folder: Path) -> list[Path]:
     split = folder / "iden_split.txt"
-    if not split.exists():
-        return audio_files(folder)
     try:
         text = split.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -28,8 +62,35 @@ def files(folder: Path) -> list[Path]:
     if not training:
         raise UsageError(f"{split} names no training file; its lines are: 1 path/of/a/file.wav")
     bases = (folder, folder / "WAVE", folder / "wav")
-    base = next((b for b in bases if (b / training[0]).exists()), folder)
-    return sorted(base / name for name in training)
+    return _there(max(([b / name for name in training] for b in bases), key=_count), split)
+
+
+def _of_manifest(folder: Path) -> list[Path]:
+    file = folder / MANIFEST
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as lines:
+            rows = list(csv.DictReader(lines))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{file} cannot be read ({error}); save it as CSV in UTF-8") from error
+    heard = [row for row in rows if row.get("path") and row.get("split") not in ("dev", "test")]
+    if not heard:
+        raise UsageError(f"{file} has no row of a training split with a path; see its columns")
+    return _there(list(dict.fromkeys(folder / row["path"] for row in heard)), file)
+
+
+def _count(paths: Sequence[Path]) -> int:
+    return sum(path.is_file() for path in paths)
+
+
+def _there(paths: Sequence[Path], named_in: Path) -> list[Path]:
+    """UsageError where some of them are not there."""
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise UsageError(
+            f"{named_in}: {len(missing)} of the {len(paths)} training files that it names are not "
+            f"there, such as {missing[0]}; copy them, or take their lines out"
+        )
+    return sorted(paths)
 
 
 def fingerprint(data: TrainingData) -> dict[str, str]:

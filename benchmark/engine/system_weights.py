@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from ..errors import UsageError
-from ..registry import options_of
+from ..registry import options_of, tasks
 from .experiment import RunConfig
 from .systems import TRAINED, System
 from .training_start import TrainingConfig, preset_of, trainable
@@ -68,5 +68,13 @@ def training_of(system: System, like: RunConfig) -> TrainingConfig:
         settings={name: value for name, value in system.settings.items() if name in options},
         seed=like.seed,
         device=like.device,
+        train_set=_train_set(like),
     )
     return beneath(like.results / FOLDER, one)
+
+
+def _train_set(like: RunConfig) -> str:
+    """Which training set the heads of the table learn from; "" where a layout has one."""
+    task = tasks.get(like.task)
+    protocol = task.protocols[like.protocol or (task.default if like.data else task.builtin)]
+    return str(like.settings.get("train_set", getattr(protocol, "train_set", "")))

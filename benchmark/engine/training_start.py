@@ -1,6 +1,7 @@
 """From what is asked for to a training: every name, setting and folder checked, then trained."""
 
 import inspect
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
@@ -11,8 +12,11 @@ from ..errors import UsageError, did_you_mean
 from ..foreign import prints_to_stderr
 from ..registry import build_upstream, coerce, tasks, upstream_class, upstreams
 from ..storage import writable
+from ..training_data import left_out
 from ..validation import opened
 from . import training_record
+
+log = logging.getLogger("earlyexit_superb")
 
 TEACHERS = "teacher."  # begins the settings that are options of the teacher's constructor
 
@@ -29,6 +33,7 @@ class TrainingConfig:
         task: "" = the data has no labels.
         teacher: another upstream, as `upstream`; "" = none.
         settings: fields of the recipe, options of the upstream, `teacher.` options of the teacher.
+        train_set: which training set, where a layout of `task` has several; "" = the task's usual.
     """
 
     upstream: str
@@ -41,6 +46,7 @@ class TrainingConfig:
     settings: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     device: str = "cpu"
+    train_set: str = ""
 
 
 @prints_to_stderr()
@@ -159,6 +165,11 @@ def _data(config: TrainingConfig, training: Training) -> TrainingData:
             )
         if not config.data:
             raise UsageError(f"{who} learns from speech; name folders of it: --data DIR ...")
+        for folder in config.data:
+            if Path(folder).is_dir() and (names := left_out(folder)):
+                log.warning(
+                    f"{who} does not hear {', '.join(names)} of {folder}: dev and test sets"
+                )
         return TrainingData(config.data, config.noise)
     if len(config.data) > 1:
         raise UsageError(
@@ -167,7 +178,11 @@ def _data(config: TrainingConfig, training: Training) -> TrainingData:
         )
     task, folder = tasks.get(config.task), next(iter(config.data), None)
     protocol = task.protocols[task.default if config.data else task.builtin]
-    return TrainingData((), config.noise, task, opened(task, folder, protocol))
+    if config.train_set:
+        protocol = replace(protocol, train_set=config.train_set)
+    # whether transcripts can be written, and in so few frames, is asked of what learns them
+    corpus = opened(replace(task, check=None), folder, protocol)
+    return TrainingData((), config.noise, task, corpus)
 
 
 def _teacher(

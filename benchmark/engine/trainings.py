@@ -72,7 +72,7 @@ def beneath(
     numbers = {k: v for k, v in asdict(recipe).items() if k in known and v != known[k]}
     if start is not None:  # by how it is made, which is the same for every seed
         options = options | {"weights": start.out.parent.name}
-    heard = [str(path.resolve()) for path in one.data]
+    heard = [*(str(path.resolve()) for path in one.data), *filter(None, [one.train_set])]
     name = named(one.upstream)[0]
     own = one.upstream if ".py:" in one.upstream else ""  # two files may call a class the same
     told = short_hash([own, numbers, options, one.teacher, teachers, one.task, heard])

@@ -52,6 +52,12 @@ def test_a_training_is_shared_by_what_is_not_trained(like):
     assert letters.settings == {"alphabet": "letters"} and letters.out.parent != first.out.parent
     other = system_weights.training_of(spelled_out(MADE), replace(like, data=like.results))
     assert other.out.parent != first.out.parent and other.data == (like.results,)
+    few = replace(like, data=like.results, protocol="minisuperb")
+    small = system_weights.training_of(spelled_out(MADE), few)
+    assert (other.train_set, small.train_set) == ("", "librispeech_finetuning")
+    assert small.out.parent != other.out.parent
+    own = replace(few, settings={"train_set": "train-clean-360"})
+    assert system_weights.training_of(spelled_out(MADE), own).train_set == "train-clean-360"
     seed = system_weights.training_of(spelled_out(MADE), replace(like, seed=2))
     assert seed.out.parent == first.out.parent and seed.seed == 2
 

@@ -81,10 +81,7 @@ class Heard:
 
         shape = (sum(self.sizes), net.shape.conv_dim)
         with whole(folder, "clean.npy") as beside:
-            files = [
-                np.lib.format.open_memmap(beside / f"{kind}.npy", "w+", np.float16, shape)
-                for kind in kinds
-            ]
+            files = [_mapped(beside / f"{kind}.npy", shape) for kind in kinds]
             clips, progress = range(len(self.sizes)), "front-end over the pool"
             for clip in tqdm(clips, progress, file=sys.stderr, unit="clip", mininterval=1):
                 each = _convolved(net, self.pool, clip, len(kinds), run)
@@ -94,6 +91,16 @@ class Heard:
                 file.flush()
             digests = {kind: file_digest(beside / f"{kind}.npy") for kind in kinds}
             (beside / DIGESTS).write_text(sealed(digests), encoding="utf-8")
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new file to write into. Its space is taken now: on a full disk a write into a map is no
+    error but the end of the process."""
+    file = np.lib.format.open_memmap(path, "w+", np.float16, shape)
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with open(path, "r+b") as taken:
+            os.posix_fallocate(taken.fileno(), 0, path.stat().st_size)
+    return file
 
 
 def _sound(folder: Path, kinds: Sequence[str]) -> bool:
