@@ -30,6 +30,7 @@ PUBLISHED_BY, AIMED_BY = "published", "aimed"
 
 def command(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
+    from ..report.paper_table import name_of
     from ..report.papers import PAPERS
     from .paper_output import described, figure, table, trainings
 
@@ -56,7 +57,8 @@ def command(argv: Sequence[str]) -> int:
     asked = _conditions(args, paper)
     shown = _published(args, paper, kind, number)
     lines, made = _only(known[number], args.only), table if kind == "table" else figure
-    for path in made(paper, number, lines, asked, shown, args.out or args.results):
+    name = f"{name_of(paper.name, kind, number)}{_part(args)}"
+    for path in made(paper, number, lines, asked, shown, (args.out or args.results) / name):
         print(path, file=sys.stderr)
     return 0
 
@@ -164,10 +166,26 @@ def _only(of: "Table | Figure", words: Sequence[str]) -> "list[Line]":
     return found
 
 
+def _part(args: Namespace) -> str:
+    """What a file's name says of a part of a table, which does not take the place of the whole."""
+    from ..report.result import slug
+
+    only = f"_only-{slug('-'.join(args.only))}" if args.only else ""
+    return only + (f"_batch{args.batch}" if args.batch else "")
+
+
 def _published(args: Namespace, paper: "Paper", kind: str, number: str) -> "pd.DataFrame":
     from ..extras import HERE, checkout
-    from ..report.paper_table import name_of, published
+    from ..report.paper_table import KEYS, name_of, published
 
     check_published(args.published)
     folder = args.published or (HERE / "results" if checkout() else None)
-    return published(folder, name_of(paper.name, kind, number))
+    name = name_of(paper.name, kind, number)
+    found = published(folder, name)
+    of = (paper.tables if kind == "table" else paper.figures)[number]
+    known = {(line.group, line.label, line.arm) for line in of.lines}
+    for key in dict.fromkeys(zip(*(found[one] for one in KEYS), strict=True)):
+        if key not in known:
+            said = ", ".join(filter(None, key))
+            print(f"notice: published_{name}.csv: no line here is called {said}", file=sys.stderr)
+    return found

@@ -21,7 +21,7 @@ def table(
     printed: "pd.DataFrame",
     out: Path,
 ) -> list[Path]:
-    """Print a table and write its files; their paths."""
+    """Print a table and write its files, paper_ and the name of `out`; their paths."""
     from ..engine.paper_rows import rows
     from ..report import paper_claims, paper_table
     from ..report.paper_text import About, texts
@@ -36,10 +36,9 @@ def table(
     lm = ", ".join(f"{k}={Path(v).name if '/' in v else v}" for k, v in asked.decoding.items())
     about = About(paper, number, lacking, how(made, asked), asked.size, asked.aimed, lm)
     markdown, tex = texts(about, numbers, told)
-    name = f"paper_{paper_table.name_of(paper.name, 'table', number)}"
     csv, differences = (one.to_csv(index=False, lineterminator="\n") for one in (numbers, told))
     files = {".csv": csv, "_differences.csv": differences, ".md": markdown, ".tex": tex}
-    paths = [out / f"{name}{end}" for end in files]
+    paths = [out.with_name(f"paper_{out.name}{end}") for end in files]
     for path, text in zip(paths, files.values(), strict=True):
         write_text(path, text)
     print(markdown, end="")
@@ -54,10 +53,10 @@ def figure(
     printed: "pd.DataFrame",
     out: Path,
 ) -> list[Path]:
-    """Draw a figure, print what it leaves out, and write its files; their paths."""
+    """Draw a figure, print what it leaves out, and write its files, paper_ and the name of `out`;
+    their paths."""
     from ..engine.paper_rows import rows
     from ..errors import UsageError
-    from ..report.paper_table import name_of
     from ..report.row_notes import warn
     from .figure import files
 
@@ -68,10 +67,9 @@ def figure(
         told = "; ".join(lacking) or "its rows were refused, as said above"
         raise UsageError(f"paper {paper.name}: --figure {number} has nothing to draw: {told}")
     module = import_module(f"..report.figures.{of.kind}", __package__)
-    name = f"paper_{name_of(paper.name, 'figure', number)}"
     shown = module.frame(made, printed)
     print("\n".join([f"Figure {number} of {paper.reference}: {of.title}.", *of.notes, *lacking]))
-    return files(name, shown, module.draw, out)
+    return files(f"paper_{out.name}", shown, module.draw, out.parent)
 
 
 def how(made: "Sequence[Made]", asked: "Conditions") -> dict[str, str]:

@@ -55,7 +55,8 @@ def _part(system: System, dealt: Sequence[str], like: RunConfig) -> Part:
     answers = like.task in system.facts.answers
     given = system.settings.get("exits", like.settings.get("exits"))
     words = _depths(system.facts) if given is None and not answers else (given or "").split(",")
-    fixed = {int(word) for word in words if word.strip().isdecimal()}
+    words = [word.strip() for word in words]
+    fixed = {int(word) for word in words if word.isdecimal()}
     exits = ",".join(filter(None, [*words, *(dealt if knob else ())]))
 
     def wanted(row: Row) -> bool:

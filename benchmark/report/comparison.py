@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from ..config import short_hash
 from ..contract import Metric
 from ..registry import untrained
 from . import differences
@@ -17,7 +18,7 @@ from .board_lines import aggregated, cell_of, row
 from .curve import FIXED, Pool, adaptive, point
 from .interval import of_mean
 from .result import Result, measured
-from .trainings_apart import trainings_apart
+from .trainings_apart import recipe_of, trainings_apart
 
 CONTROLS = "controls"
 # in this order; others follow, then controls
@@ -44,11 +45,12 @@ def frame(results: Sequence[Result]) -> pd.DataFrame:
     """A line for each cell, over its seeds: frozen upstreams first, then by group and cost.
 
     Columns: no (from 1, as the picture has it), group, kind, stepped, SIZES, tuned_on, upstream,
-    exit, knob, value, span, seeds, trainings (of what answers; of a head one a seed), metric, unit,
-    higher_is_better (of the metric that ranks), every metric with its interval (<name>_low, _high),
-    the columns of differences.py, COSTS, device, front_macs and front_rtfx (whether no other line
-    of its part, frozen or tuned, is cheaper and at least as good), n, failed, task, protocol,
-    corpus.
+    weights (a short hash where two models have one name), model (the recipe of its training, or its
+    revision), exit, knob, value, span, seeds, trainings (of what answers; of a head one a seed),
+    metric, unit, higher_is_better (of the metric that ranks), every metric with its interval
+    (<name>_low, _high), the columns of differences.py, COSTS, device, front_macs and front_rtfx
+    (whether no other line of its part, frozen or tuned, is cheaper and at least as good), n,
+    failed, task, protocol, corpus.
 
     Args:
         results: of one task, recipe and corpus.
@@ -58,10 +60,14 @@ def frame(results: Sequence[Result]) -> pd.DataFrame:
     for result in results:
         cells.setdefault(cell_of(row(result)), []).append(result)
     pool, metrics = Pool(results), measured(results[0])
-    reference = _reference(results)
-    lines = [_line(of, metrics, pool, reference) for of in cells.values()]
+    references = {
+        part: _reference([result for result in results if result.tuned_on == part])
+        for part in dict.fromkeys(result.tuned_on for result in results)
+    }
+    lines = [_line(of, metrics, pool, references[of[0].tuned_on]) for of in cells.values()]
     lines.sort(key=_place)
     out = pd.DataFrame(lines)
+    out["weights"] = _weights(lines)
     for column, (cost, more_is_better) in FRONTS.items():
         out[column] = _fronts(out, cost, more_is_better)
     out.insert(0, "no", range(1, len(out) + 1))
@@ -88,6 +94,16 @@ def _place(line: Mapping[str, Any]) -> tuple:
     return line["tuned_on"], at, group, line["upstream"], cost, line["exit"]
 
 
+def _weights(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What tells two models of one name apart, of which only the files differ; else ""."""
+    known: dict[str, set[str]] = {}
+    for line in lines:
+        known.setdefault(line["upstream"], set()).add(line["model"])
+    return [
+        short_hash(line["model"])[:6] if len(known[line["upstream"]]) > 1 else "" for line in lines
+    ]
+
+
 # ---- a line --------------------------------------------------------------------------------------
 
 
@@ -104,6 +120,7 @@ def _line(
         **{name: first.detail.get(name) for name in SIZES},
         "tuned_on": first.tuned_on,
         "upstream": first.cell.upstream,
+        "model": recipe_of(first) or first.cell.revision,
         "exit": _exit(first),
         **{name: line[name] for name in ("knob", "value", "span")},
         "seeds": len(rows),

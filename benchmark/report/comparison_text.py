@@ -25,6 +25,7 @@ def tables(table: pd.DataFrame, metrics: Sequence[str]) -> list[tuple[str, pd.Da
 
 def _text(part: pd.DataFrame, metrics: Sequence[str], device: str) -> pd.DataFrame:
     out = part[["no", "group", "upstream", "exit"]].astype(str)
+    out["upstream"] += [f" [{weights}]" if weights else "" for weights in part["weights"]]
     out["upstream"] += [("" if stepped else f" {ALL_DEPTHS}") for stepped in part["stepped"]]
     if (part["tuned_on"] != "").any():
         out["tuned on"] = part["tuned_on"]

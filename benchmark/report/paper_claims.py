@@ -8,6 +8,7 @@ same utterances, with intervals clustered by speaker.
     minus random exits                    the same exits dealt out anew, in exact expectation
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from .table1 import NONE, SURE
 
 METRIC = "wer"
 BEFORE = "minus the exit before it"
+BEYOND = "costs more than its last fixed exit, or less than its first"
 VERSUS = {"vs_curve": "minus fixed exits", "vs_random": "minus random exits"}
 COLUMNS = ("claim", "group", "line", "value", "low", "high", "p", "n", "seeds", "note")
 
@@ -86,6 +88,10 @@ def _adaptive(made: Sequence[Made], pool: Pool) -> Iterator[dict[str, Any]]:
         told = differences.of_cell(one.rows, pool, METRIC)
         for kind, claim in VERSUS.items():
             if told[kind] is None:
+                if kind == "vs_curve" and any(pool.curve(row) for row in one.rows):
+                    none = dict.fromkeys(("value", "low", "high", "p"), math.nan)
+                    over = {"n": 0, "seeds": len(one.rows), "note": BEYOND}
+                    yield _about(claim, one) | none | over
                 continue
             ends = zip(("value", "low", "high", "p"), ("", "_low", "_high", "_p"), strict=True)
             values = {name: told[kind + end] for name, end in ends}
@@ -101,7 +107,7 @@ def read(table: pd.DataFrame) -> pd.DataFrame:
     """`claims` as text: differences with their intervals, SURE where one excludes zero."""
     out = table[["claim", "group", "line"]].copy()
     out["difference of WER %"] = [_difference(line) for line in table.to_dict("records")]
-    out["p"] = [f"{p:.3f}" for p in table["p"].astype(float)]
+    out["p"] = [f"{p:.3f}" if p == p else NONE for p in table["p"].astype(float)]
     out.index = pd.Index(pd.factorize(table["claim"])[0])
     return out.drop(columns=[] if table["group"].any() else "group").astype(str)
 

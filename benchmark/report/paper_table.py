@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import UsageError
 from .board_lines import row
 from .interval import of_mean
 from .papers.shape import ALL, Line, Table
+from .published import read
 from .result import Result
 from .table1 import NONE, OURS, PAPER
 
@@ -66,22 +66,14 @@ def name_of(paper: str, kind: str, number: str) -> str:
 def published(folder: Path | None, name: str) -> pd.DataFrame:
     """published_<name>.csv, numbers as they are printed; no lines where there is no such file.
 
-    Raises: UsageError where it lacks a column, or has two lines of one row.
+    Raises: UsageError: see `published.read`.
     """
     path = folder / f"published_{name}.csv" if folder else None
     if path is None or not path.is_file():
         return pd.DataFrame(columns=[*KEYS, "source"])
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if lacking := {*KEYS, "source"} - set(frame.columns):
-        raise UsageError(
-            f"{path} is no table of published numbers: it has no column "
-            f"{', '.join(sorted(lacking))}; compare it with results/published_hubert-ee_table1.csv"
-        )
-    known = frame[list(KEYS)]
-    if (twice := known[known.duplicated()]).size:
-        said = " ".join(filter(None, twice.iloc[0]))
-        raise UsageError(f"{path} has two lines of {said}; keep one")
-    return frame
+    # a figure has a number for every depth
+    keys = (*KEYS, "depth") if "_figure" in name else KEYS
+    return read(path, keys, f"published_{name}.csv")
 
 
 # ---- as numbers ----------------------------------------------------------------------------------

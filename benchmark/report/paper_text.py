@@ -100,7 +100,7 @@ def _of_ours(ours: pd.DataFrame, about: About) -> list[str]:
         said.append(
             "Ours are small models: a number of ours and one of the paper are not comparable, each "
             "is to be read against the other lines of its source. Blocks are numbered as there; "
-            "ours lie at the same share of the model's depth."
+            f"ours lie at the same share of the model's depth.{_own_blocks(about)}"
         )
     if max(seeds) < PUBLISHED_SEEDS:
         said.append(f"Fewer than {PUBLISHED_SEEDS} seeds: a first look.")
@@ -109,8 +109,18 @@ def _of_ours(ours: pd.DataFrame, about: About) -> list[str]:
     said.append(
         "GMAC/s count the front-end and every branch that is tested, whether or not it fires"
         + (f"; RTF is that of the upstream alone, batch 1, on {devices}." if timed else ".")
+        + (" Times of two devices are not comparable." if timed and " and " in devices else "")
     )
     return said
+
+
+def _own_blocks(about: About) -> str:
+    """What a mean exit of ours counts."""
+    models = [line.training.model for line in about.table.lines if line.training]
+    counts = sorted({model.last(about.size) for model in models})
+    if "depth" not in about.table.measures or not models:
+        return ""
+    return f" A mean exit of ours counts its own blocks, {' or '.join(map(str, counts))} in all."
 
 
 def _of_thresholds(aimed: bool) -> str:
@@ -128,11 +138,25 @@ def _of_thresholds(aimed: bool) -> str:
 
 def of_claims(table: pd.DataFrame) -> str:
     """What the differences are."""
-    seeds = int(table["seeds"].max())
+    seeds, made_of = int(table["seeds"].max()), set(table["claim"])
+    adaptive = made_of & set(paper_claims.VERSUS.values())
+    fixed = (
+        "; fixed exits are those of the same weights, mixed to the same multiply-accumulates"
+        if adaptive
+        else ""
+    )
+    random = ""
+    if paper_claims.VERSUS["vs_random"] in made_of:
+        random = "; random ones the same exits dealt out anew, in exact expectation"
+    elif adaptive:
+        random = ". Random exits are made of thresholds that are set for mean exits alone"
+    beyond = (
+        f" {NONE}: one of its seeds costs more than its last fixed exit, or less than its first."
+        if (table["note"] == paper_claims.BEYOND).any()
+        else ""
+    )
     return (
         "Paired differences of word error rates on the same test utterances, below zero where the "
-        "first is better; fixed exits are those of the same weights, mixed to the same "
-        "multiply-accumulates; random ones the same exits dealt out anew, in exact expectation. "
-        f"Mean over seeds ({seeds}), 95 % interval by speaker; {SURE}: it excludes zero, each line "
-        "by itself."
+        f"first is better{fixed}{random}. Mean over seeds ({seeds}), 95 % interval by speaker; "
+        f"{SURE}: it excludes zero, each line by itself.{beyond}"
     )

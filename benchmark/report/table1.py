@@ -12,9 +12,9 @@ import pandas as pd
 
 from ..calibration import SPANS
 from ..contract import Metric
-from ..errors import UsageError
 from .board_lines import aggregated, cell_of, compared, row
 from .differences import NO_TEST
+from .published import read
 from .result import Result, slug
 from .screen import metrics_of
 
@@ -31,25 +31,13 @@ SHORT = {"si_sdr_improvement": "SI-SDRi", "accuracy": "ACC"}  # as the paper hea
 def published(folder: Path, tasks: Iterable[str]) -> dict[str, pd.DataFrame]:
     """published_<task>.csv of a folder, for the tasks that have one; numbers as they are printed.
 
-    Raises: UsageError where a file lacks a column, or has two lines of one row.
+    Raises: UsageError: see `published.read`.
     """
-    found = {}
-    for task in tasks:
-        path = folder / f"published_{slug(task)}.csv"
-        if path.is_file():
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-            if lacking := {"upstream", "exit", "rho", "span", "source"} - set(frame.columns):
-                raise UsageError(
-                    f"{path} is no table of published numbers: it has no column "
-                    f"{', '.join(sorted(lacking))}; compare it with results/published_se.csv"
-                )
-            known = frame[["upstream", "exit", "rho", "span"]]
-            if (twice := known[known.duplicated()]).size:
-                raise UsageError(
-                    f"{path} has two lines of {' '.join(filter(None, twice.iloc[0]))}; keep one"
-                )
-            found[task] = frame
-    return found
+    paths = {task: folder / f"published_{slug(task)}.csv" for task in tasks}
+    keys = ("upstream", "exit", "rho", "span")
+    return {
+        task: read(path, keys, "published_se.csv") for task, path in paths.items() if path.is_file()
+    }
 
 
 def lines(

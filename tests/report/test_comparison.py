@@ -121,6 +121,36 @@ def test_two_files_of_one_name_are_two_curves(rows, tmp_path):
     assert [found[name] for name in same] == [expected[name] for name in same]
 
 
+def test_two_models_of_one_name_are_told_apart(tmp_path):
+    def one(values, gmacs, exit, revision):
+        row = {"upstream": "ee(weights=w.safetensors)", "exit": exit, "revision": revision}
+        return keep(tmp_path, values, cost(gmacs), tuned_on="se labels", **row)
+
+    both = [
+        one(X + extra, gmacs, exit, revision)
+        for extra, revision in ((0, "joint"), (1, "steps"))
+        for gmacs, exit in ((1.0, "depth 5"), (2.0, "full"))
+    ]
+    table = comparison.frame(both)
+    assert table["weights"].nunique() == 2 and (table["weights"].str.len() == 6).all()
+    [(_, shown)] = comparison_text.tables(table, ["pesq"])
+    assert shown["upstream"].nunique() == 2
+    figure = systems.draw(systems.read(table.to_csv(index=False)))
+    through = [line for line in figure.axes[0].get_lines() if len(line.get_xdata()) > 1]
+    assert [list(line.get_xdata()) for line in through] == [[1.0, 2.0]] * 2
+    assert (comparison.frame(both[:2])["weights"] == "").all()
+
+
+def test_a_tuned_system_with_many_exits_takes_no_curve_from_frozen_ones(rows, tmp_path):
+    exits = [(float(k), f"depth {k}") for k in (2, 4, 6, 8, 10)]
+    tuned = [
+        keep(tmp_path, X, cost(gmacs), upstream="ee", exit=exit, tuned_on="se labels")
+        for gmacs, exit in exits
+    ]
+    found = line(comparison.frame([*rows, *tuned]), "distil")
+    assert found["curve_of"] == "hubert.tiny" and found["vs_curve"] == pytest.approx(0.15)
+
+
 def test_systems_are_held_against_fixed_depths_at_equal_macs(table):
     # half-way from depth 6 to full: X + 0.25
     adaptive = line(table, "daisy.tiny", "rho 0.7, mean")

@@ -9,7 +9,7 @@ from earlyexit_superb.benchmark.report import paper_claims, paper_table
 from earlyexit_superb.benchmark.report.figures import paper_cost, paper_exits, paper_shares
 from earlyexit_superb.benchmark.report.paired import difference
 from earlyexit_superb.benchmark.report.paper_table import Made, published
-from earlyexit_superb.benchmark.report.paper_text import About, texts
+from earlyexit_superb.benchmark.report.paper_text import About, of_claims, texts
 from earlyexit_superb.benchmark.report.papers import PAPERS, zaiem
 from helpers import ROOT, papers
 
@@ -69,6 +69,13 @@ def test_a_published_file_that_is_none_is_refused(tmp_path):
     with pytest.raises(UsageError, match="two lines of whole"):
         published(tmp_path, "x_table1")
     assert published(tmp_path, "other").empty and published(None, "other").empty
+    broken = tmp_path / "published_x_table1.csv"
+    broken.write_text("group,line,arm,wer,source\n,whole,,3.9,p. 3, column 2\n")
+    with pytest.raises(UsageError, match="line 2, has other columns than its first line; put quot"):
+        published(tmp_path, "x_table1")
+    many = PRINTED.loc[[0, 0]].assign(depth=["5", "8"])  # of a figure every depth has a line
+    many.to_csv(tmp_path / "published_x_figure4.csv", index=False)
+    assert len(published(tmp_path, "x_figure4")) == 2
 
 
 @pytest.fixture
@@ -151,6 +158,26 @@ def test_a_row_that_leaves_by_itself_is_held_against_its_own_fixed_exits(tmp_pat
         "records"
     )
     assert told["claim"] == "minus fixed exits" and told["value"] == pytest.approx(-5)
+
+
+def test_a_row_that_is_dearer_than_no_exit_is_not_left_out(tmp_path):
+    early = papers.TABLE.lines[1]
+    exits = (("depth 1", 1), ("depth 2", 2))
+    fixed = [papers.row(tmp_path, [40] * 4, exit=exit, depth=k) for exit, k in exits]
+    row = papers.row(tmp_path, [15] * 4, exit="tau 3.2", depth=3, tau=3.2)
+    told = paper_claims.claims([Made(early, (row,))], papers.TABLE, [*fixed, row])
+    assert told["claim"].tolist() == ["minus fixed exits"] and told["value"].isna().all()
+    shown = paper_claims.read(told)
+    assert shown["difference of WER %"].tolist() == shown["p"].tolist() == ["--"]
+    assert "costs more than its last fixed exit" in of_claims(told)
+
+
+def test_times_of_two_devices_are_not_one_curve(made):
+    pytest.importorskip("matplotlib")
+    table = paper_cost.frame(made, PRINTED)
+    table.loc[table.index[-1], ["device", "rtf"]] = ["another", 0.2]
+    figure = paper_cost.draw(table)
+    assert figure.axes[0].get_title(loc="left").endswith("1 points of other devices left out")
 
 
 def test_figures_draw_what_their_tables_say(made):

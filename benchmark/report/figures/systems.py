@@ -49,7 +49,7 @@ PLACES = [(x, y) for y in (3, -8, 10, -15, 17, -22) for x in (3, -9)]
 def read(text: str) -> pd.DataFrame:
     """The table from its CSV; texts are texts where they are empty, too."""
     table = pd.read_csv(io.StringIO(text), float_precision="round_trip")
-    words = ("tuned_on", "kind", "unit", "device", "span")
+    words = ("tuned_on", "kind", "unit", "device", "span", "weights")
     return table.assign(**{name: table[name].fillna("").astype(str) for name in words})
 
 
@@ -150,7 +150,7 @@ def _join(axes: Any, part: pd.DataFrame, column: str, lines: Lines) -> None:
     """A line through the exits of each system: its fixed depths, and what its evidence decided."""
     fixed = part["exit"].str.fullmatch(FIXED.pattern) & (part["group"] != CONTROLS)
     for rows, grey in ((fixed, True), (part["group"] == "adaptive", False)):
-        for _, exits in part[rows].groupby(["upstream", "span"]):
+        for _, exits in part[rows].groupby(["upstream", "weights", "span"]):
             exits, first = exits.sort_values(column), exits.iloc[0]
             look = PLAIN | {
                 "color": GREY if grey else _look(first["group"], first["kind"])["color"]
