@@ -64,7 +64,14 @@ def main() -> None:
         )
         pairs = list(zip(pools, rows, strict=True))
         points = [pool.at_equal_macs(row) for pool, row in pairs]
-        told("minus fixed exits", of(rows), {i: p.scores(METRIC) for i, p in enumerate(points)})
+        gmacs = np.mean([row.cost.gmacs_per_s for row in rows])
+        whole = np.mean([row.cost.gmacs_per_s for row in fixed["full"]])
+        print(f"  GMAC a second of audio   {gmacs:.3f}, of the last exit alone {whole:.3f}")
+        if None in points:
+            print("  minus fixed exits        none of that cost")
+        else:
+            told("minus fixed exits", of(rows), {i: p.scores(METRIC) for i, p in enumerate(points)})
+        told("minus the last exit", of(rows), of(fixed["full"]))
         told(
             "minus random exits", of(rows), of([pool.control(row, "random") for pool, row in pairs])
         )
