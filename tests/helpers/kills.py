@@ -92,7 +92,8 @@ class Campaign:
             for path in left:
                 os.utime(path, (time.time() - 2 * STALE,) * 2)
             self._holds(self._started())
-        assert unfinished(self.folder) == []
+        rest = unfinished(self.folder)
+        assert rest == [], rest
         self.ended += 1
 
     def _holds(self, process: subprocess.Popen) -> None:
