@@ -113,6 +113,25 @@ def test_dev_transcripts_without_room_are_counted(caplog):
     assert "1 of 3 dev transcripts need more frames than small gives" in caplog.text
 
 
+def test_looks_at_dev_keep_to_both_limits():
+    recipe = replace(RECIPE, batch=4, seconds=2.0)
+    speech = Transcripts(recipe, transcribed(dev=12), run_in(), Small())
+    looks = list(speech.dev())
+    assert sum(len(batch.texts) for batch in looks) == 12
+    for batch in looks:
+        count, longest = len(batch.texts), int(batch.lengths.max())
+        assert count <= 4 and (count == 1 or count * longest <= 2 * 16_000)
+    assert any(len(batch.texts) < 4 for batch in looks[:-1])  # seconds did decide
+
+
+def test_the_utterances_of_an_update_are_counted():
+    recipe = replace(RECIPE, batch=3, accumulate=2)
+    speech = Transcripts(recipe, transcribed(train=8), run_in(), Small())
+    pairs = [(speech.batch(i), speech.batch(i + 1)) for i in (0, 2, 4)]
+    for one, other in pairs:
+        assert one.of_update == other.of_update == (one.of_all + other.of_all) / 2
+
+
 def test_dev_may_be_thinned():
     data = transcribed(dev=10)
     few = Transcripts(replace(RECIPE, dev_limit=4), data, run_in(), Small())

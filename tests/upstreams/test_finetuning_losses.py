@@ -5,12 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from earlyexit_superb.benchmark import distributed
+from earlyexit_superb.benchmark import distributed, trainer
 from earlyexit_superb.benchmark.errors import UsageError
 from earlyexit_superb.upstreams.training import optimisers
 from earlyexit_superb.upstreams.training.recognition_loss import Heard, averaged, ctc, total
 from earlyexit_superb.upstreams.training.recognition_stages import stages_of
 from helpers.spelling import RECIPE, Small
+from torch import nn
 from torch.nn import functional as F
 
 TARGETS = [[5, 6, 6], [7], [8, 9, 10, 11]]
@@ -124,6 +125,44 @@ def test_backbone_and_heads_may_have_optimisers_of_their_own():
     backbone.requires_grad_(False)
     [group] = made("adadelta").param_groups
     assert group["lr"] == 0.9
+
+
+def test_biases_and_norms_need_not_decay_and_are_clipped_with_their_part():
+    backbone, heads = (torch.nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)) for _ in "ab")
+    recipe = replace(RECIPE, weight_decay=0.5, decayed="weights")
+    made = optimisers.optimiser(recipe, backbone.parameters(), heads.parameters(), 0.9, "")
+    told = [(g["part"], g["weight_decay"], len(g["params"]), g["lr"]) for g in made.param_groups]
+    assert told == [
+        (0, 0.5, 1, recipe.lr),
+        (0, 0.0, 3, recipe.lr),
+        (1, 0.5, 1, 0.9),
+        (1, 0, 3, 0.9),
+    ]
+    both = nn.ModuleList([backbone, heads])
+    training = trainer._Training(
+        None, both, None, made, trainer.Schedule(1, 1, clip=0.1), None, 0, dict, {}
+    )
+    (backbone(torch.randn(4, 2)) * heads(torch.randn(4, 2))).sum().backward()
+    training.clip_gradients()
+    for part in (backbone, heads):
+        norm = torch.stack([p.grad.norm() for p in part.parameters()]).norm()
+        assert float(norm) == pytest.approx(0.1, rel=1e-3)
+
+
+def test_an_update_is_a_mean_over_its_utterances_whatever_its_micro_batches_hold():
+    losses = torch.tensor([1.0, 2.0, 3.0, 6.0])
+    parts = [(losses[:1], 1), (losses[1:], 3)]  # two micro-batches, of one and of three
+
+    def mean(per):
+        recipe = replace(RECIPE, per=per)
+        targets = [[5]] * 4  # of one symbol, so both means are over utterances
+        each = [
+            averaged(some, targets[:n], recipe, batch(of_all=n, of_update=2.0)) for some, n in parts
+        ]
+        return float(sum(each)) / len(each)  # as gradients are averaged
+
+    assert mean("utterance") == pytest.approx(float(losses.mean()))
+    assert mean("symbol") == pytest.approx((1 + 11 / 3) / 2)
 
 
 @pytest.mark.parametrize(

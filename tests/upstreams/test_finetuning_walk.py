@@ -91,6 +91,8 @@ def test_spans_are_as_many_as_asked_and_stay_inside():
     # 20 spans of 5, which may overlap: 1 - (1 - 0.2/5)^5 and a little more, drawn without repeats
     assert 0.17 < share < 0.2
     assert not spans(np.random.default_rng(0), 4, 1.0, 5).any()
+    least = [spans(np.random.default_rng(k), 100, 0.0, 10, 2).sum() for k in range(9)]
+    assert all(10 < n <= 20 for n in least)  # two, at two places, which may overlap
     rows = span_rows([np.random.default_rng(0)] * 2, [30, 60], 0.5, 10)
     assert rows.shape == (2, 60) and not rows[0, 30:].any() and rows[1].any()
 
