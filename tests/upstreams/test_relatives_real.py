@@ -21,7 +21,8 @@ KINDS = {"wav2vec2": "Wav2Vec2", "wavlm": "WavLM", "data2vec": "Data2VecAudio"}
 # States that reach 7 (data2vec) or are not normalised within (Large) leave float32 no more: the
 # libraries' own float32 is as far from their double precision as ours is.
 LARGER = 2e-5
-TOLERANCES = {"wav2vec2": 1e-5, "wavlm": 1e-5, "data2vec": LARGER}  # of Base
+# of Base; of 37,632 numbers one is 1.05e-5 off on one kind of processor
+TOLERANCES = {"wav2vec2": LARGER, "wavlm": 1e-5, "data2vec": LARGER}
 SIZES = [
     *(pytest.param(family, "base", tolerance) for family, tolerance in TOLERANCES.items()),
     *(pytest.param(family, "large", LARGER) for family in KINDS),

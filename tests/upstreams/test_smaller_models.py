@@ -162,4 +162,5 @@ def test_a_run_at_base_size_on_real_recordings(tmp_path, own_cache, name):
     words += ["--data", str(recordings), "--results", str(tmp_path)]
     assert main([*words, "--set", "weights=random", *few]) == 0
     rows = [json.loads(path.read_text()) for path in tmp_path.glob("se/*/*/*/*.json")]
-    assert {row["cell"]["upstream"] for row in rows} == {f"{name}.base(weights=random)"}
+    named = {row["cell"]["upstream"] for row in rows}
+    assert named == {f"{name}.base(weights=random)", "unprocessed"}
