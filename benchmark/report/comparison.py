@@ -35,10 +35,12 @@ class Reference(NamedTuple):
     Attributes:
         name: of the upstream; "" = there is none.
         revisions: its weights by seed; two files of one name are two models.
+        curves: the upstreams that have several fixed depths.
     """
 
     name: str
     revisions: Mapping[int | None, str]
+    curves: frozenset[str] = frozenset()
 
 
 def frame(results: Sequence[Result]) -> pd.DataFrame:
@@ -133,10 +135,10 @@ def _line(
         out |= _scored(rows, line, metric.name)
     told = differences.of_cell(rows, pool, metrics[0].name)
     told["curve_of"] = first.cost.reference if told["curve"] else None
-    if out["group"] not in ("adaptive", CONTROLS) and reference.name not in (
-        "",
-        first.cell.upstream,
-    ):
+    other = reference.name not in ("", first.cell.upstream)
+    # a system that answers at exits of its own is no rival of another one's
+    own = answers and first.cell.upstream in reference.curves
+    if out["group"] not in ("adaptive", CONTROLS) and other and not own:
         told |= _from_reference(rows, reference, pool, metrics[0].name)
     kept = ("device", "n", "failed", "task", "protocol", "corpus")
     return out | told | {name: line[name] for name in (*COSTS, *kept)}
@@ -179,7 +181,8 @@ def _reference(results: Sequence[Result]) -> Reference:
     for (upstream, revision, seed), _ in counted:
         if upstream == name:
             revisions.setdefault(seed, revision)
-    return Reference(name, revisions)
+    curves = frozenset(upstream for (upstream, *_), count in counted if count > 1)
+    return Reference(name, revisions, curves)
 
 
 def _from_reference(

@@ -151,6 +151,19 @@ def test_a_tuned_system_with_many_exits_takes_no_curve_from_frozen_ones(rows, tm
     assert found["curve_of"] == "hubert.tiny" and found["vs_curve"] == pytest.approx(0.15)
 
 
+def test_systems_that_answer_at_exits_of_their_own_are_no_rivals(tmp_path):
+    costs = {"one": (1.0, 3.0, 5.0), "other": (2.0, 4.0)}
+    both = [
+        replace(
+            keep(tmp_path, X, cost(gmacs), upstream=name, exit=f"depth {k}", tuned_on="labels"),
+            answered_by="upstream",
+        )
+        for name, of in costs.items()
+        for k, gmacs in enumerate(of)
+    ]
+    assert comparison.frame(both)["vs_curve"].isna().all()
+
+
 def test_systems_are_held_against_fixed_depths_at_equal_macs(table):
     # half-way from depth 6 to full: X + 0.25
     adaptive = line(table, "daisy.tiny", "rho 0.7, mean")
