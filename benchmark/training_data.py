@@ -24,12 +24,10 @@ def files(folder: Path) -> list[Path]:
     folders of HELD_OUT.
     """
     folder = Path(folder)
-    if (folder / "iden_split.txt").exists():
-        return _of_part_one(folder)
-    if folder.is_dir() and MANIFEST in os.listdir(folder):
-        return _of_manifest(folder)
+    if (heard := _listed(folder)) is not None:
+        return heard
     found = audio_files(folder)
-    heard = [p for p in found if not held_out(p, folder)]
+    heard = [path for path in found if not held_out(path, folder)]
     if not heard:
         raise UsageError(
             f"{folder} holds nothing but dev and test sets ({', '.join(HELD_OUT)}), which no "
@@ -46,9 +44,18 @@ def held_out(path: Path, folder: Path) -> str:
 def left_out(folder: Path) -> list[str]:
     """The folders of HELD_OUT below a folder whose files are not heard."""
     folder = Path(folder)
-    if (folder / "iden_split.txt").exists() or MANIFEST in os.listdir(folder):
+    if _listed(folder) is not None:
         return []
     return sorted({held_out(path, folder) for path in audio_files(folder)} - {""})
+
+
+def _listed(folder: Path) -> list[Path] | None:
+    """The training files of a list in the folder; None where there is no list of splits."""
+    if (folder / "iden_split.txt").exists():
+        return _of_part_one(folder)
+    # not by is_file: some file systems would take a MANIFEST.csv for it
+    there = folder.is_dir() and MANIFEST in os.listdir(folder)
+    return _of_manifest(folder / MANIFEST) if there else None
 
 
 def _of_part_one(folder: Path) -> list[Path]:
@@ -65,17 +72,26 @@ def _of_part_one(folder: Path) -> list[Path]:
     return _there(max(([b / name for name in training] for b in bases), key=_count), split)
 
 
-def _of_manifest(folder: Path) -> list[Path]:
-    file = folder / MANIFEST
+def _of_manifest(file: Path) -> list[Path] | None:
+    """None where it is no list that `data prepare` wrote, but somebody else's."""
     try:
         with open(file, encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{file} cannot be read ({error}); save it as CSV in UTF-8") from error
-    heard = [row for row in rows if row.get("path") and row.get("split") not in ("dev", "test")]
+            reader = csv.DictReader(lines)
+            if not {"path", "split"} <= set(reader.fieldnames or ()):
+                return None
+            rows = list(reader)
+    except UnicodeDecodeError:
+        return None
+    except (OSError, csv.Error) as error:
+        raise UsageError(f"{file} cannot be read ({error}); mend or remove it") from error
+    held = {row["path"] for row in rows if row["split"] in ("dev", "test")}
+    heard = dict.fromkeys(row["path"] for row in rows if row["path"] and row["path"] not in held)
     if not heard:
-        raise UsageError(f"{file} has no row of a training split with a path; see its columns")
-    return _there(list(dict.fromkeys(folder / row["path"] for row in heard)), file)
+        raise UsageError(
+            f"{file} has no row of a training split; prepare the corpus with one "
+            "(run_benchmark.py data prepare --help), or give another folder"
+        )
+    return _there([file.parent / path for path in heard], file)
 
 
 def _count(paths: Sequence[Path]) -> int:

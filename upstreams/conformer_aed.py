@@ -30,7 +30,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..benchmark.asking import depth_before
 from ..benchmark.contract import SAMPLE_RATE, Training, TrainingData, TrainingRun
 from ..benchmark.errors import UsageError
 from ..benchmark.registry import upstreams
@@ -147,8 +146,11 @@ class ConformerAED(FromScratch):
         rows = zip(state, frames.split(1), frames.tolist(), strict=True)
         return [head.transcripts(row[None, :n], one)[0] for row, one, n in rows]
 
+    def written(self, answer: Tensor) -> list[int]:
+        return answer.tolist()
+
     def decode(self, answer: Tensor, task: str) -> str:
-        return self.alphabet.decode(answer.tolist())
+        return self.alphabet.decode(self.written(answer))
 
     def spoken(self, ids: Tensor) -> float:
         """What the language model adds to the log-probability of (U,) symbols."""
@@ -160,18 +162,10 @@ class ConformerAED(FromScratch):
     ) -> Tensor:
         """The criterion of the decoder's hypotheses or transcripts, of CTC's scores, or of the
         states."""
-        criterion = self.criterion
-        if criterion.search:
+        if self.criterion.search:
             rows = zip(state, frames.tolist(), strict=True)
             return state.new_tensor([self._doubt(depth, row[None, :n]) for row, n in rows])
-        if criterion.reads == "exits":
-            before = depth_before(self, depth)
-            if not before:  # nothing to agree with
-                return state.new_ones(len(state))
-            pairs = zip(answer["answer"], self.answer(before, previous, frames), strict=True)
-            changes = [criteria.change(a.tolist(), b.tolist()) for a, b in pairs]
-            return state.new_tensor(changes)
-        if criterion.reads == "scores":
+        if self.criterion.reads == "scores":
             answer["answer"] = self.rows_of_scores(depth, state, frames)
         return super().evidence(depth, state, previous, frames, **answer)
 
@@ -182,23 +176,18 @@ class ConformerAED(FromScratch):
 
     def answer_macs(self, samples: int, depth: int) -> int:
         """Of a transcript of `symbols_per_second`, whatever is said."""
-        return self._spelling_macs(
-            samples, depth, self.word_model.beam if self.word_model.file else 1
-        )
+        count = self.word_model.beam if self.word_model.file else 1
+        return self._spelling_macs(samples, depth, count)
 
     def decode_macs(self, samples: int, depth: int) -> int:
         return 0  # rescoring is a part of the answer
 
     def evidence_macs(self, samples: int, depth: int) -> int:
-        """Of the decoder's search; of the transcript before; of CTC's scores, where they are read,
-        and what the criterion does with them."""
-        criterion = self.criterion
-        if criterion.search:
-            return self._spelling_macs(samples, depth, criterion.search)
-        if criterion.reads == "exits":
-            before = depth_before(self, depth)
-            return self.answer_macs(samples, before) if before else 0
-        own = self.scores_macs(samples, depth) if criterion.reads == "scores" else 0
+        """Of the decoder's search; of CTC's scores, where they are read, and what the criterion
+        does with them."""
+        if self.criterion.search:
+            return self._spelling_macs(samples, depth, self.criterion.search)
+        own = self.scores_macs(samples, depth) if self.criterion.reads == "scores" else 0
         return own + super().evidence_macs(samples, depth)
 
     def _spelling_macs(self, samples: int, depth: int, count: int) -> int:

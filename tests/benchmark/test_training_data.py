@@ -1,6 +1,7 @@
 """What a training without labels hears: no dev and no test split."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,9 +41,20 @@ def test_rows_of_a_manifest_that_are_for_testing_are_not_heard(tmp_path):
     lines = ["id,split,path", "1,train,a.wav", "2,dev,b.wav", "3,test,c.wav", "4,,d.wav"]
     (tmp_path / "manifest.csv").write_text("\n".join(lines))
     assert heard(tmp_path) == ["a.wav", "d.wav"]
+    pieces = [*lines, "5,train,b.wav"]  # of one recording, of which another piece is for testing
+    (tmp_path / "manifest.csv").write_text("\n".join(pieces))
+    assert heard(tmp_path) == ["a.wav", "d.wav"]
     (tmp_path / "manifest.csv").write_text("\n".join(lines[:1] + lines[2:4]))
     with pytest.raises(UsageError, match="no row of a training split"):
         files(tmp_path)
+
+
+def test_a_list_of_somebody_else_s_is_no_list_of_splits(tmp_path):
+    tree(tmp_path, "a.wav", "b.wav")
+    for text in ("file,length\na.wav,3\n", "path,split\na.wav,train\n".encode("utf-16")):
+        write = Path.write_text if isinstance(text, str) else Path.write_bytes
+        write(tmp_path / "manifest.csv", text)
+        assert heard(tmp_path) == ["a.wav", "b.wav"]
 
 
 def test_files_that_a_list_names_and_are_not_there_are_one_sentence(tmp_path):

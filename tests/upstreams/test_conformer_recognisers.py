@@ -13,7 +13,7 @@ from earlyexit_superb.upstreams.backbones.measuring import products
 from earlyexit_superb.upstreams.conformer_aed import ConformerAED
 from earlyexit_superb.upstreams.conformer_ctc import ConformerCTC, beside
 from earlyexit_superb.upstreams.recognition import weights
-from earlyexit_superb.upstreams.recognition.criteria import change
+from earlyexit_superb.upstreams.recognition.criteria import transcript_change
 from earlyexit_superb.upstreams.recognition.from_scratch import numbered
 from helpers import arpa
 from torch import nn
@@ -106,7 +106,7 @@ def test_posterior_and_patience_are_of_what_the_decoders_write(aed):
         assert doubt == pytest.approx(1 - float(scores.softmax(0)[0]), abs=1e-6)
     model = made["patience"]
     pairs = zip(written[4], written[2], strict=True)
-    changes = [change(a.tolist(), b.tolist()) for a, b in pairs]
+    changes = [transcript_change(a.tolist(), b.tolist()) for a, b in pairs]
     assert max(changes) > 0
     given = model.evidence(4, states[4], states[2], frames, answer=written[4])
     assert given.tolist() == pytest.approx(changes)

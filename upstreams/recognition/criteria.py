@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,9 +40,9 @@ class Criterion:
         name: as `criterion` takes it.
         unit: for a card.
         reads: what it needs: an exit's scores; the states of the depth and of the one before; or
-            the scores of the exit and of the exit before.
-        of: (T, V) log-probabilities of an utterance -> (); for exits two of them -> (); for states
-            two (..., T, D) -> (..., T).
+            the transcripts of the exit and of the exit before.
+        of: (T, V) log-probabilities of an utterance -> (); for exits two lists of ids -> a number;
+            for states two (..., T, D) -> (..., T).
         search: hypotheses that a beam search keeps, 0 where none is made.
         in_a_row: exits that must be sure one after the other.
     """
@@ -50,17 +50,13 @@ class Criterion:
     name: str
     unit: str
     reads: Reads
-    of: Callable[..., Tensor]
+    of: Callable[..., Any]
     search: int = 0
     in_a_row: int = 1
 
     def of_scores(self, log_probs: Sequence[Tensor]) -> Tensor:
         """Each row's (T, V) log-probabilities -> (B,)."""
         return torch.stack([self.of(row) for row in log_probs])
-
-    def of_exits(self, now: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
-        """Each row's log-probabilities at an exit and at the one before -> (B,)."""
-        return torch.stack([self.of(*pair) for pair in zip(now, before, strict=True)])
 
     def of_states(self, now: Tensor, before: Tensor, frames: Tensor) -> Tensor:
         """(B, T, D) states of two depths, (B,) valid frames -> (B,)."""
@@ -138,12 +134,7 @@ def turn(now: Tensor, before: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(now, before, dim=-1)
 
 
-def transcript_change(now: Tensor, before: Tensor, alphabet: Alphabet) -> Tensor:
-    """(T, V), (T, V) -> (): edit distance of the greedy transcripts per symbol of the longer."""
-    return now.new_tensor(change(alphabet.greedy(now), alphabet.greedy(before)))
-
-
-def change(now: Sequence[int], before: Sequence[int]) -> float:
+def transcript_change(now: Sequence[int], before: Sequence[int]) -> float:
     """Edit distance of two transcripts per symbol of the longer; 0 where both are empty."""
     longer = max(len(now), len(before))
     return edit_distance(now, before) / longer if longer else 0.0
@@ -174,8 +165,7 @@ def posterior(alphabet: Alphabet, count: int = HYPOTHESES) -> Criterion:
 def patience(alphabet: Alphabet, in_a_row: int = 1) -> Criterion:
     name = "patience" if in_a_row == 1 else f"patience:{in_a_row}"
     unit = "edit distance to the transcript of the exit before, per symbol"
-    of = partial(transcript_change, alphabet=alphabet)
-    return Criterion(name, unit, "exits", of, in_a_row=in_a_row)
+    return Criterion(name, unit, "exits", transcript_change, in_a_row=in_a_row)
 
 
 PLAIN = (

@@ -145,6 +145,10 @@ class Recogniser(Upstream):
         rows = zip(state, frames.split(1), frames.tolist(), strict=True)
         return [self.scores(depth, row[None, :n], one)[0] for row, one, n in rows]
 
+    def written(self, answer: Tensor) -> list[int]:
+        """The ids of what an exit wrote: of scores the best of each frame."""
+        return self.alphabet.greedy(answer)
+
     def decode(self, answer: Tensor, task: str) -> str:
         """The transcript, upper case, words with single spaces between them: greedy, or what a
         beam search finds with a language model (greedy, where nothing it found ends with a word).
@@ -152,7 +156,7 @@ class Recogniser(Upstream):
         found = None
         if self.word_model.file:
             found = word_search.words(answer, self.alphabet, self.word_model)
-        return self.alphabet.decode(self.alphabet.greedy(answer)) if found is None else found
+        return self.alphabet.decode(self.written(answer)) if found is None else found
 
     def evidence(
         self, depth: int, state: Tensor, previous: Tensor, frames: Tensor, **answer: Any
@@ -165,8 +169,9 @@ class Recogniser(Upstream):
         if not before:  # nothing to agree with
             return state.new_ones(len(state))
         # asked again: a test remembers nothing of the one before
-        earlier = self.rows_of_scores(before, previous, frames)
-        return self.criterion.of_exits(answer["answer"], earlier)
+        pairs = zip(answer["answer"], self.answer(before, previous, frames), strict=True)
+        changes = [self.criterion.of(*map(self.written, pair)) for pair in pairs]
+        return torch.tensor(changes, device=state.device)
 
     def tau(self, evidence: np.ndarray, value: float) -> float:
         given = (self.exits, self.card.depth, self.patience(value))
@@ -207,7 +212,7 @@ class Recogniser(Upstream):
         if self.criterion.reads == "states":
             return 3 * frames * self.card.dim
         if self.criterion.reads == "exits":
-            return self.scores_macs(samples, before) if before else 0
+            return self.answer_macs(samples, before) if before else 0
         return beam.additions(self._scored(samples), len(self.alphabet), self.criterion.search)
 
     def _unit(self) -> str:
