@@ -174,8 +174,13 @@ def _tool(words):
         assert set(extras.split(",")) <= set(declared)
 
 
+def several(value):
+    if isinstance(value, list):
+        return value
+    return [value] if value else []
+
+
 def _known(args, words):
-    several = lambda value: value if isinstance(value, list) else [value] if value else []  # noqa: E731
     specs, named = several(getattr(args, "upstream", None)), several(getattr(args, "task", None))
     named = [task for task in named if task != "all"]
     mine = [name for name in specs + named if ".py:" in name]

@@ -57,8 +57,8 @@ def command(argv: Sequence[str]) -> int:
     asked = _conditions(args, paper)
     shown = _published(args, paper, kind, number)
     lines, made = _only(known[number], args.only), table if kind == "table" else figure
-    name = f"{name_of(paper.name, kind, number)}{_part(args)}"
-    for path in made(paper, number, lines, asked, shown, (args.out or args.results) / name):
+    stem = f"paper_{name_of(paper.name, kind, number)}{_part(args)}"
+    for path in made(paper, number, lines, asked, shown, (args.out or args.results) / stem):
         print(path, file=sys.stderr)
     return 0
 

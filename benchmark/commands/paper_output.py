@@ -19,9 +19,9 @@ def table(
     lines: "Sequence[Line]",
     asked: "Conditions",
     printed: "pd.DataFrame",
-    out: Path,
+    stem: Path,
 ) -> list[Path]:
-    """Print a table and write its files, paper_ and the name of `out`; their paths."""
+    """Print a table and write its files, whose names begin with `stem`; their paths."""
     from ..engine.paper_rows import rows
     from ..report import paper_claims, paper_table
     from ..report.paper_text import About, texts
@@ -38,7 +38,7 @@ def table(
     markdown, tex = texts(about, numbers, told)
     csv, differences = (one.to_csv(index=False, lineterminator="\n") for one in (numbers, told))
     files = {".csv": csv, "_differences.csv": differences, ".md": markdown, ".tex": tex}
-    paths = [out.with_name(f"paper_{out.name}{end}") for end in files]
+    paths = [stem.with_name(f"{stem.name}{end}") for end in files]
     for path, text in zip(paths, files.values(), strict=True):
         write_text(path, text)
     print(markdown, end="")
@@ -51,9 +51,9 @@ def figure(
     lines: "Sequence[Line]",
     asked: "Conditions",
     printed: "pd.DataFrame",
-    out: Path,
+    stem: Path,
 ) -> list[Path]:
-    """Draw a figure, print what it leaves out, and write its files, paper_ and the name of `out`;
+    """Draw a figure, print what it leaves out, and write its files, whose names begin with `stem`;
     their paths."""
     from ..engine.paper_rows import rows
     from ..errors import UsageError
@@ -69,7 +69,7 @@ def figure(
     module = import_module(f"..report.figures.{of.kind}", __package__)
     shown = module.frame(made, printed)
     print("\n".join([f"Figure {number} of {paper.reference}: {of.title}.", *of.notes, *lacking]))
-    return files(f"paper_{out.name}", shown, module.draw, out.parent)
+    return files(stem.name, shown, module.draw, stem.parent)
 
 
 def how(made: "Sequence[Made]", asked: "Conditions") -> dict[str, str]:

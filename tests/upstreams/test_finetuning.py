@@ -93,16 +93,16 @@ def test_the_second_stage_leaves_the_first_as_it_was(tmp_path):
 
 
 def test_the_last_exit_may_have_a_new_head_in_the_second_stage(tmp_path):
-    recipe = replace(RECIPE, strategy="two_stage", steps=2, every=1, second_steps=2)
-    again = replace(recipe, second_last=True, head_lr=1e-12)
-    weights = tune(tmp_path, recipe=again)
+    """It begins where the first stage's began, and hardly moves at such a rate; the first stage's
+    did move."""
+    recipe = replace(RECIPE, strategy="two_stage", steps=2, every=2, second_steps=2)
+    weights = tune(tmp_path, recipe=replace(recipe, second_last=True, second_lr=1e-9))
     first = resume_points.best(tmp_path / "small" / "backbone", "wer")
-    built, begun = load_file(weights), Small(weights="pretrained").state_dict()
     name = "heads.3.out.weight"
-    # it begins where the first stage's began, and hardly moves at such a rate
-    torch.testing.assert_close(built[name].float(), begun[name], atol=1e-3, rtol=1e-2)
+    begun = Small(weights="pretrained").state_dict()[name]
+    assert (first[f"recogniser.{name}"] - begun).abs().max() > 5e-3
+    torch.testing.assert_close(load_file(weights)[name].float(), begun, atol=1e-3, rtol=1e-3)
     assert "wer@3" in log(tmp_path, "heads")[-1]
-    assert f"recogniser.{name}" in first
 
 
 def test_the_encoder_is_held_for_the_first_updates_and_the_front_end_unless_asked(tmp_path):
