@@ -6,6 +6,7 @@ each validation and has the whole log in it, so that nothing follows from log.js
 people. One that is damaged, or not of this training, is set aside, and the training begins anew.
 """
 
+import logging
 import math
 import sys
 import time
@@ -295,6 +296,8 @@ def _fabric(device: str) -> Any:
         finally:
             for name in hidden:
                 del sys.modules[name]
+    # it advises TF32 on every GPU, which a run here does without (engine/precision.py)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if device.startswith("cuda"):
         return lightning.Fabric(accelerator="cuda", devices=[torch.device(device).index or 0])
     return lightning.Fabric(accelerator="cpu", devices=1)

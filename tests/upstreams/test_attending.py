@@ -3,6 +3,7 @@
 import pytest
 import torch
 from earlyexit_superb.upstreams.backbones.attending import attended
+from torch.backends import cuda
 from torch.nn import functional as F
 
 KEPT = torch.tensor([True, True, True, False, False])[None, None, None]
@@ -44,3 +45,21 @@ def test_who_reads_in_bfloat16_stays_in_it():
     given = parts(torch.bfloat16, learn=False)
     with torch.autocast("cpu", torch.bfloat16):
         assert attended(*given, KEPT, 0.0).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_no_kernel_is_planned_for_every_size(chosen, monkeypatch):
+    """cuDNN's; whoever calls keeps their own choice."""
+    before, usual, seen = cuda.cudnn_sdp_enabled(), F.scaled_dot_product_attention, []
+
+    def spy(*given):
+        seen.append(cuda.cudnn_sdp_enabled())
+        return usual(*given)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
+    cuda.enable_cudnn_sdp(chosen)
+    try:
+        attended(*parts(torch.float32, False), KEPT, 0.0)
+        assert cuda.cudnn_sdp_enabled() == chosen and seen == [False]
+    finally:
+        cuda.enable_cudnn_sdp(before)

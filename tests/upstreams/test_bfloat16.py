@@ -6,7 +6,7 @@ from earlyexit_superb.benchmark.engine.precision import at_precision
 from earlyexit_superb.benchmark.masking import valid_mask
 from earlyexit_superb.benchmark.registry import build_upstream
 from earlyexit_superb.upstreams.backbones.hubert_shape import HubertShape
-from earlyexit_superb.upstreams.backbones.positions import PositionConvolution
+from earlyexit_superb.upstreams.backbones.positions import PositionConvolution, in_wide_groups
 from torch.nn import functional
 
 SHIPPED = ("hubert.tiny", "distilhubert.tiny", "conformer_ctc.tiny", "conformer_aed.tiny")
@@ -54,6 +54,18 @@ def test_no_even_width_is_convolved_in_bfloat16(monkeypatch):
     with torch.autocast("cpu", torch.bfloat16):
         part(torch.randn(2, 80, 192), None)
     assert widths == [129]
+
+
+@pytest.mark.parametrize(("dim", "groups", "kernel"), [(96, 8, 6), (96, 2, 5), (128, 2, 4)])
+def test_filled_groups_give_the_same_sums(dim, groups, kernel):
+    """As a GPU multiplies them in half precision: there and back."""
+    torch.manual_seed(0)
+    conv = torch.nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=groups).double()
+    x = torch.randn(2, 9, dim, dtype=torch.float64, requires_grad=True)
+    wanted, found, by = conv(x.mT).mT, in_wide_groups(conv, x), [x, *conv.parameters()]
+    torch.testing.assert_close(found, wanted)
+    for a, b in zip(gradients(wanted, by), gradients(found, by), strict=True):
+        torch.testing.assert_close(b, a)
 
 
 def gradients(made, by):

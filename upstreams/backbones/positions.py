@@ -53,14 +53,32 @@ class PositionConvolution(nn.Module):
 
 def convolved(conv: nn.Conv1d, x: Tensor) -> Tensor:
     """(B, T, D) -> (B, T', D), T' at least T, by a convolution with T or T + 1 frames."""
+    device = x.device.type
+    halved = x.dtype in (torch.bfloat16, torch.float16)
+    if device == "cuda" and (halved or torch.is_autocast_enabled(device)):
+        return in_wide_groups(conv, x)
     even = conv.kernel_size[0] % 2 == 0
-    if not even or x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
-        return conv(x.mT).mT
-    # in bfloat16 oneDNN's kernels for AMX give wrong sums (torch 2.11) where groups of fewer than
-    # 16 channels meet a width that is a multiple of 8: 192 features in 16 groups and a width of 128
-    # are off by as much as they are large. One zero more makes the width odd.
-    weight = F.pad(conv.weight, (0, 1))
-    return F.conv1d(x.mT, weight, conv.bias, padding=conv.padding, groups=conv.groups).mT
+    if even and device == "cpu" and torch.is_autocast_enabled(device):
+        # in bfloat16 oneDNN's kernels for AMX give wrong sums (torch 2.11) where groups of fewer
+        # than 16 channels meet a width that is a multiple of 8: 192 features in 16 groups and a
+        # width of 128 are off by as much as they are large. One zero more makes the width odd.
+        weight = F.pad(conv.weight, (0, 1))
+        return F.conv1d(x.mT, weight, conv.bias, padding=conv.padding, groups=conv.groups).mT
+    return conv(x.mT).mT
+
+
+def in_wide_groups(conv: nn.Conv1d, x: Tensor) -> Tensor:
+    """(B, T, D) -> (B, T', D): the same sums, zeros filling every group up to a multiple of 64
+    channels. In half precision cuDNN has fast kernels for these: 8 x 5 s through 16 groups of 48
+    take 0.7 ms, there and back 2.0, and unfilled 12.4 and 13.4 (H200, torch 2.11)."""
+    groups, width = conv.groups, conv.in_channels // conv.groups
+    more = -width % 64
+    weight, bias = (part.unflatten(0, (groups, width)) for part in (conv.weight, conv.bias))
+    weight = F.pad(weight, (0, 0, 0, more, 0, more)).flatten(0, 1)
+    bias = F.pad(bias, (0, more)).flatten()
+    x = F.pad(x.unflatten(-1, (groups, width)), (0, more)).flatten(-2)
+    y = F.conv1d(x.mT, weight, bias, padding=conv.padding, groups=groups).mT
+    return y.unflatten(-1, (groups, -1))[..., :width].flatten(-2)
 
 
 class FrozenBatchNorm(nn.Module):
