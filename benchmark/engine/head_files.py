@@ -6,10 +6,10 @@ the parameters; a head that is not what they say, or has none, is set aside and 
 scored no dev utterance (a learning rate that diverges) has a JSON and no parameters.
 """
 
+import contextlib
 import hashlib
 import math
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -180,15 +180,27 @@ def begin(folder: Path, keys: Sequence[str]) -> Path:
 
 def clear_finished(folder: Path) -> None:
     """Remove resume points of which every head is finished, here or by another process."""
-    for heads in folder.glob("unfinished-*/heads"):
+    for work in folder.glob("unfinished-*"):
+        heads = work / "heads"
         try:
             keys = heads.read_text("utf-8").split() if heads.is_file() else []
         except (OSError, ValueError):
             continue
         # a list that was cut speaks of fewer heads
-        whole = bool(keys) and heads.parent.name.startswith(work_folder(folder, keys).name)
+        whole = bool(keys) and work.name.startswith(work_folder(folder, keys).name)
         if whole and all(finished(folder, key) for key in keys):
-            shutil.rmtree(heads.parent, ignore_errors=True)
+            _remove(work, heads)
+        elif not keys:
+            with contextlib.suppress(OSError):  # empty: its removal or its beginning was cut short
+                work.rmdir()
+
+
+def _remove(work: Path, heads: Path) -> None:
+    """The list last of all: a process that is killed here leaves a folder that says what it is."""
+    with contextlib.suppress(OSError, MachineError):
+        for path in [*(path for path in work.iterdir() if path != heads), heads]:
+            remove(path)
+        work.rmdir()
 
 
 def _best(
