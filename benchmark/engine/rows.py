@@ -99,7 +99,7 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
     if row.cell.exit == "random":
         depth = depths_at_test(ev, row)
     detail = _detail(exp) | {
-        "exit": None if control else _exit_detail(exit),
+        "exit": None if control else _exit_detail(exit, exp.upstream.compares_exits),
         "calibration": _calibration_detail(ev, row),
         "timing": _timing_detail(ev, row, measured),
     }
@@ -131,9 +131,10 @@ def save(ev: Evaluation, row: Row, utterances: list[dict], measured: Measured) -
     ).save(exp.config.results, plain(utterances))
 
 
-def _exit_detail(exit: Exit) -> dict:
+def _exit_detail(exit: Exit, compared: bool) -> dict:
     told = {"depths": list(exit.depths), "tau": None if exit.tau == -math.inf else exit.tau}
-    return told | ({"patience": exit.patience} if exit.patience > 1 else {})
+    told |= {"patience": exit.patience} if exit.patience > 1 else {}
+    return told | ({"compares_exits": True} if compared and exit.tested else {})
 
 
 def _cost(ev: Evaluation, row: Row, depth: np.ndarray, measured: Measured) -> Cost:

@@ -27,6 +27,8 @@ COSTS = ("depth", "gmacs_per_s", "macs_saved", "rtf", "params_m")
 MEASURES = {  # name: (heading, digits); some are printed in a paper only
     "wer": ("WER %", 2),
     "wer_other": ("WER % on test-other", 2),
+    "wer_tedlium": ("WER % on TED-LIUM", 2),
+    "wer_voxpopuli": ("WER % on VoxPopuli", 2),
     "cer": ("CER %", 2),
     "depth": ("mean exit", 2),
     "gmacs_per_s": ("GMAC/s", 3),

@@ -3,7 +3,8 @@ nothing.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .curve import adaptive
 from .result import Result
@@ -36,7 +37,7 @@ def one_sided(results: Sequence[Result]) -> list[str]:
         [at] = left
         if at == depths[-1]:
             what = "never fires: every utterance runs to the end"
-        elif at == depths[exit.get("patience", 1) - 1]:
+        elif at == _soonest(exit, depths):
             what = "always fires: every utterance leaves as soon as it may"
         else:
             continue
@@ -44,6 +45,13 @@ def one_sided(results: Sequence[Result]) -> list[str]:
         beside = f"; mean evidence on the training split: {told}" if told else ""
         found.append(f"{_named(result)}: its threshold {what} ({_bars(result)}){beside}")
     return found
+
+
+def _soonest(exit: Mapping[str, Any], depths: Sequence[int]) -> int:
+    """The first depth where a threshold can fire. Where exits are compared, the first one has none
+    to agree with."""
+    alone = bool(exit.get("compares_exits")) and exit["tau"] <= 1
+    return depths[min(exit.get("patience", 1) - 1 + alone, len(depths) - 1)]
 
 
 def warn(results: Sequence[Result]) -> None:

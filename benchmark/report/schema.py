@@ -59,6 +59,7 @@ class _Exit(BaseModel):
     depths: list[int] = []
     tau: FiniteFloat | list[FiniteFloat] | None = None
     patience: int = 1
+    compares_exits: bool = False
 
 
 class _Calibration(BaseModel):

@@ -50,20 +50,24 @@ def main() -> None:
     rows = load_all(Path(sys.argv[1]), "asr")
     for row in rows:
         fixed = FIXED.fullmatch(row.cell.exit)
-        lines[row.cell.upstream, "fixed" if fixed else (row.cell.exit, row.cell.value)].append(row)
-    for (upstream, kind), those in sorted(lines.items(), key=str):
+        who = (
+            row.cell.upstream,
+            row.detail.get("recipe", ""),
+        )  # trainings of another one stand apart
+        lines[who, "fixed" if fixed else (row.cell.exit, row.cell.value)].append(row)
+    for (who, kind), those in sorted(lines.items(), key=str):
         if kind[0] != "adaptive":
             continue
         pairs, leaving = [], []
         for row in those:
-            fixed = [r for r in lines[upstream, "fixed"] if r.cell.seed == row.cell.seed]
+            fixed = [r for r in lines[who, "fixed"] if r.cell.seed == row.cell.seed]
             fixed = [r for r in fixed if r.cell.revision == row.cell.revision]
             fixed.sort(key=lambda r: r.depth)
             pairs.append((fixed[0], fixed[-1]))
             table = row.utterances.sort_values("id", kind="stable")
             leaving.append((table["depth"] == fixed[0].depth).to_numpy())
         share = 100 * np.mean([one.mean() for one in leaving])
-        print(f"{upstream}, {kind[1]:g}: {len(those)} seeds, {share:.0f} % leave at the first exit")
+        print(f"{who[0]}, {kind[1]:g}: {len(those)} seeds, {share:.0f} % leave at the first exit")
         told("leave", pairs, leaving)
         told("stay", pairs, [~one for one in leaving])
 

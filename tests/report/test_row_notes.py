@@ -43,6 +43,17 @@ def test_with_patience_the_first_place_is_a_later_one():
     assert "always fires" in sentence and one_sided([row({2: 4}, detail=patient)]) == []
 
 
+@pytest.mark.parametrize(("patience", "soonest"), [(1, 6), (2, 9)])
+def test_where_exits_are_compared_the_first_has_none_to_agree_with(patience, soonest):
+    told = {"depths": [2, 6, 9, 12], "tau": 0.9, "patience": patience, "compares_exits": True}
+    [sentence] = one_sided([row({soonest: 4}, detail={"exit": told})])
+    assert "always fires" in sentence
+    late = {6: 9, 9: 6}[soonest]
+    assert one_sided([row({late: 4}, detail={"exit": told})]) == []
+    above = told | {"tau": 1.5, "patience": 1}  # even where nothing agrees
+    assert "always fires" in one_sided([row({2: 4}, detail={"exit": above})])[0]
+
+
 def test_others_are_not_named():
     mean_span = {"exit": "adaptive", "knob": "rho", "value": 0.7, "span": "mean"}
     rows = [

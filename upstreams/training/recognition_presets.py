@@ -71,8 +71,8 @@ WAV2VEC2_CTC_PAPER = RecognitionRecipe(
     "epoch), 50 epochs, lr of the sibling scripts of that batch, weight_decay; otherwise "
     "transformers' Trainer (AdamW with betas 0.9 and 0.999, eps, clip, linear without a warm-up) "
     "and the configuration of facebook/wav2vec2-base (sums of losses, frozen convolutions, the "
-    "dropouts, masks). Otherwise here: the best by dev-clean, not the last, bf16; chosen: every. "
-    "Exit distillation: --set kd=0.7",
+    "dropouts, masks). Their table is of the 40th epoch; here of the best by dev-clean, and bf16; "
+    "chosen: every. Exit distillation: --set kd=0.7",
     strategy="joint",
     lambda_=1.0,
     per="batch",
@@ -172,14 +172,25 @@ ZAIEM_DOWNSAMPLING = replace(
     ZAIEM_REMOVAL,
     source="Zaiem et al., 2023, downsampling: hparams/sig_down8000.yaml of their experiments, "
     "which their page gives for all three methods (15 epochs of 4757 updates of 6, whose filter "
-    "learns with the head; 25 epochs in conv_downsampling/upsampled4.yaml), otherwise as the "
-    "baseline. "
+    "learns with the head), otherwise as the baseline. "
     "With --set single=24 shorten=conv2, from factor 3 on per_frame=2 (`upsampling`). Otherwise "
     "here: the filter begins as the average",
     steps=71_355,
     batch=6,
     every=4757,
 )
+ZAIEM_EPOCHS = {  # of the files of other methods and factors
+    f"paper-downsampling-{epochs}": replace(
+        ZAIEM_DOWNSAMPLING,
+        source=f"as paper-downsampling, {epochs} epochs, as of {of} there",
+        steps=epochs * ZAIEM_DOWNSAMPLING.every,
+    )
+    for epochs, of in (
+        (10, "average2, average3, resample2, resample3"),
+        (12, "conv2"),
+        (25, "factor 4"),
+    )
+}
 
 # ---- Wright et al., Conformers -------------------------------------------------------------------
 
@@ -222,7 +233,7 @@ CONFORMER_AED_PAPER = RecognitionRecipe(
     ctc=0.3,
     per="utterance",
     alphabet="bpe:5000",
-    steps=241_700,
+    steps=241_670,
     batch=16,
     accumulate=8,
     every=2197,
@@ -259,6 +270,7 @@ ZAIEM = {
     "paper-two-stage": ZAIEM_TWO_STAGE,
     "paper-removal": ZAIEM_REMOVAL,
     "paper-downsampling": ZAIEM_DOWNSAMPLING,
+    **ZAIEM_EPOCHS,
 }
 CONFORMER_CTC_TINY = RecognitionRecipe(
     source="this project: for the built-in sentences and minutes on two cores; loss, optimiser and "

@@ -20,6 +20,10 @@ SIMILARITY = "Early Exit: Layer Sim. Threshold"
 IN_STEPS = "Two Steps EE: Layer Sim. Threshold"
 KEPT = (22, 20, 18, 16, 14, 12)
 SHORTER = {"CL": "conv", "AV": "average", "SD": "resample"}
+# by factor, in hparams of salah-zaiem/speeding_inferences: conv_downsampling/upsampled2_only,
+# upsampled3, upsampled4; avg_downsampling/average_2_ups, average_3_ups, average_4_ups6;
+# signal_downsampling/sig_down8000, sig_down5333, sig_down4000
+EPOCHS = {"CL": (12, 15, 25), "AV": (10, 10, 25), "SD": (10, 10, 25)}
 CONTROLS = "Controls: fixed exits"
 
 
@@ -44,8 +48,9 @@ def removal(keep: int) -> Line:
 def shortened(called: str, method: str, factor: int) -> Line:
     """With two scores a frame from factor 3 on, as theirs."""
     options = {"shorten": f"{method}{factor}", **({"per_frame": "2"} if factor > 2 else {})}
-    name = f"{method}{factor}"
-    training = Training(name, MODEL, "paper-downsampling", single=24, own=options)
+    epochs = EPOCHS[called][factor - 2]
+    preset = "paper-downsampling" + ("" if epochs == 15 else f"-{epochs}")
+    training = Training(f"{method}{factor}", MODEL, preset, single=24, own=options)
     return Line(f"{called}{factor}", "Downsampling", training)
 
 
