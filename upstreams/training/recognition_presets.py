@@ -185,11 +185,7 @@ ZAIEM_EPOCHS = {  # of the files of other methods and factors
         source=f"as paper-downsampling, {epochs} epochs, as of {of} there",
         steps=epochs * ZAIEM_DOWNSAMPLING.every,
     )
-    for epochs, of in (
-        (10, "average2, average3, resample2, resample3"),
-        (12, "conv2"),
-        (25, "factor 4"),
-    )
+    for epochs, of in ((10, "AV2, AV3, SD2 and SD3"), (12, "CL2"), (25, "factor 4"))
 }
 
 # ---- Wright et al., Conformers -------------------------------------------------------------------
