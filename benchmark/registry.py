@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import math
 import pkgutil
 import re
 import sys
@@ -220,6 +221,8 @@ def as_type_of(default: Any, value: Any, what: str) -> Any:
                 number = kind(value)
             except (ValueError, OverflowError, TypeError):
                 raise UsageError(f"{what} is a number like {default!r}, not {value!r}") from None
+            if not math.isfinite(number):
+                raise UsageError(f"{what} is a finite number like {default!r}, not {value!r}")
             if kind is int and not -(2**63) <= number < 2**63:
                 raise UsageError(f"{what} is a number of 64 bits, not {value!r}")
             return number

@@ -2,8 +2,8 @@
 
 Micro-batch i of a training is a pure function of (seed, i), dropout included, so no random state
 needs saving. Fabric places the model, takes gradients and steps. The resume point is written at
-each validation and has the whole log in it, so that nothing follows from log.jsonl, which is for
-people. One that is damaged, or not of this training, is set aside, and the training begins anew.
+each validation, the whole log in it: log.jsonl is for people. One that is damaged, or not of this
+training, is set aside, and the training begins anew.
 """
 
 import logging
@@ -251,7 +251,7 @@ class _Training:
         line = {
             "step": self.step,
             "loss": round(float(self.last_loss), 5),
-            "skipped": sum(self.skipped),
+            "skipped": max(self.skipped),
             "seconds": round(time.monotonic() - self.started, 1),
             **{k: round(v, 5) for k, v in scores.items()},
         }
@@ -282,11 +282,8 @@ class _Training:
 
 
 def _fabric(device: str) -> Any:
-    """Lightning Fabric on one device.
-
-    Fabric imports torchmetrics to learn its version, which takes seconds, for a feature that is
-    not used here: so torchmetrics is hidden from it.
-    """
+    """Lightning Fabric on one device. It imports torchmetrics to learn its version, which takes
+    seconds, for a feature that is not used here: so torchmetrics is hidden from it."""
     hidden = {} if "torchmetrics" in sys.modules else {"torchmetrics": None}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -186,6 +186,9 @@ def _lines(run: Experiment, counts: Counts) -> Iterator[str]:
         f"({gib / hours:.2f} GiB an hour of audio) in {cache_dir()}"
         + ("" if counts.kept else ", which has no room: states are recomputed for every batch")
     )
+    if run.answers:
+        yield f"heads: none are trained, it answers by itself; {counts.rows} rows"
+        return
     parameters = heads.parameters(run.task, run.setup, card.depth)
     together = min(counts.heads, heads.side_by_side(run.task, run.setup, card.depth))
     yield (

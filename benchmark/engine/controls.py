@@ -104,8 +104,8 @@ def _thresholds(word: str, count: int) -> tuple[float, ...]:
         values = (math.nan,)
     if any(math.isnan(v) for v in values) or len(values) not in (1, count):
         raise UsageError(
-            f"--set exits={word}: tau: takes one number, or {count} with / between them, one for "
-            "each depth that can be left at"
+            f"--set exits={word}: tau: takes one number, such as tau:0.5, or {count} with / "
+            "between them, one for each depth that can be left at"
         )
     return values
 

@@ -1,6 +1,7 @@
 """training.json: what the training in a folder is made of, so that no other training goes on there.
 
-It is written before anything is trained and has a digest of the weights once they are finished.
+It is written before anything is trained and has a digest of the weights once they are finished. One
+that was refused before it made anything stands in no other's way.
 """
 
 import contextlib
@@ -96,12 +97,17 @@ def claimed(
     with lock if distributed.is_leader() else contextlib.nullcontext():
         with distributed.in_turn():
             begun = _read(file)
-            if begun is None:
-                if distributed.is_leader():
-                    _set_unknown_aside(run, file)
+            if begun is None and distributed.is_leader():
+                _set_unknown_aside(run, file)
+            if begun is None or (_another(begun, made, defaults) and _nothing_made(run)):
                 begun = {**made, "finished": False}
                 write_text(file, sealed(begun))
-            _refuse_another(begun, made, defaults, run)
+            if difference := _another(begun, made, defaults):
+                raise UsageError(
+                    f"{run.work} holds a training of {run.name} by the preset {begun['preset']} "
+                    f"that differs in {difference}; choose another --out, or begin anew: rm -r "
+                    f"{shlex.quote(str(run.work))}"
+                )
             finished = _finished(begun, run)
         yield finished
         if not finished and distributed.is_leader():
@@ -145,9 +151,18 @@ def _finished(begun: Mapping[str, Any], run: TrainingRun) -> bool:
     return False
 
 
-def _refuse_another(
-    begun: Mapping[str, Any], made: Mapping[str, Any], defaults: Mapping[str, Any], run: TrainingRun
-) -> None:
+def _nothing_made(run: TrainingRun) -> bool:
+    """Whether a training ended before it kept anything but what every one makes anew."""
+    kept = [
+        path
+        for path in run.work.iterdir()
+        if path.name not in (RECORD, "lock") and path.suffix not in (".part", ".model")
+    ]
+    return not kept and not os.path.lexists(run.weights)
+
+
+def _another(begun: Mapping[str, Any], made: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """What is asked for is made of something else: the first difference in words, or ""."""
     known = {name: _identity(value) for name, value in defaults.items()}
     there, asked = (known | _flat(json.loads(json.dumps(of))) for of in (begun, made))
     for name in sorted(there.keys() | asked.keys()):
@@ -155,11 +170,8 @@ def _refuse_another(
             continue
         had, wants = (repr(d[name]) if name in d else "none" for d in (there, asked))
         flag = FLAGS.get(name, f"--set {name}")
-        raise UsageError(
-            f"{run.work} holds a training of {run.name} by the preset {begun['preset']} that "
-            f"differs in {name} (there {had}, asked for {wants}; see {flag}); choose another "
-            f"--out, or begin anew: rm -r {shlex.quote(str(run.work))}"
-        )
+        return f"{name} (there {had}, asked for {wants}; see {flag})"
+    return ""
 
 
 def _flat(made: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,3 +98,10 @@ def test_weights_that_are_not_here_are_stood_in_for(corpus, monkeypatch, tmp_pat
 )
 def test_bad_requests_are_a_runs(line, said, capsys):
     assert main(line.split()) == 2 and said in capsys.readouterr().err
+
+
+def test_of_who_answers_by_itself_no_head_is_planned(small_builtins, tmp_path, capsys):
+    line = ["plan", "asr", "--upstream", "conformer_ctc", "--results", str(tmp_path)]
+    assert main(line) == 0
+    said = capsys.readouterr().out
+    assert "heads: none are trained, it answers by itself" in said and "updates of" not in said

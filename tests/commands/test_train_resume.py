@@ -85,6 +85,27 @@ def test_another_training_does_not_go_on_in_the_same_folder(speech, tmp_path, ch
     assert sentence in str(refused.value) and "\n" not in str(refused.value)
 
 
+def test_one_that_was_refused_before_it_made_anything_stands_in_no_others_way(
+    speech, tmp_path, monkeypatch
+):
+    """A mended recipe or corpus begins in the same folder; what has begun stays."""
+    plugin, training = training_start.trainable(STUDENT)
+
+    def refuses(recipe, data, run):
+        raise UsageError("mend the transcript")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plugin, "trained_by", dataclasses.replace(training, train=refuses))
+        with pytest.raises(UsageError, match="mend the transcript"):
+            train(speech, tmp_path, settings={"steps": "3"})
+    path = train(speech, tmp_path, settings={"steps": "2"})
+    record = json.loads((path.with_suffix("") / "training.json").read_text())
+    assert record["settings"]["steps"] == 2 and record["finished"]
+    path.unlink()  # its resume point is there
+    with pytest.raises(UsageError, match="differs in steps"):
+        train(speech, tmp_path, settings={"steps": "3"})
+
+
 def test_files_named_by_settings_count_by_their_content(tmp_path):
     from earlyexit_superb.benchmark.engine.training_record import _identity
 

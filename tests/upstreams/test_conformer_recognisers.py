@@ -222,8 +222,8 @@ def test_weights_go_to_a_file_and_come_back(tmp_path, cls, head):
         ("conformer_ctc", {"features": "mfcc"}, "log_mel"),
         ("conformer_ctc", {"weights": "none.safetensors"}, "there is no file"),
         ("conformer_aed", {"symbols_per_second": "-1"}, "above 0"),
-        ("conformer_aed", {"symbols_per_second": "inf"}, "not inf"),
-        ("conformer_aed", {"symbols_per_second": "nan"}, "not nan"),
+        ("conformer_aed", {"symbols_per_second": "inf"}, "not 'inf'"),
+        ("conformer_aed", {"symbols_per_second": "nan"}, "not 'nan'"),
         ("conformer_aed", {"alphabet": "letter"}, "did you mean letters"),
     ],
 )

@@ -139,12 +139,28 @@ def test_it_learns_to_spell_and_every_exit_does(tmp_path):
         assert set(built.decode(built.answer(3, states[3], frames)[0], "asr")) <= set("ABC ")
 
 
+def test_a_training_that_diverged_says_so_and_leaves_no_weights(tmp_path, monkeypatch):
+    """Not that they are damaged, which another copy would mend."""
+    usual = recognition_stages.StageTraining.look
+
+    def look(self):
+        with torch.no_grad():
+            next(self.learner.recogniser.heads.parameters()).fill_(1e9)  # beyond those of fp16
+        return usual(self)
+
+    monkeypatch.setattr(recognition_stages.StageTraining, "look", look)
+    said = "small.safetensors is not written: heads.* would hold nan or infinity .as float16.*lr="
+    with pytest.raises(UsageError, match=said):
+        tune(tmp_path, recipe=replace(RECIPE, steps=1, every=1))
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
 def test_word_pieces_are_learned_from_the_transcripts_and_travel_with_the_weights(tmp_path):
     installed("sentencepiece")
-    recipe = replace(RECIPE, alphabet="bpe:12", steps=1, every=1)
+    recipe = replace(RECIPE, alphabet="bpe:36", steps=1, every=1)
     weights = tune(tmp_path, transcribed(train=40), recipe)
     card = json.loads(weights.with_suffix(".json").read_text())
-    assert (card["alphabet"], card["symbols"]) == ("bpe12", 12)
+    assert (card["alphabet"], card["symbols"]) == ("bpe36", 36)
     assert len(Small(weights=str(weights)).alphabet.encode("ABC A")) <= 5
     with pytest.raises(UsageError, match="takes a number of pieces, not 'x'"):
         tune(tmp_path / "x", recipe=replace(recipe, alphabet="bpe:x"))

@@ -255,3 +255,12 @@ def test_a_mean_depth_that_cannot_be_is_refused():
     assert up.check_knob(7.0) == up.check_knob(12.0) == "" and up.knob_values == (9.0,)
     with pytest.raises(UsageError, match="mean depth of 6 cannot be reached"):
         up.check_knob(6.0)
+
+
+@pytest.mark.parametrize("name", ["hubert_ee", "wav2vec2_ctc", "zaiem", "conformer_aed"])
+def test_a_criterion_that_can_decide_nothing_is_refused(name):
+    given = {} if name.startswith("conformer") else {"weights": "random"}
+    with pytest.raises(UsageError, match=r"no 99 in a row can agree .* criterion=patience:\d or f"):
+        build_upstream(name, given | {"criterion": "patience:99"})
+    with pytest.raises(UsageError, match="with one exit no criterion decides anything"):
+        build_upstream(name, {"weights": "random", "single": "4", "criterion": "margin"})

@@ -77,16 +77,16 @@ def test_tied_heads_are_stored_once_and_tied_again(tmp_path, clips):
 
 def test_a_file_holds_its_word_pieces(tmp_path, monkeypatch, clips):
     installed("sentencepiece")
-    pieces, model = bpe.learn(TEXTS, 40), tmp_path / "pieces.model"
+    pieces, model = bpe.learn(TEXTS, 54), tmp_path / "pieces.model"
     model.write_bytes(pieces.pieces)
     trained = SmallSpeller(alphabet=str(model))
-    assert len(trained.alphabet) == 40
+    assert len(trained.alphabet) == 54
     path = saved(trained, tmp_path / "bpe.safetensors")
     larger = tmp_path / "larger.model"
-    larger.write_bytes(bpe.learn(TEXTS, 44).pieces)
-    with pytest.raises(UsageError, match="alphabet pieces of 40 symbols, not with larger of 44"):
+    larger.write_bytes(bpe.learn(TEXTS, 58).pieces)
+    with pytest.raises(UsageError, match="alphabet pieces of 54 symbols, not with larger of 58"):
         SmallSpeller(weights=str(path), alphabet=str(larger))
-    with pytest.raises(UsageError, match="alphabet pieces of 40 symbols, not with characters of 3"):
+    with pytest.raises(UsageError, match="alphabet pieces of 54 symbols, not with characters of 3"):
         SmallSpeller(weights=str(path), alphabet="characters")
     model.unlink()
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
@@ -128,10 +128,10 @@ def test_another_model_is_refused(file, tmp_path):
     ):
         with pytest.raises(UsageError, match=said):
             SmallSpeller(weights=str(file), **options)
-    with pytest.raises(UsageError, match="is of smallspeller, not of zaiem; run it as --upst"):
+    with pytest.raises(UsageError, match="is of smallspeller, not of zaiem; name that one"):
         build_upstream("zaiem", {"weights": rewritten_trunk(file, tmp_path)})
     shipped = str(ROOT / "upstreams" / "conformer_ctc.tiny.safetensors")
-    with pytest.raises(UsageError, match="is of conformer_ctc, not of hubert_ee; run it as --upst"):
+    with pytest.raises(UsageError, match="is of conformer_ctc, not of hubert_ee; name that one"):
         build_upstream("hubert_ee", {"weights": shipped})
 
 
@@ -180,3 +180,13 @@ def test_damaged_tensors_are_a_sentence(file, tmp_path):
             SmallSpeller(weights=str(tmp_path / "bad.safetensors"))
     with pytest.raises(UsageError, match="there is no file"):
         build_upstream("hubert_ee", {"weights": str(tmp_path / "none.safetensors")})
+
+
+def test_weights_of_fewer_blocks_name_the_option_that_made_them(tmp_path):
+    few = build_upstream("wav2vec2_ctc", {"weights": "random", "single": "4"})
+    path = saved(few, tmp_path / "four.safetensors")
+    with pytest.raises(UsageError, match="has 4 blocks, and 12 are asked for; .*--set single=4,"):
+        build_upstream("wav2vec2_ctc", {"weights": str(path)})
+    whole = saved(build_upstream("zaiem", {"weights": "random"}), tmp_path / "all.safetensors")
+    with pytest.raises(UsageError, match="has 12 blocks, and 4 are asked for; .* or none"):
+        build_upstream("zaiem", {"weights": str(whole), "single": "4"})

@@ -111,7 +111,7 @@ def test_the_model_decides_between_words_that_sound_alike(flashlight, file):
 
 def test_word_pieces(flashlight, file, tmp_path):
     installed("sentencepiece")
-    pieces = bpe.learn(arpa.SENTENCES * 5, 30)
+    pieces = bpe.learn(arpa.SENTENCES * 5, 36)
     assert spellings(WordModel(file), pieces)["CAT"] == pieces.encode("CAT")
     small = bpe.learn([text.lower() for text in arpa.SENTENCES * 5], 30)
     lower = arpa.write(tmp_path / "lower.arpa", [text.lower() for text in arpa.SENTENCES])
@@ -119,6 +119,13 @@ def test_word_pieces(flashlight, file, tmp_path):
         for text in arpa.SENTENCES:
             scores = heard(text, alphabet, noise=0.5)
             assert words(scores, alphabet, WordModel(name, word_score=0.0)) == text
+
+
+@pytest.mark.parametrize("option", ["lm_weight", "word_score"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_weight_is_a_finite_number(option, value, file):
+    with pytest.raises(UsageError, match=f"{option} is a finite number like .*, not '{value}'"):
+        build_upstream("conformer_ctc", {"lm": str(file), option: value})
 
 
 def test_where_nothing_ends_with_a_word_it_is_greedy(flashlight, file):

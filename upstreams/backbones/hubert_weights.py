@@ -121,7 +121,19 @@ def stored(module: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Tensors and the strings of the header, as `write` writes those of a module."""
+    """Tensors and the strings of the header, as `write` writes those of a module.
+
+    Raises: UsageError: some are no numbers, or too large for their type.
+    """
+    broken = [name for name, t in tensors.items() if not bool(torch.isfinite(t).all())]
+    if broken:
+        more = f" and {len(broken) - 1} more" if broken[1:] else ""
+        kind = str(tensors[broken[0]].dtype).removeprefix("torch.")
+        raise UsageError(
+            f"{path} is not written: {broken[0]}{more} would hold nan or infinity (as {kind}), so "
+            "the training has diverged; begin it anew with a smaller rate, such as a tenth (--set "
+            "lr=..., in another --out)"
+        )
     safetensors = require("safetensors.torch", "writing weights")
     # not save_file, whose files only their owner may read
     data = safetensors.save(tensors, metadata)

@@ -4,12 +4,17 @@ The model's file travels in `Alphabet.pieces`, so nothing is looked for on a dis
 """
 
 import io
+import re
+import string
 from collections.abc import Iterable
 from pathlib import Path
 
 from ...benchmark.errors import UsageError, did_you_mean, require
 from .alphabet import NAMED, Alphabet
 from .word_pieces import processor
+
+MARKS = "pad", "unk", "bos", "eos"
+ENGLISH = {*string.ascii_uppercase, "'"}
 
 
 def alphabet_of(spec: str) -> Alphabet:
@@ -54,16 +59,25 @@ def from_pieces(model: bytes, name: str, where: str = "") -> Alphabet:
 
 def learn(texts: Iterable[str], size: int, name: str = "bpe") -> Alphabet:
     """Byte-pair encoding learned from transcripts: `size` pieces, the first four of them marks
-    (padding, unknown, beginning, end).
+    (padding, unknown, beginning, end). Of English ones every letter is a piece, heard or not:
+    another transcript may have it.
 
-    Raises: UsageError: the transcripts do not hold so many.
+    Raises: UsageError: the transcripts have more characters, or do not hold so many pieces.
     """
     spm = require("sentencepiece", "writing with word pieces", "bpe")
-    out = io.BytesIO()
-    ids = {f"{what}_id": i for i, what in enumerate(("pad", "unk", "bos", "eos"))}
+    texts, out = list(texts), io.BytesIO()
+    ids = {f"{what}_id": i for i, what in enumerate(MARKS)}
+    found = set("".join(texts)) - {" "}
+    letters = found | ENGLISH if found <= ENGLISH else found
+    if size < (least := len(letters) + 1 + len(MARKS)):  # and the beginning of a word
+        raise UsageError(
+            f"alphabet {name}: {len(letters)} letters, the beginning of a word and {len(MARKS)} "
+            f"marks are pieces of their own; ask for more, such as {name}:{2 * least}"
+        )
     try:
         spm.SentencePieceTrainer.train(
             sentence_iterator=iter(texts),
+            required_chars="".join(sorted(letters)),
             model_writer=out,
             vocab_size=size,
             model_type="bpe",
@@ -73,9 +87,11 @@ def learn(texts: Iterable[str], size: int, name: str = "bpe") -> Alphabet:
             **ids,
         )
     except (RuntimeError, ValueError, OSError) as error:
+        most = re.search(r"<= (\d+)", str(error))
+        number = f"{name}:{most[1]}" if most else "fewer"
         raise UsageError(
-            f"alphabet {name}: sentencepiece finds no {size} pieces in these transcripts "
-            f"({' '.join(str(error).split())[-160:]}); ask for fewer, or for letters"
+            f"alphabet {name}: these transcripts do not hold {size} pieces; ask for {number}, or "
+            "for letters"
         ) from error
     return from_pieces(out.getvalue(), name)
 

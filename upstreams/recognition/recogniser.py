@@ -92,6 +92,7 @@ class Recogniser(Upstream):
             word_search.ready(self.word_model, alphabet)  # fails now, not after a run
             revision = f"{revision}+{self.word_model.revision}"
             recipe = recipe and f"{recipe}+{self.word_model.revision}"
+        self._refuse_idle(name)
         self.card = replace(
             trunk.card,
             name=name,
@@ -110,6 +111,19 @@ class Recogniser(Upstream):
             self.knob_values = (max(halfway(self), float(soonest)),)
         else:  # one head, as a model without exits has
             self.knob, self.evidence_reads_answer = None, False
+
+    def _refuse_idle(self, name: str) -> None:
+        """UsageError for a criterion that can decide nothing."""
+        in_a_row, count = self.criterion.in_a_row, len(self._exits)
+        if in_a_row > 1 and count and in_a_row >= count:  # the first one has none to agree with
+            raise UsageError(
+                f"{name}: of {count} exits no {in_a_row} in a row can agree with the one before; "
+                f"take --set criterion=patience:{max(2, count - 1)} or fewer"
+            )
+        if not count and self.criterion.name != "entropy":
+            raise UsageError(
+                f"{name}: with one exit no criterion decides anything; leave criterion out"
+            )
 
     @property
     def exits(self) -> tuple[int, ...]:

@@ -146,13 +146,16 @@ def read(source: str, system: str) -> Stored:
     """Raises: UsageError: there is no such file, a damaged one, or one of no such recogniser."""
     path = Path(source).expanduser()
     if not path.is_file():
-        raise UsageError(f"weights: there is no file {path}")
+        raise UsageError(
+            f"weights: there is no file {path}; name one that a training of {system} wrote "
+            f"(run_benchmark.py train {system}.tiny --task asr --out DIR)"
+        )
     tensors, header = safetensors_of(path, "weights")
     if header.get("system") != system:
         there = header.get("system")
         raise UsageError(
-            f"weights: {path} is of {there or 'no known system'}, not of {system}; run it as "
-            f"--upstream {there or 'NAME'}.TAG"
+            f"weights: {path} is of {there or 'no known system'}, not of {system}; name that one, "
+            "or weights that a training of this one wrote"
         )
     tensors = with_shared(tensors, header, path, _trunk_of)
     return Stored(path, {k: v.float() for k, v in tensors.items()}, header, _alphabet(path, header))

@@ -103,10 +103,10 @@ def _words(model: WordModel) -> Sequence[str]:
     """Without the marks in angle brackets, each once."""
     for what, name in (("lm", model.file), ("lexicon", model.lexicon)):
         if name and not Path(name).expanduser().is_file():
-            raise UsageError(
-                f"--set {what}={name}: there is no such file; LibriSpeech's 4-gram is at "
-                "openslr.org/11"
-            )
+            mend = "LibriSpeech's 4-gram is at openslr.org/11"
+            if what == "lexicon":
+                mend = "an ARPA file names its words itself, so leave it out where lm is one"
+            raise UsageError(f"--set {what}={name}: there is no such file; {mend}")
     if model.lexicon:
         lines = Path(model.lexicon).expanduser().read_bytes().splitlines()
         read = (line.split()[0] for line in lines if line.split())
