@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..config import short_hash
 from . import escaping
 from .differences import KINDS
 from .result import CHOSEN
@@ -29,6 +30,8 @@ def screen(frame: pd.DataFrame) -> pd.DataFrame:
     for name in ("tuned_on", "answered_by"):  # said where a row is not of the usual kind
         if not frame[name].isin(["", "head"]).all():
             out.insert(1, name, frame[name])
+    if any(told := _weights(frame)):
+        out.insert(1, "weights", told)
     if frame["seed"].nunique() > 1:
         out["seed"] = frame["seed"]
     for name in metrics_of(frame.columns):
@@ -58,6 +61,14 @@ def screen(frame: pd.DataFrame) -> pd.DataFrame:
     if frame["note"].notna().any():
         out["note"] = frame["note"]
     return out.fillna("").astype(str).map(escaping.plain)
+
+
+def _weights(frame: pd.DataFrame) -> list[str]:
+    """What tells two models of one name apart, a hash as `compare` prints it; else ""."""
+    recipe = frame["recipe"].fillna("")
+    model = recipe.where(recipe != "", frame["revision"])
+    several = model.groupby(frame["upstream"]).transform("nunique") > 1
+    return [short_hash(m)[:6] if many else "" for m, many in zip(model, several, strict=True)]
 
 
 def notes(frame: pd.DataFrame) -> str:

@@ -158,6 +158,22 @@ def test_thresholds_are_told_apart():
     assert list(told) == ["0.70", "0.0025", "0.965"]
 
 
+def test_two_models_of_one_name_are_told_apart():
+    """By the recipe of their training, whatever their seeds; without one by their weights."""
+
+    def line(name, revision, recipe="", seed=0):
+        made = result(name, seed=seed, detail={"recipe": recipe})
+        return board_lines.row(replace(made, cell=replace(made.cell, revision=revision)))
+
+    one = [line("u", "a", "joint"), line("u", "b", "joint", seed=1)]
+    assert "weights" not in screen(pd.DataFrame(one))
+    both = [*one, line("u", "c", "two stages"), line("v", "d")]
+    told = list(screen(pd.DataFrame(both))["weights"])
+    assert told[0] == told[1] != told[2] and told[3] == "" and len(told[0]) == len(told[2]) == 6
+    files = screen(pd.DataFrame([line("u", "a"), line("u", "b")]))["weights"]
+    assert files.nunique() == 2
+
+
 def test_a_cell_of_an_older_path_is_there_once_and_a_task_may_have_any_name(tmp_path):
     new = result(pesq=3.0)
     path = new.save(tmp_path)

@@ -150,8 +150,6 @@ def test_pieces_that_will_not_do_are_refused(pieces, tmp_path):
 def test_a_letter_that_no_training_transcript_has_can_be_written(pieces):
     assert not any("Z" in text for text in TEXTS)
     assert pieces.decode(pieces.encode("ZOO")) == "ZOO"
-    with pytest.raises(
-        UsageError, match="27 letters, .*ask for more, such as bpe:64"
-    ):
+    with pytest.raises(UsageError, match="27 letters, .*ask for more, such as bpe:64"):
         bpe.learn(TEXTS, 31)
     assert len(bpe.learn(TEXTS, 33)) == 33
