@@ -110,7 +110,7 @@ def test_words_become_rows():
     [
         ("4", "a depth .0, 1, 2, 3."),
         ("oracel", "did you mean oracle"),
-        ("tau:", "tau: takes one number, or 3"),
+        ("tau:", "tau: takes one number, such as tau:0.5, or 3"),
         ("tau:1/2", "or 3 with /"),
         ("tau:nan", "takes one number"),
         ("tau:a", "takes one number"),
