@@ -50,7 +50,8 @@ def one_sided(results: Sequence[Result]) -> list[str]:
 def _soonest(exit: Mapping[str, Any], depths: Sequence[int]) -> int:
     """The first depth where a threshold can fire. Where exits are compared, the first one has none
     to agree with."""
-    alone = bool(exit.get("compares_exits")) and exit["tau"] <= 1
+    [tau, *_] = exit["tau"] if isinstance(exit["tau"], Sequence) else [exit["tau"]]
+    alone = bool(exit.get("compares_exits")) and tau <= 1
     return depths[min(exit.get("patience", 1) - 1 + alone, len(depths) - 1)]
 
 

@@ -50,6 +50,8 @@ def test_where_exits_are_compared_the_first_has_none_to_agree_with(patience, soo
     assert "always fires" in sentence
     late = {6: 9, 9: 6}[soonest]
     assert one_sided([row({late: 4}, detail={"exit": told})]) == []
+    each = told | {"tau": [0.9] * 4}  # one for each depth
+    assert "always fires" in one_sided([row({soonest: 4}, detail={"exit": each})])[0]
     above = told | {"tau": 1.5, "patience": 1}  # even where nothing agrees
     assert "always fires" in one_sided([row({2: 4}, detail={"exit": above})])[0]
 

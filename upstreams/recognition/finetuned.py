@@ -228,11 +228,10 @@ def _shape_in(stored: Stored, asked: HubertShape, promised: Sequence[str]) -> Hu
             f"weights: the header of {stored.path} states no trunk, or a damaged one; copy it again"
         ) from error
     if facts.get("depth") != asked.depth:
-        single = json.loads(stored.header["heads"])
         raise UsageError(
             f"weights: {stored.path} has {facts.get('depth')} blocks, and {asked.depth} are asked "
-            f"for; name the options that it was trained with (--set single={max(map(int, single))},"
-            " or none), or the backbone"
+            f"for; name the options that it was trained with (--set single={facts.get('depth')}, "
+            "or none), or the backbone"
         )
     state = {
         name.removeprefix(TRUNK): tensor
