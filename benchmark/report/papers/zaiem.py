@@ -78,6 +78,7 @@ EXITS = (
     *exits(SIMILARITY, JOINT, "similarity", {0.92: 15.97, 0.95: 17.18, 0.965: 21.44, 0.98: 24.0}),
     *exits(IN_STEPS, TWO_STEPS, "similarity", {0.955: 13.97, 0.96: 14.52, 0.97: 21.46, 0.98: 23.0}),
 )
+FEWER = tuple(map(removal, KEPT))
 DOWNSAMPLED = tuple(shortened(*pair, factor) for pair in SHORTER.items() for factor in (2, 3, 4))
 # numbers with a language model are printed of the baseline and of downsampling alone
 SHORT = {ENTROPY: "entropy", SIMILARITY: "similarity", IN_STEPS: "two steps, similarity"}
@@ -97,7 +98,7 @@ POSTER = Table(
     lines=(
         BASELINE,
         *EXITS,
-        *map(removal, KEPT),
+        *FEWER,
         *DOWNSAMPLED,
         *(line for line, _ in RESCORED),
         *JOINTLY,
@@ -105,6 +106,7 @@ POSTER = Table(
     ),
     pairs=(
         *((PAIRED, *pair) for pair in zip(JOINTLY, STEPWISE, strict=True)),
+        *(("fewer blocks minus the full model", line, BASELINE) for line in FEWER),
         *(("a shortened input minus the full model", line, BASELINE) for line in DOWNSAMPLED),
         *((WORDS, *pair) for pair in RESCORED),
     ),
