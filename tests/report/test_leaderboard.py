@@ -47,7 +47,11 @@ COMMITTED = ROOT / "results"
 
 
 @pytest.mark.parametrize(
-    "name", [".", "recognisers", "recognisers_digits", "hubert_ee_stages", "zaiem_stages"]
+    "name",
+    (
+        *(".", "conformers", "recognisers", "recognisers_digits"),
+        *("hubert_ee_stages", "zaiem_stages", "zaiem_shorter"),
+    ),
 )
 def test_the_committed_boards_are_what_their_jsons_say(name, tmp_path):
     folder = COMMITTED / name
