@@ -99,10 +99,11 @@ def claimed(
             begun = _read(file)
             if begun is None and distributed.is_leader():
                 _set_unknown_aside(run, file)
-            if begun is None or (_another(begun, made, defaults) and _nothing_made(run)):
-                begun = {**made, "finished": False}
+            difference = "" if begun is None else _another(begun, made, defaults)
+            if begun is None or (difference and _nothing_made(run)):
+                begun, difference = {**made, "finished": False}, ""
                 write_text(file, sealed(begun))
-            if difference := _another(begun, made, defaults):
+            if difference:
                 raise UsageError(
                     f"{run.work} holds a training of {run.name} by the preset {begun['preset']} "
                     f"that differs in {difference}; choose another --out, or begin anew: rm -r "

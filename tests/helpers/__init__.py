@@ -109,6 +109,14 @@ def installed_for(task):
     installed("lightning_fabric", *(module.partition(".")[0] for module in needed))
 
 
+@torch.no_grad()
+def evidence_of(upstream, wavs, lengths):
+    """(n, E) evidence of every exit."""
+    states, frames = list(upstream.states(wavs, lengths)), upstream.frames(lengths)
+    found = [upstream.evidence(k, states[k], states[k - 1], frames) for k in upstream.exits]
+    return torch.stack(found, 1).numpy()
+
+
 def hubert_frames(samples):
     return (samples - 400) // 320 + 1
 

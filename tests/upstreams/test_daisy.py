@@ -14,7 +14,8 @@ from earlyexit_superb.benchmark.registry import build_upstream, tasks
 from earlyexit_superb.benchmark.validation import opened
 from earlyexit_superb.upstreams.backbones import entropy_branches as training
 from earlyexit_superb.upstreams.daisy import entropy
-from helpers import ROOT
+from helpers import ROOT, evidence_of
+from torch.nn.utils.rnn import pad_sequence
 
 UPSTREAMS = ROOT / "upstreams"
 
@@ -110,24 +111,15 @@ def test_noise_deepens_the_exit(tiny, small_builtins):
     heard = [task.load(item).wav for item in (*spoken["train"], *spoken["test"])]
     draw = torch.Generator().manual_seed(0)
     white = [torch.randn(len(wav), generator=draw) * wav.square().mean().sqrt() for wav in heard]
-    known = np.stack([evidence_of(tiny, wav) for wav in heard[:24]])
-    exit = Exit(leaving(tiny), tiny.tau(known, 1.0))
-    clean, noisy = (
-        replay(np.stack([evidence_of(tiny, wav) for wav in wavs]), exit)
-        for wavs in (heard[24:], [a + b for a, b in zip(heard[24:], white[24:], strict=True)])
-    )
+
+    def known(wavs):
+        lengths = torch.tensor([len(wav) for wav in wavs])
+        return evidence_of(tiny, pad_sequence(wavs, batch_first=True), lengths)
+
+    exit = Exit(leaving(tiny), tiny.tau(known(heard[:24]), 1.0))
+    spoiled = [a + b for a, b in zip(heard, white, strict=True)]
+    clean, noisy = (replay(known(wavs[24:]), exit) for wavs in (heard, spoiled))
     assert len(clean) == 8 and noisy.mean() > clean.mean() + 2
-
-
-@torch.no_grad()
-def evidence_of(upstream, wav):
-    """(E,) of one utterance."""
-    frames, previous, found = upstream.frames(torch.tensor([len(wav)])), None, []
-    for depth, state in enumerate(upstream.states(wav[None], torch.tensor([len(wav)]))):
-        if depth in upstream.exits:
-            found.append(float(upstream.evidence(depth, state, previous, frames)))
-        previous = state
-    return np.array(found, np.float32)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from earlyexit_superb.benchmark.exiting import Exit, leaving, replay, run_until_
 from earlyexit_superb.benchmark.registry import build_upstream, tasks
 from earlyexit_superb.upstreams.daisy import entropy
 from earlyexit_superb.upstreams.patience import Patience
-from helpers import TOY, command, jsons
+from helpers import TOY, command, evidence_of, jsons
 from torch import nn
 from torch.nn.functional import one_hot
 from toys.toy import Toy
@@ -37,14 +37,6 @@ def patient():
 def heard(clips):
     lengths = torch.tensor([len(clip) for clip in clips])
     return torch.nn.utils.rnn.pad_sequence(clips, batch_first=True), lengths
-
-
-@torch.no_grad()
-def record(upstream, wavs, lengths):
-    """(n, E) evidence of every exit."""
-    states, frames = list(upstream.states(wavs, lengths)), upstream.frames(lengths)
-    found = [upstream.evidence(k, states[k], states[k - 1], frames) for k in upstream.exits]
-    return torch.stack(found, 1).numpy()
 
 
 def exits_of(evidence, upstream):
@@ -123,7 +115,7 @@ def test_the_three_rules_read_the_same_branches_on_the_same_backbone(rule):
 
 def test_replay_is_the_live_run_and_never_exiting_is_the_full_model(rule, clips):
     wavs, lengths = heard([clip[:5000] for clip in clips[:3]])
-    evidence = record(rule, wavs, lengths)
+    evidence = evidence_of(rule, wavs, lengths)
     with torch.no_grad():
         full = torch.stack(list(rule.backbone.states(wavs, lengths)))
     for exit in exits_of(evidence, rule)[::4]:
@@ -135,7 +127,7 @@ def test_replay_is_the_live_run_and_never_exiting_is_the_full_model(rule, clips)
 
 def test_a_patient_batch_leaves_as_its_members_do(patient, clips):
     wavs, lengths = heard([clip[: 1600 + 900 * i] for i, clip in enumerate(clips)])
-    evidence, seen = record(patient, wavs, lengths), set()
+    evidence, seen = evidence_of(patient, wavs, lengths), set()
     for exit in exits_of(evidence, patient):
         together = run_until_exit(patient, wavs, lengths, exit).depth.tolist()
         rows = zip(wavs, lengths, strict=True)

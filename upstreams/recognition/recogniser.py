@@ -116,9 +116,10 @@ class Recogniser(Upstream):
         """UsageError for a criterion that can decide nothing."""
         in_a_row, count = self.criterion.in_a_row, len(self._exits)
         if in_a_row > 1 and count and in_a_row >= count:  # the first one has none to agree with
+            most = f"patience:{count - 1} or fewer" if count > 2 else "patience"
             raise UsageError(
                 f"{name}: of {count} exits no {in_a_row} in a row can agree with the one before; "
-                f"take --set criterion=patience:{max(2, count - 1)} or fewer"
+                f"take --set criterion={most}"
             )
         if not count and self.criterion.name != "entropy":
             raise UsageError(
